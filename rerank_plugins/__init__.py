@@ -1,0 +1,51 @@
+"""LLM reranking for retrieval-augmented generation: one engine, any model, sync and async."""
+
+from .data import RankedPassage, Ranking, Report, Usage
+from .errors import (
+    BackendError,
+    BudgetError,
+    CallError,
+    ChatTemplateError,
+    ConfigurationError,
+    ContractError,
+    InputError,
+    LabelError,
+    MissingExtraError,
+    ModelLoadError,
+    ModelOutputError,
+    PromptTooLongError,
+    RerankError,
+    UnknownNameError,
+    UnsupportedCallError,
+)
+from .middleware import Limits
+from .presets import list_presets, load_reranker
+from .reranker import Reranker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "BudgetError",
+    "CallError",
+    "ChatTemplateError",
+    "ConfigurationError",
+    "ContractError",
+    "InputError",
+    "LabelError",
+    "Limits",
+    "MissingExtraError",
+    "ModelLoadError",
+    "ModelOutputError",
+    "PromptTooLongError",
+    "RankedPassage",
+    "Ranking",
+    "Report",
+    "RerankError",
+    "Reranker",
+    "UnknownNameError",
+    "UnsupportedCallError",
+    "Usage",
+    "list_presets",
+    "load_reranker",
+]

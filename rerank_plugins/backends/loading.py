@@ -1,0 +1,166 @@
+"""Loading a causal language model: a hub id, a folder, or a GGUF file."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError, ModelLoadError
+from .base import extra
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+
+
+def load_causal_lm(
+    model: str, *, device: str, dtype: str, revision: str | None
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """A model in evaluation mode on its device, and its tokenizer.
+
+    Weights are read from safetensors only, and no code that comes with a model is run.
+
+    Raises:
+        MissingExtraError: ``transformers`` or ``torch`` is not installed.
+        ConfigurationError: ``dtype`` or ``device`` is not known.
+        ModelLoadError: The files are missing, damaged, incomplete, or no causal language model.
+    """
+    transformers = extra("transformers", "transformers")
+    extra("torch", "transformers")
+    source = str(unpacked_gguf(Path(model))) if model.endswith(".gguf") else model
+    place = _device(device)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    try:
+        with _quiet(transformers):
+            config = transformers.AutoConfig.from_pretrained(source, **options)
+            _require_generative(model, config)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+            loaded, info = transformers.AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=_dtype(dtype, place),
+                use_safetensors=True,
+                output_loading_info=True,
+                **options,
+            )
+            loaded = loaded.to(place)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ModelLoadError(
+            f"cannot load the model {model!r}: {_first_line(error)}",
+            hint="Give a hub id, a folder with config.json and safetensors weights, or a "
+            ".gguf file.",
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise ModelLoadError(
+            f"the weights of {model!r} lack {len(missing)} tensors, {missing[0]} among them",
+            hint="They would be random numbers, and so would every score.",
+        )
+    return loaded.eval(), tokenizer
+
+
+def unpacked_gguf(path: Path) -> Path:
+    """A folder with the GGUF file's model as safetensors, made once and kept in the cache.
+
+    Unpacking takes far longer than loading the result, which is in float32 and therefore
+    several times the file's size. The cache is ``huggingface_hub``'s assets folder.
+
+    Raises:
+        ModelLoadError: There is no such file, or it cannot be read.
+    """
+    transformers = extra("transformers", "transformers")
+    extra("gguf", "transformers")
+    hub = extra("huggingface_hub", "transformers")
+    if not path.is_file():
+        raise ModelLoadError(f"there is no file {str(path)!r}")
+    cache = hub.cached_assets_path(library_name="rerank-plugins", namespace="gguf")
+    target = Path(cache) / f"{path.stem}-{_digest(path)}-{transformers.__version__}"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent))
+    try:
+        _unpack(transformers, path, scratch)
+        os.replace(scratch, target)
+    except OSError as error:
+        if not target.is_dir():  # else another process was faster
+            raise ModelLoadError(f"cannot unpack {str(path)!r}: {error}") from error
+    except Exception as error:
+        raise ModelLoadError(f"cannot read {str(path)!r} as GGUF: {_first_line(error)}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _unpack(transformers: Any, path: Path, target: Path) -> None:
+    torch = extra("torch", "transformers")
+    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    with _quiet(transformers):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        # The tensors are dequantised by now; only the marks of it would stop the saving.
+        model.config.__dict__.pop("quantization_config", None)
+        model.hf_quantizer, model.is_quantized = None, False
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+def _require_generative(model: str, config: Any) -> None:
+    architectures = config.architectures or []
+    if architectures and not any(a.endswith(_GENERATIVE) for a in architectures):
+        raise ModelLoadError(
+            f"{model!r} is a {architectures[0]}, not a causal language model",
+            hint="Its language-model head would be random numbers.",
+        )
+
+
+def _device(device: str) -> str:
+    import torch  # checked by the caller
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return str(torch.device(device))
+    except RuntimeError as error:
+        raise ConfigurationError(f"there is no device {device!r}: {_first_line(error)}") from error
+
+
+def _dtype(dtype: str, device: str) -> Any:
+    import torch  # checked by the caller
+
+    if dtype == "auto":
+        # Two to seven times slower in bfloat16 on a CPU without its instructions, and less exact.
+        return torch.float32 if device == "cpu" else "auto"
+    found = getattr(torch, dtype, None)
+    if not isinstance(found, torch.dtype):
+        raise ConfigurationError(f"there is no dtype {dtype!r}", hint="Try 'float32' or 'auto'.")
+    return found
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """No progress bars while loading, and the caller's setting afterwards."""
+    logging = transformers.utils.logging
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

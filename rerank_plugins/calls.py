@@ -1,0 +1,197 @@
+"""The narrow waist: what a strategy may ask, and what comes back.
+
+Strategies and backends meet here and nowhere else. Everything is frozen and hashable, so a call
+is its own cache key and two calls can be compared in a test. The set of kinds is closed: a new
+one is an event in the public API.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from .errors import CallError
+
+A_co = TypeVar("A_co", covariant=True)
+T = TypeVar("T")
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Untrusted:
+    """Text from outside the program: a query or a passage.
+
+    The backend makes sure that nothing in it becomes a control token of the model.
+
+    Args:
+        text: The text as it is to appear in the prompt.
+        kind: What it is.
+        max_tokens: Where not None, the backend keeps this many of its tokens and says so in
+            `Reply.truncated`.
+    """
+
+    text: str
+    kind: Literal["query", "passage"] = "passage"
+    max_tokens: int | None = None
+
+
+Part: TypeAlias = str | Untrusted
+"""A piece of a message: text the program wrote (``str``), or text from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation, in parts."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The parts joined, before any template."""
+        return "".join(p if isinstance(p, str) else p.text for p in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads, before any chat template. Templates and tokens are the backend's.
+
+    Args:
+        messages: The conversation so far.
+        prefill: How the assistant's answer begins.
+        chat: False for plain text completion: the messages' parts are joined and no template
+            is used.
+    """
+
+    messages: tuple[Message, ...]
+    prefill: str = ""
+    chat: bool = True
+
+    @property
+    def text(self) -> str:
+        """The messages' texts, one after the other: for reading and for tests."""
+        return "\n".join(m.text for m in self.messages) + self.prefill
+
+    @property
+    def untrusted(self) -> tuple[Untrusted, ...]:
+        """The parts from outside, in order."""
+        return tuple(p for m in self.messages for p in m.parts if isinstance(p, Untrusted))
+
+
+class Call(Generic[A_co]):
+    """A question whose answer has type ``A_co``."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLogprobs:
+    """Log-probabilities (nats, over the whole vocabulary) of the labels that were reported.
+
+    A label missing from ``seen`` is known only to be at most ``floor``: servers cap how many
+    alternatives they report. A backend that sees every label gives ``floor=-inf``.
+    """
+
+    seen: Mapping[str, float]
+    floor: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class NextToken(Call[LabelLogprobs]):
+    """Which of ``labels`` comes next? One forward pass; no text is generated."""
+
+    prompt: Prompt
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote.
+
+    Args:
+        text: The answer, without the prefill.
+        finish_reason: ``"length"`` when ``max_tokens`` cut it.
+        tokens: Each generated token with its log-probability (nats), where asked for.
+    """
+
+    text: str
+    finish_reason: Literal["stop", "length"] = "stop"
+    tokens: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generate(Call[Completion]):
+    """Write up to ``max_tokens`` tokens. ``temperature=0`` is greedy decoding."""
+
+    prompt: Prompt
+    max_tokens: int
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuationLogprob:
+    """``logprob``: log-probability (nats) of the whole continuation; ``tokens``: its length."""
+
+    logprob: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood(Call[ContinuationLogprob]):
+    """How likely does ``continuation`` follow ``prompt``? Nothing is generated."""
+
+    prompt: Prompt
+    continuation: Untrusted
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePair(Call[float]):
+    """How relevant is ``passage`` to ``query``? Higher is better; unit: raw logit."""
+
+    query: str
+    passage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found by a search. ``score`` is the index's own; compare ranks, not scores."""
+
+    id: str
+    text: str
+    vector: tuple[float, ...] = ()
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search(Call[tuple[Hit, ...]]):
+    """The ``k`` passages nearest to ``vector``. Answered by an index, not by a model."""
+
+    vector: tuple[float, ...]
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[A_co]):
+    """The answer to one call and what it cost.
+
+    Args:
+        answer: The answer.
+        prompt_tokens: Tokens the model read for it; 0 when it came from a cache.
+        generated_tokens: Tokens the model wrote for it.
+        truncated: Which of the prompt's untrusted parts were cut to their ``max_tokens``
+            (positions in `Prompt.untrusted`).
+    """
+
+    answer: A_co
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    truncated: tuple[int, ...] = ()
+
+
+Batch: TypeAlias = Sequence[Call[Any]]
+Replies: TypeAlias = Sequence[Reply[Any] | CallError]
+Plan: TypeAlias = Generator[Batch, Replies, T]
+"""A computation that yields batches of calls, is sent their replies, and returns a ``T``."""

@@ -1,0 +1,194 @@
+"""Rankings and what they report: frozen values, positions instead of objects."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+from .calls import Plan
+from .errors import ContractError
+
+T = TypeVar("T")
+
+ScoreKind = Literal["logit", "logprob", "probability", "grade", "rank"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a ranking cost.
+
+    Attributes:
+        calls: Questions put to the model.
+        batches: Rounds of questions that had to wait for each other: the sequential depth.
+        prompt_tokens: Tokens the model read.
+        generated_tokens: Tokens the model wrote.
+        seconds: Wall-clock time from the first question to the result.
+    """
+
+    calls: int = 0
+    batches: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Both costs together, as if one had been run after the other."""
+        return Usage(
+            calls=self.calls + other.calls,
+            batches=self.batches + other.batches,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            generated_tokens=self.generated_tokens + other.generated_tokens,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What happened on the way to a ranking that its order does not show.
+
+    Attributes:
+        fallbacks: Why the input order was kept, once for each time it was.
+        malformed: Answers without a single usable identifier (their window kept its order).
+        missing: Passages that answers left out; they were appended in their input order.
+        duplicates: Identifiers that were repeated; the first mention counted.
+        out_of_range: Identifiers that name no passage; ignored.
+        unseen_labels: Labels whose log-probability the backend did not report.
+        truncated: Positions of the passages that were shortened to fit their limit.
+    """
+
+    fallbacks: tuple[str, ...] = ()
+    malformed: int = 0
+    missing: int = 0
+    duplicates: int = 0
+    out_of_range: int = 0
+    unseen_labels: int = 0
+    truncated: frozenset[int] = frozenset()
+
+    def __add__(self, other: "Report") -> "Report":
+        """Both reports together."""
+        return Report(
+            fallbacks=self.fallbacks + other.fallbacks,
+            malformed=self.malformed + other.malformed,
+            missing=self.missing + other.missing,
+            duplicates=self.duplicates + other.duplicates,
+            out_of_range=self.out_of_range + other.out_of_range,
+            unseen_labels=self.unseen_labels + other.unseen_labels,
+            truncated=self.truncated | other.truncated,
+        )
+
+    def mapped(self, positions: Sequence[int]) -> "Report":
+        """The report of a sublist in terms of the list: position ``i`` becomes ``positions[i]``."""
+        return replace(self, truncated=frozenset(positions[i] for i in self.truncated))
+
+    @property
+    def fallback(self) -> bool:
+        """Whether any part of the order is the input's because something failed."""
+        return bool(self.fallbacks or self.malformed)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPassage(Generic[T]):
+    """One line of a result: the caller's own object, its place and its score.
+
+    Attributes:
+        passage: The object the caller gave, untouched.
+        position: Where it stood in the caller's list, from 0.
+        rank: Where it stands now, from 1.
+        score: See `Ranking.score_kind`.
+    """
+
+    passage: T
+    position: int
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """An order of the caller's passages.
+
+    Args:
+        order: Positions in the caller's list, best first. A permutation of all of them, unless
+            cut by ``top_k``.
+        scores: Aligned with ``order``: finite, never increasing, comparable with each other.
+            Left out, they are reciprocal ranks (``score_kind="rank"``).
+        score_kind: What the scores are: raw ``logit``, ``logprob`` (nats), ``probability``,
+            ``grade``, or ``rank`` (1, 1/2, 1/3, ...: the order and nothing more).
+        usage: What it cost.
+        report: What happened on the way.
+
+    Raises:
+        ContractError: Positions repeat, lengths differ, or a score is not finite or rises.
+
+    Examples:
+        >>> Ranking((2, 0, 1)).scores
+        (1.0, 0.5, 0.3333333333333333)
+        >>> [p.passage for p in Ranking((2, 0, 1)).top(2).ranked(["a", "b", "c"])]
+        ['c', 'a']
+    """
+
+    order: tuple[int, ...]
+    scores: tuple[float, ...] = ()
+    score_kind: ScoreKind = "rank"
+    usage: Usage = Usage()
+    report: Report = Report()
+
+    def __post_init__(self) -> None:
+        if not self.scores and self.order:
+            if self.score_kind != "rank":
+                raise ContractError(f"a ranking of kind {self.score_kind!r} came without scores")
+            object.__setattr__(self, "scores", tuple(1.0 / r for r in range(1, len(self) + 1)))
+        if len(self.scores) != len(self.order) or len(set(self.order)) != len(self.order):
+            raise ContractError(f"not a ranking: order {self.order}, {len(self.scores)} scores")
+        if not all(map(math.isfinite, self.scores)):
+            raise ContractError(f"scores must be finite: {self.scores}")
+        if any(a < b for a, b in zip(self.scores, self.scores[1:], strict=False)):
+            raise ContractError(f"scores must not rise along the order: {self.scores}")
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def top(self, k: int | None) -> "Ranking":
+        """The first ``k`` (all when None)."""
+        return replace(self, order=self.order[:k], scores=self.scores[:k])
+
+    def ranked(self, passages: Sequence[T]) -> list[RankedPassage[T]]:
+        """The caller's objects in this order, each with its rank and score."""
+        return list(self._lines(passages))
+
+    def _lines(self, passages: Sequence[T]) -> Iterator[RankedPassage[T]]:
+        for rank, (i, score) in enumerate(zip(self.order, self.scores, strict=True), start=1):
+            yield RankedPassage(passages[i], i, rank, score)
+
+
+def by_score(
+    scores: Sequence[float], score_kind: ScoreKind, *, report: Report | None = None
+) -> Ranking:
+    """Rank positions by descending score; ties keep the input order.
+
+    Examples:
+        >>> by_score([0.1, 0.9, 0.1], "logit").order
+        (1, 0, 2)
+    """
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    return Ranking(
+        tuple(order), tuple(float(scores[i]) for i in order), score_kind, report=report or Report()
+    )
+
+
+def input_order(n: int, *, report: Report | None = None) -> Ranking:
+    """``n`` passages as they came."""
+    return Ranking(tuple(range(n)), report=report or Report())
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Makes a plan from a query and passages. For type checking only: nothing to subclass."""
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan the ranking of ``passages`` by relevance to ``query``.
+
+        The result is a permutation of all passages; ties keep the input order; a failed call
+        raises its `CallError` inside the plan.
+        """
+        ...

@@ -1,0 +1,7 @@
+"""Collections, runs and metrics: BEIR folders, TREC files, and nDCG by ``ir_measures``."""
+
+from .collection import Collection, load_collection
+from .metrics import evaluate
+from .runs import Run, load_run, rerank_run
+
+__all__ = ["Collection", "Run", "evaluate", "load_collection", "load_run", "rerank_run"]

@@ -1,0 +1,43 @@
+"""Metrics, by ``ir_measures`` over trec_eval: linear gain, ties broken by the order given."""
+
+from collections.abc import Sequence
+
+from ..errors import InputError, MissingExtraError
+from .collection import Qrels
+from .runs import Run
+
+
+def evaluate(run: Run, qrels: Qrels, measures: Sequence[str] = ("nDCG@10",)) -> dict[str, float]:
+    """Mean of each measure over the judged queries that the run answers.
+
+    Args:
+        run: Document ids by query id, best first.
+        qrels: Grade by query id and document id.
+        measures: Names as ``ir_measures`` writes them: ``nDCG@10``, ``R@100``, ``RR@10``.
+
+    Raises:
+        InputError: A measure's name is not known, or no query is judged.
+        MissingExtraError: ``ir_measures`` is not installed.
+
+    Examples:
+        >>> evaluate({"q": ["a", "b"]}, {"q": {"b": 1}}, ["RR@10"])
+        {'RR@10': 0.5}
+    """
+    try:
+        import ir_measures
+    except ImportError as error:
+        raise MissingExtraError(
+            "ir_measures is not installed",
+            hint='Install it with: pip install "rerank-plugins[evaluation]".',
+        ) from error
+    try:
+        parsed = [ir_measures.parse_measure(name) for name in measures]
+    except (NameError, ValueError, SyntaxError) as error:
+        raise InputError(f"unknown measure: {error}") from error
+    judged = {q: dict(qrels[q]) for q in run if q in qrels}
+    if not judged:
+        raise InputError("no query of the run is judged")
+    # Descending integers stand for the order, so that trec_eval's rule for ties never applies.
+    scored = {q: {d: float(-i) for i, d in enumerate(run[q])} for q in judged}
+    found = ir_measures.calc_aggregate(parsed, judged, scored)
+    return {name: float(found[m]) for name, m in zip(measures, parsed, strict=True)}

@@ -1,0 +1,252 @@
+"""Wrappers around a backend, each written once for both colours.
+
+A layer is a plan: it is given a batch, passes on what it wants answered, and returns the
+replies. Waiting is a question too (`_Wait`), answered by whichever clock the colour has.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from ..calls import Batch, Call, Generate, Plan, Replies, Reply
+from ..errors import CallError, InputError
+from ..handlers import AnyBackend, async_handler, sync_handler
+from ..plans import arun, run
+
+Exchange = Callable[[Batch], Plan[Replies]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait(Call[None]):
+    seconds: float
+
+
+class Layer:
+    """A backend behind a layer, with the lifecycle of the backend inside.
+
+    Args:
+        inner: The backend that answers.
+        exchange: Makes the plan that turns a batch into its replies.
+    """
+
+    def __init__(self, inner: AnyBackend, exchange: Exchange) -> None:
+        self.inner = inner
+        self._exchange = exchange
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer the batch through the layer."""
+        handle = sync_handler(self.inner)
+
+        def answer(batch: Batch) -> Replies:
+            if isinstance(batch[0], _Wait):
+                time.sleep(batch[0].seconds)
+                return [Reply(None)]
+            return handle(batch)
+
+        return run(self._exchange(calls), answer)
+
+    async def arun(self, calls: Batch) -> Replies:
+        """`run`, on an event loop."""
+        import asyncio  # imported here: sync users need none
+
+        handle = async_handler(self.inner)
+
+        async def answer(batch: Batch) -> Replies:
+            if isinstance(batch[0], _Wait):
+                await asyncio.sleep(batch[0].seconds)
+                return [Reply(None)]
+            return await handle(batch)
+
+        return await arun(self._exchange(calls), answer)
+
+    @property
+    def kinds(self) -> frozenset[type[Call[Any]]] | None:
+        """The call kinds of the backend inside, where it declares them."""
+        return getattr(self.inner, "kinds", None)
+
+    def warm_up(self) -> None:
+        """Warm up the backend inside, where it can be."""
+        if hasattr(self.inner, "warm_up"):
+            self.inner.warm_up()
+
+    def close(self) -> None:
+        """Close the backend inside, where it can be."""
+        if hasattr(self.inner, "close"):
+            self.inner.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
+
+
+def cached(
+    backend: AnyBackend,
+    store: MutableMapping[Call[Any], Reply[Any]] | None = None,
+    *,
+    max_entries: int = 10_000,
+) -> Layer:
+    """Ask each question once. A cached answer costs no tokens; failures are not kept.
+
+    Args:
+        backend: The backend to wrap. A cache belongs to one model: don't share ``store``.
+        store: Where answers are kept; a dictionary by default. Any mutable mapping will do.
+        max_entries: The oldest entries go when there are more than this.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.strategies import SingleToken
+        >>> from rerank_plugins.testing import Oracle
+        >>> model = Oracle()
+        >>> reranker = Reranker(SingleToken(), cached(model))
+        >>> reranker.rank("q", ["a", "b"]) == reranker.rank("q", ["a", "b"])
+        False
+        >>> len(model.asked)
+        1
+    """
+    if max_entries < 1:
+        raise InputError(f"max_entries is {max_entries}, expected at least 1")
+    kept: MutableMapping[Call[Any], Reply[Any]] = {} if store is None else store
+    lock = threading.Lock()
+
+    def exchange(calls: Batch) -> Plan[Replies]:
+        with lock:
+            known = {call: kept[call] for call in calls if call in kept}
+        asker: dict[Call[Any], int] = {}  # the position that asks for all its equals
+        asking = [
+            i
+            for i, call in enumerate(calls)
+            if not _repeatable(call) or (call not in known and asker.setdefault(call, i) == i)
+        ]
+        replies = (yield [calls[i] for i in asking]) if asking else []
+        fresh = dict(zip(asking, replies, strict=True))
+        with lock:
+            for call, i in asker.items():
+                if isinstance(reply := fresh[i], Reply):
+                    kept[call] = reply
+            while len(kept) > max_entries:
+                del kept[next(iter(kept))]
+        return [
+            fresh[i] if i in fresh else _free(known[c] if c in known else fresh[asker[c]])
+            for i, c in enumerate(calls)
+        ]
+
+    return Layer(backend, exchange)
+
+
+def _free(reply: Reply[Any] | CallError) -> Reply[Any] | CallError:
+    if isinstance(reply, CallError):
+        return reply
+    return replace(reply, prompt_tokens=0, generated_tokens=0)
+
+
+def _repeatable(call: Call[Any]) -> bool:
+    return not (isinstance(call, Generate) and call.temperature > 0 and call.seed is None)
+
+
+def retried(
+    backend: AnyBackend,
+    *,
+    attempts: int = 3,
+    base_delay_s: float = 0.5,
+    max_delay_s: float = 30.0,
+    seed: int = 0,
+) -> Layer:
+    """Ask again, with growing pauses, for the calls that failed and may succeed.
+
+    Only errors that say ``retryable`` are asked again, and only the calls concerned. A server's
+    own ``retry_after_s`` is obeyed.
+
+    Args:
+        backend: The backend to wrap.
+        attempts: How often a call is asked at most, the first time included.
+        base_delay_s: The first pause in seconds; it doubles each time, with jitter.
+        max_delay_s: The longest pause of our own choice, in seconds.
+        seed: Of the jitter.
+    """
+    if attempts < 1 or base_delay_s < 0 or max_delay_s < 0:
+        raise InputError("attempts must be at least 1 and delays not negative")
+    jitter = random.Random(seed)  # noqa: S311 - spreads requests, protects nothing
+
+    def exchange(calls: Batch) -> Plan[Replies]:
+        replies = list((yield calls)) if calls else []
+        for attempt in range(1, attempts):
+            failed = [i for i, r in enumerate(replies) if isinstance(r, CallError) and r.retryable]
+            if not failed:
+                break
+            own = min(base_delay_s * 2 ** (attempt - 1), max_delay_s) * jitter.uniform(0.5, 1.0)
+            asked = [getattr(replies[i], "retry_after_s", None) or 0.0 for i in failed]
+            yield [_Wait(max(own, *asked))]
+            again = yield [calls[i] for i in failed]
+            for i, reply in zip(failed, again, strict=True):
+                replies[i] = reply
+        return replies
+
+    return Layer(backend, exchange)
+
+
+class Span(Protocol):
+    """What tracing needs of a span; OpenTelemetry's has it."""
+
+    def set_attribute(self, key: str, value: Any) -> Any:
+        """Attach a value."""
+        ...
+
+
+class Tracer(Protocol):
+    """What tracing needs of a tracer; OpenTelemetry's has it."""
+
+    def start_as_current_span(
+        self, name: str, *, attributes: Mapping[str, Any]
+    ) -> AbstractContextManager[Span]:
+        """Open a span for the duration of a ``with`` block."""
+        ...
+
+
+class Traced(Layer):
+    """A backend whose batches are spans. Made by `traced`."""
+
+    def __init__(self, inner: AnyBackend, tracer: Tracer) -> None:
+        super().__init__(inner, _unchanged)
+        self._tracer = tracer
+
+    # The span is opened here and not in a plan: a context variable that is set in a generator
+    # leaks into its caller.
+    def run(self, calls: Batch) -> Replies:
+        """Answer the batch inside a span."""
+        with self._span(calls) as span:
+            return _annotated(span, sync_handler(self.inner)(calls))
+
+    async def arun(self, calls: Batch) -> Replies:
+        """`run`, on an event loop."""
+        with self._span(calls) as span:
+            return _annotated(span, await async_handler(self.inner)(calls))
+
+    def _span(self, calls: Batch) -> AbstractContextManager[Span]:
+        kinds = sorted({type(c).__name__ for c in calls})
+        attributes = {"rerank.calls": len(calls), "rerank.kinds": kinds}
+        return self._tracer.start_as_current_span("rerank.batch", attributes=attributes)
+
+
+def traced(backend: AnyBackend, tracer: Tracer) -> Traced:
+    """Open a span for each batch, with call counts, token usage and failures; never with texts.
+
+    Args:
+        backend: The backend to wrap.
+        tracer: An OpenTelemetry tracer, or anything with ``start_as_current_span``.
+    """
+    return Traced(backend, tracer)
+
+
+def _unchanged(calls: Batch) -> Plan[Replies]:
+    return (yield calls)
+
+
+def _annotated(span: Span, replies: Replies) -> Replies:
+    answered = [r for r in replies if isinstance(r, Reply)]
+    span.set_attribute("gen_ai.usage.input_tokens", sum(r.prompt_tokens for r in answered))
+    span.set_attribute("gen_ai.usage.output_tokens", sum(r.generated_tokens for r in answered))
+    span.set_attribute("rerank.failed_calls", len(replies) - len(answered))
+    return replies

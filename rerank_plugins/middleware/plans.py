@@ -1,0 +1,105 @@
+"""Wrappers around a plan: they see one query, also when other plans share its batches."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..calls import Batch, Plan, Replies, Reply
+from ..data import Usage
+from ..errors import BudgetError, InputError
+from ..plans import Done, step
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one ranking may cost. None means no limit.
+
+    Args:
+        max_calls: Questions to the model.
+        max_prompt_tokens: Tokens the model may read; checked before each round.
+        max_generated_tokens: Tokens the model may write; checked before each round.
+        timeout_s: Seconds from the start; checked before each round, so that a round under way
+            is not cut off.
+
+    Raises:
+        InputError: A limit is not positive.
+    """
+
+    max_calls: int | None = None
+    max_prompt_tokens: int | None = None
+    max_generated_tokens: int | None = None
+    timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name} is {value}, expected a positive number or None")
+
+    def exceeded(self, usage: Usage, calls: int) -> str:
+        """Which limit ``calls`` more calls would break, or nothing."""
+        checks = (
+            (self.max_calls, usage.calls + calls, "calls", False),
+            (self.max_prompt_tokens, usage.prompt_tokens, "prompt tokens", True),
+            (self.max_generated_tokens, usage.generated_tokens, "generated tokens", True),
+            (self.timeout_s, usage.seconds, "seconds", True),
+        )
+        for limit, value, unit, spent in checks:
+            if limit is not None and (value >= limit if spent else value > limit):
+                return f"the limit of {limit:g} {unit} is reached"
+        return ""
+
+
+def metered(plan: Plan[T], clock: Callable[[], float] = time.perf_counter) -> Plan[tuple[T, Usage]]:
+    """The plan's result and what it cost.
+
+    ``seconds`` runs from the first question to the result; when plans run side by side, that
+    includes waiting for the others.
+    """
+    start, usage = clock(), Usage()
+    try:
+        state = step(plan)
+        while not isinstance(state, Done):
+            replies = yield state
+            usage += _cost(state, replies)
+            state = step(plan, replies)
+    finally:
+        plan.close()
+    return state.value, usage + Usage(seconds=clock() - start)
+
+
+def limited(
+    plan: Plan[T], limits: Limits, clock: Callable[[], float] = time.perf_counter
+) -> Plan[T]:
+    """The plan, whose calls beyond ``limits`` are answered by a `BudgetError` instead of asked.
+
+    With `KeepOrder` inside, the ranking ends with the best order found so far.
+    """
+    start, usage = clock(), Usage()
+    try:
+        state = step(plan)
+        while not isinstance(state, Done):
+            spent = usage + Usage(seconds=clock() - start)
+            if reason := limits.exceeded(spent, len(state)):
+                hint = "Raise the limit, or use on_error='keep_order' for the order so far."
+                replies: Replies = [BudgetError(reason, hint=hint) for _ in state]
+            else:
+                replies = yield state
+                usage += _cost(state, replies)
+            state = step(plan, replies)
+    finally:
+        plan.close()
+    return state.value
+
+
+def _cost(batch: Batch, replies: Replies) -> Usage:
+    answered = [r for r in replies if isinstance(r, Reply)]
+    return Usage(
+        calls=len(batch),
+        batches=1,
+        prompt_tokens=sum(r.prompt_tokens for r in answered),
+        generated_tokens=sum(r.generated_tokens for r in answered),
+    )

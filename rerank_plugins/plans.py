@@ -1,0 +1,141 @@
+"""Write plans with ``ask`` and ``gather``; run them with ``run``, ``arun`` or ``step``.
+
+A plan is a generator that yields batches of calls and returns a result. Authors need one idea:
+read ``answers = yield from ask([...])`` as "answers are the answers; somebody else does the
+asking". The same plan then runs against a local model, a server, synchronously, asynchronously,
+and side by side with the plans of other queries.
+"""
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .calls import Batch, Call, Plan, Replies, Reply
+from .errors import CallError, ContractError
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+def ask_replies(calls: Sequence[Call[A]]) -> Plan[list[Reply[A] | CallError]]:
+    """Ask everything at once; get whole replies, with their cost, or the error of each."""
+    if not calls:
+        return []
+    return list((yield calls))
+
+
+def ask_each(calls: Sequence[Call[A]]) -> Plan[list[A | CallError]]:
+    """Ask everything at once. A call that failed is answered by its error."""
+    replies = yield from ask_replies(calls)
+    return [r if isinstance(r, CallError) else r.answer for r in replies]
+
+
+def ask(calls: Sequence[Call[A]]) -> Plan[list[A]]:
+    """Ask everything at once.
+
+    Raises:
+        CallError: The first failure among the replies.
+    """
+    answers: list[A] = []
+    for answer in (yield from ask_each(calls)):
+        if isinstance(answer, CallError):
+            raise answer
+        answers.append(answer)
+    return answers
+
+
+def settle(plan: Plan[T]) -> Plan[T | CallError]:
+    """The plan's result, or the failed call that ended it."""
+    try:
+        return (yield from plan)
+    except CallError as error:
+        return error
+
+
+def gather(plans: Sequence[Plan[T]]) -> Plan[list[T]]:
+    """Advance plans together: one merged batch per round, results in the order given.
+
+    An error in one plan ends all of them; wrap each in `settle` where one must not.
+    """
+    try:
+        states = [step(plan) for plan in plans]
+        while batch := [call for s in states if not isinstance(s, Done) for call in s]:
+            replies = yield batch
+            start = 0
+            for i, state in enumerate(states):
+                if not isinstance(state, Done):
+                    stop = start + len(state)
+                    states[i] = step(plans[i], replies[start:stop])
+                    start = stop
+    finally:
+        for plan in plans:
+            plan.close()
+    return [state.value for state in states if isinstance(state, Done)]
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """A plan's result."""
+
+    value: T
+
+
+def step(plan: Plan[T], replies: Replies | None = None) -> Batch | Done[T]:
+    """Advance a plan to its next batch of calls or to its result.
+
+    For those who bring their own loop. It is the only function that touches the generator
+    protocol, so that ``StopIteration`` is caught around the generator and nothing else.
+
+    Raises:
+        ContractError: ``plan`` is not a plan, or it asked an empty batch.
+    """
+    if not isinstance(plan, Generator):
+        raise ContractError(f"{plan!r} is not a plan: did its function forget to yield?")
+    try:
+        batch = next(plan) if replies is None else plan.send(replies)
+    except StopIteration as stop:
+        return Done(stop.value)
+    if not batch:
+        raise ContractError(f"{plan!r} asked an empty batch")
+    return batch
+
+
+def run(plan: Plan[T], handle: Callable[[Batch], Replies]) -> T:
+    """Run a plan to its result, answering each batch with ``handle``.
+
+    Examples:
+        >>> from rerank_plugins.calls import Reply, ScorePair
+        >>> def plan():
+        ...     return (yield from ask([ScorePair("a", "b")]))
+        >>> run(plan(), lambda batch: [Reply(0.5) for _ in batch])
+        [0.5]
+    """
+    try:
+        state = step(plan)
+        while not isinstance(state, Done):
+            state = step(plan, _matched(state, handle(state)))
+        return state.value
+    finally:
+        _close(plan)
+
+
+async def arun(plan: Plan[T], handle: Callable[[Batch], Awaitable[Replies]]) -> T:
+    """`run`, with an asynchronous ``handle``."""
+    try:
+        state = step(plan)
+        while not isinstance(state, Done):
+            state = step(plan, _matched(state, await handle(state)))
+        return state.value
+    finally:
+        _close(plan)
+
+
+def _close(plan: Plan[T]) -> None:
+    if isinstance(plan, Generator):  # anything else was refused by `step`
+        plan.close()
+
+
+def _matched(batch: Batch, replies: Replies) -> Replies:
+    if len(replies) != len(batch):
+        raise ContractError(f"{len(batch)} calls were answered by {len(replies)} replies")
+    return replies

@@ -1,0 +1,67 @@
+"""Public checkpoints by their hub ids: the strategy, the exact prompt and the backend of each."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from .data import Strategy
+from .errors import UnknownNameError
+from .middleware import Limits
+from .reranker import OnError, Reranker
+
+
+def load_reranker(
+    model: str | Path,
+    *,
+    preset: str | None = None,
+    strategy: Strategy | str | Mapping[str, Any] | None = None,
+    on_error: OnError = "raise",
+    limits: Limits | None = None,
+    **backend_options: Any,
+) -> Reranker:
+    """A reranker for a checkpoint: one name gives strategy, prompt and backend.
+
+    The model is loaded at the first call.
+
+    Args:
+        model: A hub id that `list_presets` knows, or any hub id, folder or ``.gguf`` file
+            together with ``preset`` or ``strategy``.
+        preset: Treat ``model`` as a copy of this checkpoint: a download or a fine-tuned one.
+        strategy: How to rank, where it is not the preset's.
+        on_error: As for `Reranker`.
+        limits: As for `Reranker`.
+        **backend_options: For the backend: ``device``, ``dtype``, ``context_tokens``, ...
+
+    Raises:
+        UnknownNameError: The model is not a known checkpoint and no strategy was given.
+
+    Examples:
+        >>> reranker = load_reranker("castorini/first_mistral", dtype="bfloat16")
+        >>> reranker.strategy.inner
+        SingleToken(prompt='rankllm-letters.v1')
+    """
+    name = preset or str(model)
+    spec = _presets().get(name.lower())
+    if spec is None and (strategy is None or preset is not None):
+        raise UnknownNameError(
+            f"{name!r} is not a known checkpoint",
+            hint="Pass strategy=..., or preset= one of: " + ", ".join(list_presets()) + ".",
+        )
+    backend = dict(spec["backend"]) if spec else {"name": "transformers"}
+    backend |= {"model": str(model)} | backend_options
+    chosen = strategy if strategy is not None else (spec or {})["strategy"]
+    return Reranker(chosen, backend, on_error=on_error, limits=limits)
+
+
+def list_presets() -> dict[str, str]:
+    """The checkpoints that `load_reranker` knows by name, each with a line about it."""
+    return {spec["id"]: spec["description"] for spec in _presets().values()}
+
+
+@lru_cache
+def _presets() -> dict[str, dict[str, Any]]:
+    source = resources.files("rerank_plugins").joinpath("presets.toml").read_text("utf-8")
+    return {name.lower(): {"id": name, **spec} for name, spec in tomllib.loads(source).items()}

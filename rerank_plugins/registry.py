@@ -1,0 +1,161 @@
+"""Strategies and backends by name: built-ins, and other people's through entry points.
+
+A *spec* is a plain dictionary, ``{"name": "sliding-window", "size": 20, "inner": {...}}``: what
+YAML files store. Plugins register a class under the entry-point group
+``rerank_plugins.strategies`` or ``rerank_plugins.backends``; they are looked up one at a time,
+so a broken plugin breaks only itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from .errors import ConfigurationError, InputError, UnknownNameError
+
+Group = Literal["strategies", "backends"]
+
+BUILT_IN: Mapping[Group, Mapping[str, str]] = {
+    "strategies": {
+        "keep-order": "rerank_plugins.strategies:KeepOrder",
+        "permutation": "rerank_plugins.strategies:Permutation",
+        "query-likelihood": "rerank_plugins.strategies:QueryLikelihood",
+        "single-token": "rerank_plugins.strategies:SingleToken",
+        "sliding-window": "rerank_plugins.strategies:SlidingWindow",
+    },
+    "backends": {
+        "transformers": "rerank_plugins.backends:TransformersBackend",
+    },
+}
+_PROMPTS = {
+    "likelihood-prompt": "rerank_plugins.prompts:LikelihoodPrompt",
+    "listwise-prompt": "rerank_plugins.prompts:ListwisePrompt",
+}
+
+
+def names(group: Group) -> tuple[str, ...]:
+    """Every name of a group, built in or installed."""
+    from importlib.metadata import entry_points  # imported here: slow, and rarely needed
+
+    installed = entry_points(group=f"rerank_plugins.{group}").names
+    return tuple(sorted({*BUILT_IN[group], *installed}))
+
+
+def resolve(group: Group, name: str) -> type[Any]:
+    """The class that goes by ``name``.
+
+    Raises:
+        UnknownNameError: No built-in and no installed plugin has that name.
+        ConfigurationError: The plugin of that name cannot be imported.
+    """
+    from importlib.metadata import entry_points  # imported here: slow, and rarely needed
+
+    if name in BUILT_IN[group]:
+        return _import(BUILT_IN[group][name])
+    for point in entry_points(group=f"rerank_plugins.{group}", name=name):
+        try:
+            found: type[Any] = point.load()
+        except Exception as error:  # somebody else's code may raise anything
+            raise ConfigurationError(
+                f"the plugin {name!r} ({point.value}) cannot be loaded: {error}"
+            ) from error
+        return found
+    raise UnknownNameError(
+        f"there is no {name!r} among the {group}", hint=f"Known: {', '.join(names(group))}."
+    )
+
+
+def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
+    """Build what a spec describes.
+
+    Args:
+        group: Whether a strategy or a backend is wanted.
+        spec: A name, or a mapping with ``name`` and constructor arguments; arguments that are
+            mappings with a ``name`` are built first.
+
+    Raises:
+        UnknownNameError: A name is not known.
+        InputError: The spec has no name, or an argument that the class does not take.
+
+    Examples:
+        >>> from_spec("strategies", {"name": "sliding-window", "inner": "single-token"}).size
+        20
+    """
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec.get("name"), str):
+        raise InputError(f"a spec needs a name: {dict(spec)!r}")
+    arguments = {k: _argument(group, k, v) for k, v in spec.items() if k != "name"}
+    name = spec["name"]
+    cls = _import(_PROMPTS[name]) if name in _PROMPTS else resolve(group, name)
+    if is_dataclass(cls):
+        known = [f.name for f in fields(cls) if f.init]
+        if unknown := sorted(set(arguments) - set(known)):
+            raise InputError(f"{name!r} takes no {unknown}", hint=f"It takes {known}.")
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise InputError(f"{name!r} cannot be built from {sorted(arguments)}: {error}") from error
+
+
+def to_spec(group: Group, built: object) -> dict[str, Any]:
+    """The spec that builds an equal object: plain values only.
+
+    Raises:
+        ConfigurationError: Its class has no registered name, is not a dataclass, or holds a
+            value that is not plain.
+
+    Examples:
+        >>> from rerank_plugins.strategies import SingleToken
+        >>> to_spec("strategies", SingleToken())
+        {'name': 'single-token', 'prompt': 'first.v1'}
+    """
+    cls = type(built)
+    if not is_dataclass(built):
+        raise ConfigurationError(f"{cls.__name__} is not a dataclass, so it has no spec")
+    values = {f.name: getattr(built, f.name) for f in fields(built) if f.init}
+    return {"name": _name_of(group, cls), **{k: _plain(group, k, v) for k, v in values.items()}}
+
+
+def _argument(group: Group, key: str, value: object) -> object:
+    if isinstance(value, Mapping) and "name" in value:
+        return from_spec(group, value)
+    if key == "inner" and isinstance(value, str):
+        return from_spec(group, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _plain(group: Group, key: str, value: object) -> object:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case tuple() | list():
+            return [_plain(group, key, item) for item in value]
+        case Mapping():
+            return {str(k): _plain(group, key, v) for k, v in value.items()}
+        case _ if is_dataclass(value):
+            return to_spec(group, value)
+        case _:
+            raise ConfigurationError(f"{key}={value!r} cannot be written into a spec")
+
+
+def _name_of(group: Group, cls: type[Any]) -> str:
+    wanted = {f"{cls.__module__}:{cls.__qualname__}"}
+    for name, target in {**BUILT_IN[group], **_PROMPTS}.items():
+        if target.endswith(f":{cls.__qualname__}") and _import(target) is cls:
+            return name
+    from importlib.metadata import entry_points  # imported here: slow, and rarely needed
+
+    for point in entry_points(group=f"rerank_plugins.{group}"):
+        if point.value in wanted or (point.attr == cls.__qualname__ and point.load() is cls):
+            return point.name
+    raise ConfigurationError(
+        f"{cls.__name__} has no registered name",
+        hint=f"Register it under the entry-point group rerank_plugins.{group}.",
+    )
+
+
+def _import(target: str) -> type[Any]:
+    module, _, attribute = target.partition(":")
+    found: type[Any] = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,255 @@
+"""A strategy and a backend together: the object that applications hold."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from .calls import Plan
+from .data import Ranking, Report, Strategy, input_order
+from .errors import CallError, ContractError, InputError, UnsupportedCallError
+from .handlers import AnyBackend, AsyncBackend, Backend, async_handler, is_async, sync_handler
+from .middleware import Limits, limited, metered
+from .plans import Done, arun, gather, run, settle, step
+from .registry import from_spec, to_spec
+
+OnError = Literal["raise", "keep_order"]
+Request = tuple[str, Sequence[str]]
+
+ASYNC_QUERIES = 16
+"""How many queries `Reranker.arank_many` has under way at once, unless told otherwise."""
+
+
+class Reranker:
+    """Orders passages by relevance to a query: a strategy over a backend.
+
+    The order is always a permutation of the caller's passages, cut to ``top_k``: nothing is
+    dropped, invented or repeated, whatever the model answers. Inputs are never changed. One
+    instance serves many threads and any event loop.
+
+    Args:
+        strategy: How to rank: a strategy, its registered name, or a spec (a plain dictionary).
+        backend: What answers: a backend, or a spec.
+        on_error: ``"raise"``: a failed call raises its `CallError`. ``"keep_order"``: it leaves
+            the passages it concerns in their order, and ``ranking.report.fallbacks`` says why.
+        limits: What one query may cost.
+
+    Raises:
+        InputError: An argument is out of range.
+        UnsupportedCallError: The backend says that it cannot answer what the strategy asks.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
+        >>> from rerank_plugins.testing import Oracle
+        >>> model = Oracle(key=lambda query, passage: passage.count(query))
+        >>> reranker = Reranker(SlidingWindow(inner=SingleToken()), model)
+        >>> ranking = reranker.rank("flea", ["a dog", "flea, flea", "a flea"], top_k=2)
+        >>> ranking.order
+        (1, 2)
+        >>> ranking.usage.calls, ranking.usage.generated_tokens
+        (1, 0)
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy | str | Mapping[str, Any],
+        backend: AnyBackend | str | Mapping[str, Any],
+        *,
+        on_error: OnError = "raise",
+        limits: Limits | None = None,
+    ) -> None:
+        if on_error not in ("raise", "keep_order"):
+            raise InputError(f"on_error is {on_error!r}, expected 'raise' or 'keep_order'")
+        self.strategy = _strategy(strategy)
+        self.backend = _backend(backend)
+        self.on_error: OnError = on_error
+        self.limits = limits
+        _check_match(self.strategy, self.backend)
+
+    def rank(self, query: str, passages: Sequence[str], *, top_k: int | None = None) -> Ranking:
+        """Rank the passages of one query.
+
+        Args:
+            query: What is asked. A blank query keeps the order and asks the model nothing.
+            passages: Texts in the retriever's order, best first.
+            top_k: How many positions to return; all when None.
+
+        Raises:
+            InputError: An argument is of the wrong type or out of range.
+            CallError: A call failed and ``on_error`` is ``"raise"``.
+        """
+        plan = self.plan(query, passages, top_k=top_k)
+        return run(plan, sync_handler(self.backend))
+
+    async def arank(
+        self, query: str, passages: Sequence[str], *, top_k: int | None = None
+    ) -> Ranking:
+        """`rank`, without blocking the event loop."""
+        plan = self.plan(query, passages, top_k=top_k)
+        return await arun(plan, async_handler(self.backend))
+
+    def rank_many(self, requests: Iterable[Request], *, top_k: int | None = None) -> list[Ranking]:
+        """Rank many queries together: the backend gets their calls in common batches.
+
+        With ``on_error="raise"``, the first error is raised after the other queries are done.
+        """
+        plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in requests]
+        return _raise_first(run(gather(plans), sync_handler(self.backend)))
+
+    async def arank_many(
+        self,
+        requests: Iterable[Request],
+        *,
+        top_k: int | None = None,
+        max_concurrency: int = ASYNC_QUERIES,
+    ) -> list[Ranking]:
+        """`rank_many`, without blocking the event loop.
+
+        A server gets one task a query, so that no query waits for another's slowest call. A
+        local model gets common batches, from one thread.
+
+        Args:
+            requests: Pairs of a query and its passages.
+            top_k: How many positions to return for each; all when None.
+            max_concurrency: How many queries are under way at once on a server.
+        """
+        if max_concurrency < 1:
+            raise InputError(f"max_concurrency is {max_concurrency}, expected at least 1")
+        plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in requests]
+        handle = async_handler(self.backend)
+        if not is_async(self.backend):
+            return _raise_first(await arun(gather(plans), handle))
+        import asyncio  # imported here: sync users need none
+
+        limiter = asyncio.Semaphore(max_concurrency)
+
+        async def one(plan: Plan[Ranking | CallError]) -> Ranking | CallError:
+            async with limiter:
+                return await arun(plan, handle)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(plan)) for plan in plans]
+        return _raise_first([task.result() for task in tasks])
+
+    def plan(
+        self, query: str, passages: Sequence[str], *, top_k: int | None = None
+    ) -> Plan[Ranking]:
+        """The plan of one query, for those who run plans themselves. Arguments as for `rank`."""
+        _check(query, passages, top_k)
+        return self._plan(query, tuple(passages), top_k)
+
+    def _plan(self, query: str, passages: Sequence[str], top_k: int | None) -> Plan[Ranking]:
+        if not query.strip() or not passages:
+            cause = ("the query is blank",) if passages else ()
+            return input_order(len(passages), report=Report(fallbacks=cause)).top(top_k)
+        strategy = self.strategy
+        if self.on_error == "keep_order":
+            from .strategies.combine import keeping_order  # the only strategy the core needs
+
+            strategy = keeping_order(strategy)
+        inner = strategy.rank(query, passages)
+        if self.limits is not None:
+            inner = limited(inner, self.limits)
+        ranking, usage = yield from metered(inner)
+        _check_permutation(ranking, len(passages), self.strategy)
+        return replace(ranking.top(top_k), usage=usage)
+
+    def warm_up(self) -> None:
+        """Load the model now instead of at the first call. Safe to repeat."""
+        if hasattr(self.backend, "warm_up"):
+            self.backend.warm_up()
+
+    def close(self) -> None:
+        """Release the model. The next call loads it again. Safe to repeat."""
+        if hasattr(self.backend, "close"):
+            self.backend.close()
+
+    def to_spec(self) -> dict[str, Any]:
+        """A plain dictionary from which `from_spec` builds an equal reranker.
+
+        Raises:
+            ConfigurationError: The strategy or the backend has no spec.
+        """
+        spec: dict[str, Any] = {
+            "strategy": to_spec("strategies", self.strategy),
+            "backend": to_spec("backends", self.backend),
+            "on_error": self.on_error,
+        }
+        if self.limits is not None:
+            spec["limits"] = {name: getattr(self.limits, name) for name in Limits.__slots__}
+        return spec
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> "Reranker":
+        """The reranker that ``spec`` describes."""
+        unknown = sorted(set(spec) - {"strategy", "backend", "on_error", "limits"})
+        if unknown or not {"strategy", "backend"} <= set(spec):
+            raise InputError(f"a reranker's spec has strategy and backend, not {sorted(spec)}")
+        limits = spec.get("limits")
+        return cls(
+            spec["strategy"],
+            spec["backend"],
+            on_error=spec.get("on_error", "raise"),
+            limits=None if limits is None else Limits(**limits),
+        )
+
+    def __repr__(self) -> str:
+        return f"Reranker({self.strategy!r}, {self.backend!r}, on_error={self.on_error!r})"
+
+
+def _strategy(given: Strategy | str | Mapping[str, Any]) -> Strategy:
+    built = from_spec("strategies", given) if isinstance(given, str | Mapping) else given
+    if isinstance(built, type) or not isinstance(built, Strategy):
+        raise InputError(f"{built!r} is not a strategy", hint="It needs rank(query, passages).")
+    return built
+
+
+def _backend(given: AnyBackend | str | Mapping[str, Any]) -> AnyBackend:
+    built = from_spec("backends", given) if isinstance(given, str | Mapping) else given
+    if isinstance(built, type) or not isinstance(built, Backend | AsyncBackend):
+        raise InputError(f"{built!r} is not a backend", hint="It needs run(calls) or arun(calls).")
+    return built
+
+
+def _check(query: object, passages: object, top_k: object) -> None:
+    if not isinstance(query, str):
+        raise InputError(f"the query is a {type(query).__name__}, expected a string")
+    if isinstance(passages, str) or not isinstance(passages, Sequence):
+        raise InputError(f"passages is a {type(passages).__name__}", hint="Give a list of strings.")
+    for i, passage in enumerate(passages):
+        if not isinstance(passage, str):
+            raise InputError(f"passages[{i}] is a {type(passage).__name__}, expected a string")
+    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+        raise InputError(f"top_k is {top_k!r}", hint="Give a positive integer, or None for all.")
+
+
+def _check_permutation(ranking: Ranking, n: int, strategy: Strategy) -> None:
+    if sorted(ranking.order) != list(range(n)):
+        raise ContractError(
+            f"{type(strategy).__name__} returned {len(ranking)} positions for {n} passages: "
+            "not a permutation"
+        )
+
+
+def _check_match(strategy: Strategy, backend: AnyBackend) -> None:
+    """Refuse a pair that cannot work, where the backend declares what it answers."""
+    kinds = getattr(backend, "kinds", None)
+    if kinds is None:
+        return
+    plan = strategy.rank("query", ("one passage", "another passage"))
+    first = step(plan)
+    plan.close()
+    asked = set() if isinstance(first, Done) else {type(call) for call in first}
+    if missing := sorted(kind.__name__ for kind in asked - kinds):
+        raise UnsupportedCallError(
+            f"{type(strategy).__name__} asks {missing}, which {type(backend).__name__} cannot "
+            f"answer; it answers {sorted(kind.__name__ for kind in kinds)}"
+        )
+
+
+def _raise_first(results: Sequence[Ranking | CallError]) -> list[Ranking]:
+    rankings = [r for r in results if isinstance(r, Ranking)]
+    for result in results:
+        if isinstance(result, CallError):
+            raise result
+    return rankings

@@ -1,0 +1,56 @@
+"""Strategies of strategies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, cast
+
+from ..calls import Plan
+from ..data import Ranking, Report, Strategy, input_order
+from ..errors import CallError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepOrder:
+    """Leave the passages as they are when a call fails, and say so in the report.
+
+    Put it around the smallest piece that may fail alone: inside `SlidingWindow` a failed call
+    costs its window and nothing else. Where a strategy knows a better order than the input's
+    without the failed answer, that order is used.
+
+    Args:
+        inner: The strategy that may fail.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.strategies import SingleToken
+        >>> from rerank_plugins.testing import Failing
+        >>> ranking = Reranker(KeepOrder(inner=SingleToken()), Failing()).rank("q", ["a", "b"])
+        >>> ranking.order, ranking.report.fallbacks
+        ((0, 1), ('BackendError: this backend always fails',))
+    """
+
+    inner: Strategy
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan what ``inner`` plans."""
+        try:
+            return (yield from self.inner.rank(query, passages))
+        except CallError as error:
+            cause = Report(fallbacks=(f"{type(error).__name__}: {error}",))
+            if isinstance(error.partial, Ranking):
+                return replace(error.partial, report=error.partial.report + cause)
+            return input_order(len(passages), report=cause)
+
+
+def keeping_order(strategy: Strategy) -> Strategy:
+    """The strategy with `KeepOrder` around it and around whatever it has in a field ``inner``.
+
+    Examples:
+        >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
+        >>> keeping_order(SlidingWindow(inner=SingleToken())).inner
+        SlidingWindow(inner=KeepOrder(inner=SingleToken(prompt='first.v1')), size=20, stride=10)
+    """
+    if is_dataclass(strategy) and "inner" in {f.name for f in fields(strategy)}:
+        composed = cast(Any, strategy)
+        strategy = replace(composed, inner=keeping_order(composed.inner))
+    return strategy if isinstance(strategy, KeepOrder) else KeepOrder(inner=strategy)

@@ -1,0 +1,21 @@
+"""Doubles and contract suites for strategies and backends, yours and ours.
+
+The suites need pytest: import them from `rerank_plugins.testing.contracts`, or from here.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .doubles import Failing, Oracle, Replay, Scripted
+
+if TYPE_CHECKING:
+    from .contracts import BackendContract, StrategyContract
+
+__all__ = ["BackendContract", "Failing", "Oracle", "Replay", "Scripted", "StrategyContract"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("BackendContract", "StrategyContract"):
+        from . import contracts  # imported when asked for: it needs pytest
+
+        return getattr(contracts, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,271 @@
+"""What every strategy and every backend promises, as pytest classes to inherit.
+
+::
+
+    from rerank_plugins.testing import StrategyContract
+
+    class TestMine(StrategyContract):
+        @pytest.fixture
+        def strategy(self):
+            return MyStrategy()
+"""
+
+import asyncio
+import copy
+import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from ..calls import (
+    Batch,
+    Call,
+    Completion,
+    ContinuationLogprob,
+    Generate,
+    LabelLogprobs,
+    Likelihood,
+    Message,
+    NextToken,
+    Prompt,
+    Replies,
+    Reply,
+    ScorePair,
+    Untrusted,
+)
+from ..data import Ranking, Strategy
+from ..errors import BackendError, CallError, RerankError
+from ..handlers import AnyBackend, async_handler, sync_handler
+from ..plans import Done, arun, gather, run, settle, step
+from ..reranker import Reranker
+from .doubles import Failing, Oracle
+
+SIZES = (0, 1, 2, 3, 9, 10, 11, 19, 20, 21, 25, 26)
+
+
+def passages(n: int) -> tuple[str, ...]:
+    """``n`` different passages."""
+    return tuple(f"passage number {i}" for i in range(n))
+
+
+class StrategyContract:
+    """Everything a strategy promises. Override the ``strategy`` fixture.
+
+    Class attributes:
+        max_passages: The longest list the strategy takes; None when there is no limit. Longer
+            lists must be refused with a `RerankError`.
+    """
+
+    max_passages: int | None = None
+
+    @pytest.fixture
+    def strategy(self) -> Strategy:
+        """The strategy under test."""
+        raise NotImplementedError("override the `strategy` fixture")
+
+    def _sizes(self) -> Sequence[int]:
+        return [n for n in SIZES if self.max_passages is None or n <= self.max_passages]
+
+    def test_returns_a_permutation_with_honest_scores(self, strategy: Strategy) -> None:
+        """Every passage comes back once, with finite scores that never rise."""
+        for n in self._sizes():
+            ranking = run(strategy.rank("query", passages(n)), Oracle(seed=n).run)
+            assert isinstance(ranking, Ranking)
+            assert sorted(ranking.order) == list(range(n))
+            assert all(type(score) is float and math.isfinite(score) for score in ranking.scores)
+            assert list(ranking.scores) == sorted(ranking.scores, reverse=True)
+
+    def test_refuses_more_than_it_can_take(self, strategy: Strategy) -> None:
+        """A list that is too long is an error, not a wrong answer."""
+        if self.max_passages is None:
+            return
+        with pytest.raises(RerankError):
+            run(strategy.rank("query", passages(self.max_passages + 1)), Oracle().run)
+
+    def test_asks_nothing_about_nothing(self, strategy: Strategy) -> None:
+        """No passages, no calls."""
+        assert step(strategy.rank("query", ())) == Done(Ranking(()))
+
+    def test_asks_something_about_two(self, strategy: Strategy) -> None:
+        """A strategy that never asks reranks nothing."""
+        state = step(strategy.rank("query", ("one", "another")))
+        assert not isinstance(state, Done)
+
+    def test_equal_passages_keep_their_order(self, strategy: Strategy) -> None:
+        """Ties keep the input order."""
+        for n in self._sizes():
+            same = Oracle(key=lambda _query, _passage: 1.0)
+            assert run(strategy.rank("query", ("text",) * n), same.run).order == tuple(range(n))
+
+    def test_the_better_of_two_wins(self, strategy: Strategy) -> None:
+        """The order follows the model, not the input."""
+        oracle = Oracle(key=lambda _query, passage: float("better" in passage))
+        assert run(strategy.rank("query", ("worse", "better")), oracle.run).order == (1, 0)
+
+    def test_same_replies_same_questions(self, strategy: Strategy) -> None:
+        """No hidden randomness and no state between runs."""
+        first, second = Oracle(seed=7), Oracle(seed=7)
+        a = run(strategy.rank("q", passages(12)), first.run)
+        b = run(strategy.rank("q", passages(12)), second.run)
+        assert a == b
+        assert first.asked == second.asked
+
+    def test_inputs_are_never_changed(self, strategy: Strategy) -> None:
+        """The caller's list is the caller's."""
+        texts = list(passages(12))
+        run(strategy.rank("q", texts), Oracle(seed=5).run)
+        assert texts == list(passages(12))
+
+    def test_queries_do_not_touch_each_other(self, strategy: Strategy) -> None:
+        """Alone, in lockstep, on an event loop: the same ranking."""
+        alone = run(strategy.rank("q", passages(12)), Oracle(seed=3).run)
+        plans = [strategy.rank("q", passages(12)) for _ in range(3)]
+        assert run(gather(plans), Oracle(seed=3).run) == [alone] * 3
+        on_loop = asyncio.run(arun(strategy.rank("q", passages(12)), Oracle(seed=3).arun))
+        assert on_loop == alone
+
+    def test_a_failure_is_a_call_error(self, strategy: Strategy) -> None:
+        """A failed call is raised as what it is, never turned into an answer."""
+        result = run(settle(strategy.rank("q", passages(3))), Failing().run)
+        assert isinstance(result, BackendError)
+
+    def test_can_keep_the_order_when_calls_fail(self, strategy: Strategy) -> None:
+        """With ``on_error="keep_order"`` nothing is lost and the report says why."""
+        ranking = Reranker(strategy, Failing(), on_error="keep_order").rank("q", passages(5))
+        assert ranking.order == (0, 1, 2, 3, 4)
+        assert ranking.report.fallbacks
+
+
+class BackendContract:
+    """Everything a backend promises. Override the ``backend`` fixture.
+
+    Class attributes:
+        kinds: The kinds of calls to test; those the backend declares, by default.
+    """
+
+    kinds: frozenset[type[Call[Any]]] | None = None
+
+    @pytest.fixture
+    def backend(self) -> AnyBackend:
+        """The backend under test."""
+        raise NotImplementedError("override the `backend` fixture")
+
+    @pytest.fixture
+    def calls(self, backend: AnyBackend) -> Batch:
+        """Four calls of each kind the backend answers, kinds interleaved."""
+        kinds = self.kinds or getattr(backend, "kinds", None)
+        assert kinds, "declare `kinds` on the backend or on the contract class"
+        return [_example(k, i) for i in range(4) for k in _EXAMPLES if k in kinds]
+
+    def test_answers_every_call_in_order(self, backend: AnyBackend, calls: Batch) -> None:
+        """One reply a call, of the right type, also in a mixed batch."""
+        replies = _ask(backend, calls)
+        assert len(replies) == len(calls)
+        for call, reply in zip(calls, replies, strict=True):
+            assert isinstance(reply, Reply), reply
+            _check_answer(call, reply)
+
+    def test_batches_do_not_change_answers(self, backend: AnyBackend, calls: Batch) -> None:
+        """Together, backwards or one by one: the same answers up to rounding."""
+        together = _ask(backend, calls)
+        backwards = list(reversed(_ask(backend, list(reversed(calls)))))
+        for i, call in enumerate(calls):
+            [alone] = _ask(backend, [call])
+            for other in (alone, backwards[i]):
+                assert _numbers(together[i]) == pytest.approx(_numbers(other), abs=1e-3)
+
+    def test_equal_calls_get_equal_answers(self, backend: AnyBackend, calls: Batch) -> None:
+        """Or ties would be broken by chance."""
+        replies = _ask(backend, [*calls, *calls])
+        for one, other in zip(replies[: len(calls)], replies[len(calls) :], strict=True):
+            assert _numbers(one) == _numbers(other)
+
+    def test_both_colours_agree(self, backend: AnyBackend, calls: Batch) -> None:
+        """Sync, async and eight threads: the same answers."""
+        expected = list(map(_numbers, _ask(backend, calls)))
+
+        async def ask() -> Replies:
+            return await async_handler(backend)(calls)
+
+        assert list(map(_numbers, asyncio.run(ask()))) == expected
+        barrier = threading.Barrier(8)
+
+        def in_thread(_: int) -> list[list[float]]:
+            barrier.wait()
+            return list(map(_numbers, _ask(backend, calls)))
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(in_thread, range(8))) == [expected] * 8
+
+    def test_calls_are_not_changed(self, backend: AnyBackend, calls: Batch) -> None:
+        """A batch is the caller's."""
+        before = copy.copy(list(calls))
+        _ask(backend, calls)
+        assert list(calls) == before
+
+    def test_repr_is_short(self, backend: AnyBackend) -> None:
+        """No weights, no secrets."""
+        assert len(repr(backend)) < 2_000
+
+
+def _ask(backend: AnyBackend, calls: Batch) -> Replies:
+    if hasattr(backend, "run"):
+        return sync_handler(backend)(calls)
+
+    async def ask() -> Replies:
+        return await async_handler(backend)(calls)
+
+    return asyncio.run(ask())
+
+
+def _example(kind: type[Call[Any]], i: int) -> Call[Any]:
+    return _EXAMPLES[kind](i)
+
+
+def _prompt(i: int) -> Prompt:
+    question = f"Which is better? [A] {'very ' * i}good [B] bad. Answer: "
+    return Prompt((Message("user", (question, Untrusted("flea", "query"))),), prefill="[")
+
+
+_EXAMPLES: dict[type[Call[Any]], Callable[[int], Call[Any]]] = {
+    NextToken: lambda i: NextToken(_prompt(i), ("A", "B")),
+    Generate: lambda i: Generate(_prompt(i), max_tokens=3 + i),
+    Likelihood: lambda i: Likelihood(_prompt(i), Untrusted(" life of a flea", "query")),
+    ScorePair: lambda i: ScorePair("flea", f"{'very ' * i}good"),
+}
+
+
+def _check_answer(call: Call[Any], reply: Reply[Any]) -> None:
+    match call:
+        case NextToken():
+            assert isinstance(reply.answer, LabelLogprobs)
+            assert set(reply.answer.seen) <= set(call.labels)
+            assert all(value <= 0.0 for value in reply.answer.seen.values())
+            assert reply.generated_tokens == 0
+        case Generate():
+            assert isinstance(reply.answer, Completion)
+            assert reply.generated_tokens <= call.max_tokens
+        case Likelihood():
+            assert isinstance(reply.answer, ContinuationLogprob)
+            assert reply.answer.logprob <= 0.0
+            assert reply.answer.tokens >= 1
+        case ScorePair():
+            assert type(reply.answer) is float
+    assert reply.prompt_tokens >= 0
+
+
+def _numbers(reply: Reply[Any] | CallError) -> list[float]:
+    """What can be compared in a reply."""
+    assert isinstance(reply, Reply), reply
+    match reply.answer:
+        case LabelLogprobs(seen=seen):
+            return [seen[name] for name in sorted(seen)]
+        case Completion(text=text):
+            return [float(ord(c)) for c in text]
+        case ContinuationLogprob(logprob=logprob, tokens=tokens):
+            return [logprob, float(tokens)]
+        case value:
+            return [float(value)]
