@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,13 +148,18 @@ def _dtype(dtype: str, device: str) -> Any:
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """No progress bars while loading, and the caller's setting afterwards."""
+    """No progress bars while loading, and the caller's settings afterwards."""
     logging = transformers.utils.logging
     enabled = logging.is_progress_bar_enabled()
+    # Its GGUF reader brings a bar of its own that the setting does not reach.
+    gguf = import_module("transformers.modeling_gguf_pytorch_utils")
+    bar = getattr(gguf, "tqdm", None)
     logging.disable_progress_bar()
+    vars(gguf)["tqdm"] = partial(bar, disable=True) if bar else None
     try:
         yield
     finally:
+        vars(gguf)["tqdm"] = bar
         if enabled:
             logging.enable_progress_bar()
 

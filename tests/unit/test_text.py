@@ -1,0 +1,51 @@
+"""Word limits, escaping, encodings."""
+
+import pytest
+
+from rerank_plugins.text import (
+    LONGEST_WORD,
+    count_words,
+    escape_identifiers,
+    labels,
+    limit_words,
+    repair_encoding,
+)
+
+
+def test_unbroken_text_obeys_the_word_limit():
+    text, cut = limit_words("x" * 1_000_000, 300)
+    assert (len(text), cut) == (300 * LONGEST_WORD, True)
+    assert count_words(text) == 300
+
+
+@pytest.mark.parametrize("length", [LONGEST_WORD - 1, LONGEST_WORD, LONGEST_WORD + 1])
+def test_a_word_counts_by_the_hundred_characters(length):
+    assert count_words("x" * length) == (1 if length <= LONGEST_WORD else 2)
+    assert limit_words("x" * length, 1) == ("x" * min(length, LONGEST_WORD), length > LONGEST_WORD)
+
+
+def test_what_is_kept_counts_as_what_was_asked():
+    assert limit_words("a " + "x" * 250 + " b", 2) == ("a " + "x" * 100, True)
+    assert limit_words("a b", 1) == ("a", True)
+    assert limit_words("", 5) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "text", "expected"),
+    [
+        ("letters", "[A] [AB] [a] [1] [A1]", "(A) (AB) (a) [1] [A1]"),
+        ("numbers", "[1] [12] [A] [1a]", "(1) (12) [A] [1a]"),
+    ],
+)
+def test_only_identifiers_of_the_alphabet_are_escaped(alphabet, text, expected):
+    assert escape_identifiers(text, alphabet) == expected
+
+
+def test_damaged_text_is_mended():
+    assert repair_encoding("70Â° â€” \ud800 \x00") == "70° — \ufffd "
+
+
+def test_labels():
+    assert labels("letters", 26)[-1] == "Z"
+    assert labels("numbers", 100)[-1] == "100"
+    assert labels("letters", 0) == ()
