@@ -17,6 +17,7 @@ Group = Literal["strategies", "backends"]
 
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     "strategies": {
+        "blend": "rerank_plugins.strategies:Blend",
         "keep-order": "rerank_plugins.strategies:KeepOrder",
         "permutation": "rerank_plugins.strategies:Permutation",
         "query-likelihood": "rerank_plugins.strategies:QueryLikelihood",

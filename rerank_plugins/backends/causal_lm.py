@@ -45,7 +45,7 @@ class _Sequence:
         return self.encoded.ids
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class TransformersBackend:
     """Answers `NextToken`, `Generate` and `Likelihood` with a model in this process.
 
@@ -85,8 +85,8 @@ class TransformersBackend:
     revision: str | None = None
     chat_template: str | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
-    _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
-    _engine: "_Engine | None" = field(default=None, init=False, repr=False)
+    _lock: Any = field(default_factory=threading.RLock, init=False)
+    _engine: "_Engine | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         for name in ("context_tokens", "max_batch_tokens"):
@@ -127,6 +127,10 @@ class TransformersBackend:
         """The token ids that the model gets for a prompt: for tests and for the curious."""
         with self._lock:
             return self._ready().renderer.encode(prompt).ids
+
+    def __repr__(self) -> str:
+        name = self.model if isinstance(self.model, str) else type(self.model).__name__
+        return f"TransformersBackend({name!r}, device={self.device!r}, dtype={self.dtype!r})"
 
     def _ready(self) -> "_Engine":
         if self._engine is None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
 
 from ..calls import Plan
-from ..data import Ranking, Report, Strategy, input_order
-from ..errors import CallError
+from ..data import Ranking, Report, Strategy, by_score, input_order
+from ..errors import CallError, InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,48 @@ class KeepOrder:
             if isinstance(error.partial, Ranking):
                 return replace(error.partial, report=error.partial.report + cause)
             return input_order(len(passages), report=cause)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blend:
+    """Combine a ranking with the order the passages came in, by reciprocal rank fusion.
+
+    A weak reranker and a good retriever make different mistakes; together they are often better
+    than either. Only ranks are used, so the retriever's scores may be of any kind and direction.
+
+    Args:
+        inner: The strategy whose order is combined with the input's.
+        k: How little the top ranks dominate; 60 is the usual value.
+
+    Raises:
+        InputError: ``k`` is negative.
+
+    References:
+        Cormack, Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet and individual
+        Rank Learning Methods, SIGIR 2009.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.strategies import QueryLikelihood
+        >>> from rerank_plugins.testing import Oracle
+        >>> by_length = Oracle(key=lambda query, passage: len(passage))
+        >>> Reranker(Blend(inner=QueryLikelihood()), by_length).rank("q", ["aa", "a", "aaa"]).order
+        (0, 2, 1)
+    """
+
+    inner: Strategy
+    k: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not self.k >= 0:
+            raise InputError(f"k is {self.k}, expected 0 or more")
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan what ``inner`` plans."""
+        ranking = yield from self.inner.rank(query, passages)
+        fused = {i: 1 / (self.k + rank) for rank, i in enumerate(ranking.order, start=1)}
+        scores = [1 / (self.k + i + 1) + fused[i] for i in range(len(passages))]
+        return Ranking(by_score(scores, "rank").order, report=ranking.report)
 
 
 def keeping_order(strategy: Strategy) -> Strategy:

@@ -66,6 +66,10 @@ class StrategyContract:
         """The strategy under test."""
         raise NotImplementedError("override the `strategy` fixture")
 
+    @property
+    def _dozen(self) -> tuple[str, ...]:
+        return passages(min(12, self.max_passages or 12))
+
     def _sizes(self) -> Sequence[int]:
         return [n for n in SIZES if self.max_passages is None or n <= self.max_passages]
 
@@ -108,23 +112,23 @@ class StrategyContract:
     def test_same_replies_same_questions(self, strategy: Strategy) -> None:
         """No hidden randomness and no state between runs."""
         first, second = Oracle(seed=7), Oracle(seed=7)
-        a = run(strategy.rank("q", passages(12)), first.run)
-        b = run(strategy.rank("q", passages(12)), second.run)
+        a = run(strategy.rank("q", self._dozen), first.run)
+        b = run(strategy.rank("q", self._dozen), second.run)
         assert a == b
         assert first.asked == second.asked
 
     def test_inputs_are_never_changed(self, strategy: Strategy) -> None:
         """The caller's list is the caller's."""
-        texts = list(passages(12))
+        texts = list(self._dozen)
         run(strategy.rank("q", texts), Oracle(seed=5).run)
-        assert texts == list(passages(12))
+        assert texts == list(self._dozen)
 
     def test_queries_do_not_touch_each_other(self, strategy: Strategy) -> None:
         """Alone, in lockstep, on an event loop: the same ranking."""
-        alone = run(strategy.rank("q", passages(12)), Oracle(seed=3).run)
-        plans = [strategy.rank("q", passages(12)) for _ in range(3)]
+        alone = run(strategy.rank("q", self._dozen), Oracle(seed=3).run)
+        plans = [strategy.rank("q", self._dozen) for _ in range(3)]
         assert run(gather(plans), Oracle(seed=3).run) == [alone] * 3
-        on_loop = asyncio.run(arun(strategy.rank("q", passages(12)), Oracle(seed=3).arun))
+        on_loop = asyncio.run(arun(strategy.rank("q", self._dozen), Oracle(seed=3).arun))
         assert on_loop == alone
 
     def test_a_failure_is_a_call_error(self, strategy: Strategy) -> None:
@@ -226,8 +230,8 @@ def _example(kind: type[Call[Any]], i: int) -> Call[Any]:
 
 
 def _prompt(i: int) -> Prompt:
-    question = f"Which is better? [A] {'very ' * i}good [B] bad. Answer: "
-    return Prompt((Message("user", (question, Untrusted("flea", "query"))),), prefill="[")
+    question = (Untrusted("flea", "query"), " A: ", Untrusted("very " * i + "good"), " Answer: ")
+    return Prompt((Message("user", question),), prefill="[")
 
 
 _EXAMPLES: dict[type[Call[Any]], Callable[[int], Call[Any]]] = {

@@ -96,7 +96,7 @@ class Oracle:
         return Reply(Completion(text), _words(call.prompt), len(names))
 
     def _likelihood(self, call: Likelihood) -> Reply[ContinuationLogprob]:
-        [passage] = [p.text for p in call.prompt.untrusted if p.kind == "passage"]
+        passage = " ".join(p.text for p in call.prompt.untrusted if p.kind == "passage")
         score = self._key(call.continuation.text.strip(), passage)
         tokens = max(1, len(call.continuation.text.split()))
         logprob = -tokens / (1.0 + _positive(score))

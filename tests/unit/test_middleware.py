@@ -1,0 +1,232 @@
+"""What cuts across: cache, retry, limits, transcripts, tracing."""
+
+import asyncio
+import json
+
+import pytest
+
+from rerank_plugins import BackendError, ContractError, InputError, Limits, Reranker, Usage
+from rerank_plugins.calls import Generate, Message, Prompt, Reply, ScorePair
+from rerank_plugins.middleware import cached, limited, metered, recorded, retried, traced
+from rerank_plugins.plans import ask, run
+from rerank_plugins.strategies import Permutation, QueryLikelihood, SingleToken, SlidingWindow
+from rerank_plugins.testing import Failing, Oracle, Replay, Scripted
+
+A, B = ScorePair("q", "a"), ScorePair("q", "b")
+TEXTS = [f"passage {i}" for i in range(25)]
+
+
+def both_colours(backend, calls):
+    """The replies of run and of arun, which must be equal for equal backends."""
+    return backend().run(calls), asyncio.run(backend().arun(calls))
+
+
+def test_the_cache_asks_each_question_once_and_charges_once():
+    oracle = Oracle()
+    backend = cached(oracle)
+    first = backend.run([A, B, A])
+    assert oracle.asked == [A, B]
+    assert [r.prompt_tokens for r in first] == [1, 1, 0]
+    again = asyncio.run(backend.arun([B, A]))
+    assert oracle.asked == [A, B]
+    assert [r.answer for r in again] == [first[1].answer, first[0].answer]
+    assert [r.prompt_tokens for r in again] == [0, 0]
+
+
+def test_the_cache_forgets_the_oldest_and_keeps_no_failures():
+    oracle = Oracle()
+    backend = cached(oracle, max_entries=1)
+    backend.run([A, B])
+    backend.run([B])
+    backend.run([A])
+    assert oracle.asked == [A, B, A]
+    script = Scripted([BackendError("once"), Reply(2.0)])
+    failing = cached(script)
+    assert isinstance(failing.run([A])[0], BackendError)
+    assert failing.run([A]) == [Reply(2.0)]
+
+
+def test_the_cache_does_not_repeat_a_sample():
+    prompt = Prompt((Message("user", ("hi",)),))
+    sampled = Generate(prompt, 5, temperature=1.0)
+    seeded = Generate(prompt, 5, temperature=1.0, seed=3)
+    script = Scripted(["one", "two", "three"])
+    backend = cached(script)
+    texts = [r.answer.text for r in backend.run([sampled, sampled, seeded, seeded])]
+    assert texts == ["one", "two", "three", "three"]
+
+
+def test_the_cache_takes_any_mapping():
+    store = {}
+    cached(Oracle(), store).run([A])
+    assert list(store) == [A]
+    with pytest.raises(InputError):
+        cached(Oracle(), max_entries=0)
+
+
+def test_only_calls_that_may_succeed_are_asked_again():
+    def script():
+        return retried(
+            Scripted(
+                [
+                    BackendError("busy", retryable=True),
+                    BackendError("never"),
+                    Reply(1.0),
+                ]
+            ),
+            base_delay_s=0.0,
+        )
+
+    for first, second in both_colours(script, [A, B]):
+        assert first == Reply(1.0)
+        assert isinstance(second, BackendError)
+
+
+def test_retrying_ends():
+    script = Scripted([BackendError(str(i), retryable=True) for i in range(5)])
+    [reply] = retried(script, attempts=3, base_delay_s=0.0).run([A])
+    assert str(reply) == "2"
+    assert len(script.asked) == 3
+
+
+def test_a_servers_own_pause_is_obeyed(monkeypatch):
+    slept = []
+    monkeypatch.setattr("rerank_plugins.middleware.layers.time.sleep", slept.append)
+    script = Scripted(
+        [
+            BackendError("429", retryable=True, retry_after_s=7.0),
+            BackendError("503", retryable=True),
+            Reply(1.0),
+        ]
+    )
+    assert retried(script, base_delay_s=1.0).run([A]) == [Reply(1.0)]
+    assert slept[0] == 7.0
+    assert 1.0 <= slept[1] <= 2.0  # the second pause: 1 s doubled, times 0.5 to 1
+
+
+@pytest.mark.parametrize("bad", [{"attempts": 0}, {"base_delay_s": -1}, {"max_delay_s": -1}])
+def test_bad_retry_settings_are_refused(bad):
+    with pytest.raises(InputError):
+        retried(Oracle(), **bad)
+
+
+def two_rounds():
+    yield from ask([A, B])
+    yield from ask([A])
+    return "done"
+
+
+def test_usage_is_counted_per_plan():
+    clock = iter([10.0, 12.5]).__next__
+    result, usage = run(metered(two_rounds(), clock), Oracle().run)
+    assert result == "done"
+    assert usage == Usage(calls=3, batches=2, prompt_tokens=3, seconds=2.5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked"),
+    [
+        (Limits(max_calls=2), 2),
+        (Limits(max_calls=1), 0),
+        (Limits(max_calls=3), 3),
+        (Limits(max_prompt_tokens=2), 2),
+        (Limits(max_prompt_tokens=3), 3),
+        (Limits(max_generated_tokens=1), 3),
+        (Limits(timeout_s=1.5), 2),
+        (Limits(), 3),
+    ],
+)
+def test_limits(limits, asked):
+    oracle = Oracle()
+    clock = iter([0.0, 1.0, 2.0, 3.0]).__next__
+    plan = limited(two_rounds(), limits, clock)
+    if asked == 3:
+        assert run(plan, oracle.run) == "done"
+    else:
+        with pytest.raises(Exception, match="limit of"):
+            run(plan, oracle.run)
+    assert len(oracle.asked) == asked
+
+
+@pytest.mark.parametrize("name", ["max_calls", "max_prompt_tokens", "timeout_s"])
+def test_limits_must_be_positive(name):
+    with pytest.raises(InputError, match=name):
+        Limits(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    "strategy", [SlidingWindow(inner=SingleToken()), Permutation(), QueryLikelihood()]
+)
+def test_a_transcript_replays(tmp_path, strategy):
+    file = tmp_path / "run.jsonl"
+    texts = [*TEXTS[:-1], "lone surrogate \ud800 and \u2028"]
+    expected = Reranker(strategy, recorded(Oracle(), file)).rank("q", texts)
+    replayed = Reranker(strategy, Replay(file)).rank("q", texts)
+    assert (replayed.order, replayed.scores) == (expected.order, expected.scores)
+    assert replayed.usage.prompt_tokens == expected.usage.prompt_tokens
+    with pytest.raises(ContractError, match=r"no \(further\) answer"):
+        Reranker(strategy, Replay(file)).rank("another query", texts)
+
+
+def test_a_transcript_keeps_failures_and_both_colours_write(tmp_path):
+    file = tmp_path / "run.jsonl"
+    calls = [A, B]
+    backend = recorded(Failing(when=lambda call: call == B), file)
+    first = backend.run(calls)
+    asyncio.run(backend.arun(calls))
+    assert len(file.read_text().splitlines()) == 4
+    replay = Replay(file)
+    for replies in (replay.run(calls), asyncio.run(replay.arun(calls))):
+        assert replies[0] == first[0]
+        assert isinstance(replies[1], BackendError)
+
+
+def test_a_file_that_is_no_transcript_is_refused(tmp_path):
+    file = tmp_path / "run.jsonl"
+    file.write_text(json.dumps({"call": {"kind": "Poem"}}) + "\n")
+    with pytest.raises(InputError, match="line 1"):
+        Replay(file)
+
+
+def test_tracing_with_opentelemetry_counts_tokens_and_holds_no_texts():
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    backend = traced(Failing(when=lambda call: call == B), provider.get_tracer("test"))
+    backend.run([A, B])
+    asyncio.run(backend.arun([A]))
+    first, second = exporter.get_finished_spans()
+    assert first.name == "rerank.batch"
+    assert dict(first.attributes) == {
+        "rerank.calls": 2,
+        "rerank.kinds": ("ScorePair",),
+        "gen_ai.usage.input_tokens": 1,
+        "gen_ai.usage.output_tokens": 0,
+        "rerank.failed_calls": 1,
+    }
+    assert second.attributes["rerank.calls"] == 1
+
+
+def test_layers_nest_and_pass_on_the_lifecycle():
+    events = []
+
+    class Model(Oracle):
+        def warm_up(self):
+            events.append("warm")
+
+        def close(self):
+            events.append("close")
+
+    layered = cached(retried(Model()))
+    assert layered.kinds == Oracle.kinds
+    layered.warm_up()
+    layered.close()
+    assert events == ["warm", "close"]
+    assert repr(layered).startswith("Layer(Layer(")
+    cached(Scripted([])).warm_up()
+    cached(Scripted([])).close()
+    assert cached(Scripted([])).run([]) == []
