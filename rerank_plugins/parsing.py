@@ -15,11 +15,12 @@ from .text import Alphabet
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
-# "[3]", "[3", closed by "]", "3]" with its first bracket lost, and "[3, 1, 2]".
-_BRACKETED = re.compile(r"(?:\[|(?<![\w\]]))\s*([A-Za-z0-9]+(?:\s*[,;>]\s*[A-Za-z0-9]+)*)\s*\]")
 _ITEM = re.compile(r"[A-Za-z0-9]+")
+# What may stand between brackets: "3", or "3, 1, 2".
+_LIST = re.compile(r"[A-Za-z0-9]+(?:\s*[,;>]\s*[A-Za-z0-9]+)*")
 # A whole answer that is nothing but identifiers: "3 > 1 > 2", "B, A, C", one a line.
 _BARE_LIST = re.compile(r"[A-Za-z0-9]+(?:\s*(?:[>,;]|\n)\s*[A-Za-z0-9]+)+[\s.>]*")
+_LONGEST_LIST = 2_000  # characters; model output must not be able to cost minutes of matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,22 @@ def answer_text(text: str) -> str:
 
 def _identifiers(text: str) -> Sequence[str]:
     ascii_digits = unicodedata.normalize("NFKC", text)
-    groups = _BRACKETED.findall(ascii_digits)
-    if not groups and _BARE_LIST.fullmatch(ascii_digits.strip()):
-        groups = [ascii_digits]
+    groups = [*map(_bracketed, ascii_digits.split("]")[:-1])]
+    bare = ascii_digits.strip()
+    if not any(groups) and len(bare) <= _LONGEST_LIST and _BARE_LIST.fullmatch(bare):
+        groups = [bare]
     return [item for group in groups for item in _ITEM.findall(group)]
+
+
+def _bracketed(before: str) -> str:
+    """The identifiers that a closing bracket ends, given the text since the last one.
+
+    A first bracket may be lost (``12] > [13]``): then the last word counts.
+    """
+    _, opened, inside = before[-_LONGEST_LIST:].rpartition("[")
+    if not opened:
+        inside = (inside.split() or [""])[-1]
+    return inside if _LIST.fullmatch(inside.strip()) else ""
 
 
 def _position(identifier: str, alphabet: Alphabet) -> int | None:

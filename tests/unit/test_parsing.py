@@ -28,6 +28,8 @@ def positions(text: str, n: int = 20, alphabet="numbers") -> tuple[int, ...]:
         ("[\uff13] > [\u0661] > [2]", (2, 1)),  # full-width 3; an Arabic 1 has no ASCII form
         ("The order is [2] > [1], since [2] names the year.", (1, 0)),
         ("[1] > [2] > [1", (0, 1)),
+        ("[1] > 3] > [2]", (0, 2, 1)),
+        ("[see 7] [2]", (1,)),
         # Unusable: nothing that is clearly an identifier.
         ("[] > [] > []", ()),
         ("20 passages have been provided.", ()),
