@@ -28,11 +28,11 @@ from rerank_plugins.strategies import Blend, QueryLikelihood, SingleToken, Slidi
 DATA = Path(__file__).parent / "data" / "scifact"
 DEPTH = 10  # candidates to rerank for each query
 WORDS = 60  # words of each that the language model reads, so that the demo takes minutes
-FUSED = "query likelihood + retriever"
+FUSED = "... fused with retriever"
 SHORT = {"max_passage_words": WORDS}
 Run = dict[str, list[str]]
 
-console = Console(width=100)
+console = Console(width=96)
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
         prompt=replace(require("query-likelihood.v1", LikelihoodPrompt), **SHORT)
     )
     strategies = {
-        "FIRST (window 6, stride 4)": SlidingWindow(inner=first, size=6, stride=4),
+        "FIRST (windows of 6)": SlidingWindow(inner=first, size=6, stride=4),
         "query likelihood": likelihood,
         FUSED: Blend(inner=likelihood),
     }
@@ -72,17 +72,17 @@ def main() -> None:
 def notes(ndcg: Mapping[str, float]) -> str:
     """How to read the table, without promising more than it shows."""
     base, first, *_ = ndcg.values()
-    return f"""\
-Costs are for a query: calls to the model, how many of them had to wait for another (depth),
-prompt and generated tokens. +/- counts the queries that got better or worse than the retriever's.
-The last row fuses the row above it with the retriever's order: the same calls, at the same cost.
-
-SmolLM2-135M is no reranker. FIRST takes the order from one token, which a model must be trained
-for; here it {"beats" if first > base else "does not beat"} the retriever. Query likelihood needs no
-training. Few queries prove little: the README has figures for more. FIRST as published needs a GPU:
-
-    load_reranker("castorini/first_mistral")
-"""
+    verdict = "beats" if first > base else "does not beat"
+    return (
+        "Costs are those of one query: calls to the model, how many of them wait for another "
+        "(depth), tokens, seconds. +/- counts the claims that got better or worse than in the "
+        "retriever's order. The last row fuses the row above with the retriever's ranks, with the "
+        "same calls and so at the same cost.\n\n"
+        "SmolLM2-135M is no reranker. FIRST takes the order from one token, which a model must be "
+        f"trained for; here it {verdict} the retriever. Query likelihood needs no training. These "
+        "are few claims: the README has figures for more. FIRST as published needs a GPU: "
+        "load_reranker('castorini/first_mistral').\n"
+    )
 
 
 def retrieve(collection: Collection) -> tuple[Run, float]:
@@ -121,7 +121,8 @@ def table(
     collection: Collection, rows: Mapping[str, tuple[Run, Usage]], ndcg: Mapping[str, float]
 ) -> Table:
     """Effectiveness and cost of each method."""
-    shown = Table("", "nDCG@10", "", "+/-", "calls", "depth", "prompt", "generated", "seconds")
+    costs = ("calls", "depth", "prompt\ntokens", "generated\ntokens", "seconds")
+    shown = Table("", "nDCG@10", "", "+/-", *costs)
     for column in shown.columns[1:]:
         column.justify = "right"
     first_stage, _ = next(iter(rows.values()))
@@ -135,7 +136,7 @@ def table(
             "" if run is first_stage else f"{ndcg[name] - base:+.4f}",
             "" if run is first_stage else wins_and_losses(collection, first_stage, run),
             *(f"{value / n:.0f}" for value in cost),
-            f"{usage.seconds:.1f}",
+            f"{usage.seconds / n:.2f}",
         )
     return shown
 
