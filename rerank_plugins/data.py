@@ -49,7 +49,8 @@ class Report:
     Attributes:
         fallbacks: Why the input order was kept, once for each time it was.
         malformed: Answers without a single usable identifier (their window kept its order).
-        missing: Passages that answers left out; they were appended in their input order.
+        missing: Positions of the passages that answers left out; they were appended in their
+            input order.
         duplicates: Identifiers that were repeated; the first mention counted.
         out_of_range: Identifiers that name no passage; ignored.
         unseen_labels: Labels whose log-probability the backend did not report.
@@ -58,7 +59,7 @@ class Report:
 
     fallbacks: tuple[str, ...] = ()
     malformed: int = 0
-    missing: int = 0
+    missing: frozenset[int] = frozenset()
     duplicates: int = 0
     out_of_range: int = 0
     unseen_labels: int = 0
@@ -69,7 +70,7 @@ class Report:
         return Report(
             fallbacks=self.fallbacks + other.fallbacks,
             malformed=self.malformed + other.malformed,
-            missing=self.missing + other.missing,
+            missing=self.missing | other.missing,
             duplicates=self.duplicates + other.duplicates,
             out_of_range=self.out_of_range + other.out_of_range,
             unseen_labels=self.unseen_labels + other.unseen_labels,
@@ -78,7 +79,11 @@ class Report:
 
     def mapped(self, positions: Sequence[int]) -> "Report":
         """The report of a sublist in terms of the list: position ``i`` becomes ``positions[i]``."""
-        return replace(self, truncated=frozenset(positions[i] for i in self.truncated))
+        return replace(
+            self,
+            missing=frozenset(positions[i] for i in self.missing),
+            truncated=frozenset(positions[i] for i in self.truncated),
+        )
 
     @property
     def fallback(self) -> bool:

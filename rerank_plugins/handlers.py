@@ -1,10 +1,18 @@
 """What a backend is, and how to call one from either colour of code."""
 
+import contextvars
+import threading
+import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from .calls import Batch, Replies
-from .errors import ConfigurationError
+from .errors import BudgetError, ConfigurationError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -12,7 +20,7 @@ class Backend(Protocol):
     """Answers calls. For type checking only: nothing to subclass.
 
     A backend may also have ``kinds`` (the frozenset of call kinds it answers, checked when a
-    `Reranker` is built), ``warm_up()`` and ``close()``.
+    `Reranker` is built), ``warm_up()``, ``close()`` and their twins ``awarm_up()``, ``aclose()``.
     """
 
     def run(self, calls: Batch) -> Replies:
@@ -42,28 +50,108 @@ def is_async(backend: AnyBackend) -> bool:
     return isinstance(backend, AsyncBackend) if inner is None else is_async(inner)
 
 
-def sync_handler(backend: AnyBackend) -> Callable[[Batch], Replies]:
+def sync_handler(backend: AnyBackend, timeout_s: float | None = None) -> Callable[[Batch], Replies]:
     """The backend's ``run``.
+
+    Args:
+        backend: The backend.
+        timeout_s: Seconds from now after which calls are answered by a `BudgetError`, also
+            those under way: the backend is then left to itself in a thread.
 
     Raises:
         ConfigurationError: It has none. (No event loop is started behind the caller's back:
             that breaks in notebooks and servers.)
     """
-    if isinstance(backend, Backend):
-        return backend.run
-    raise ConfigurationError(
-        f"{type(backend).__name__} is asynchronous only",
-        hint="Use arank or arank_many, or a backend that has run.",
-    )
+    if not isinstance(backend, Backend):
+        raise ConfigurationError(
+            f"{type(backend).__name__} is asynchronous only",
+            hint="Use arank or arank_many, or a backend that has run.",
+        )
+    answer = backend.run
+    if timeout_s is None:
+        return answer
+    ends = time.monotonic() + timeout_s
+
+    def in_time(calls: Batch) -> Replies:
+        future = in_thread(lambda: answer(calls))
+        try:
+            return future.result(max(0.0, ends - time.monotonic()))
+        except TimeoutError:
+            if future.done():
+                raise  # the backend's own
+            return _late(timeout_s, calls)
+
+    return in_time
 
 
-def async_handler(backend: AnyBackend) -> Callable[[Batch], Awaitable[Replies]]:
-    """The backend's ``arun``, or its ``run`` in a thread so that the loop goes on."""
-    if isinstance(backend, AsyncBackend):
-        return backend.arun
+def async_handler(
+    backend: AnyBackend, timeout_s: float | None = None
+) -> Callable[[Batch], Awaitable[Replies]]:
+    """The backend's ``arun``, or its ``run`` in a thread so that the loop goes on.
+
+    Arguments as for `sync_handler`; calls under way are cancelled where the backend is
+    asynchronous.
+    """
     import asyncio  # imported here: half of the library's import time, and sync users need none
 
-    async def in_thread(calls: Batch) -> Replies:
-        return await asyncio.to_thread(backend.run, calls)
+    if isinstance(backend, AsyncBackend):
+        answer = backend.arun
+    else:
+        run = backend.run
 
-    return in_thread
+        async def answer(calls: Batch) -> Replies:
+            return await asyncio.wrap_future(in_thread(lambda: run(calls)))
+
+    if timeout_s is None:
+        return answer
+    ends = time.monotonic() + timeout_s
+
+    async def in_time(calls: Batch) -> Replies:
+        scope = asyncio.timeout(max(0.0, ends - time.monotonic()))
+        try:
+            async with scope:
+                return await answer(calls)
+        except TimeoutError:
+            if not scope.expired():
+                raise  # the backend's own
+            return _late(timeout_s, calls)
+
+    return in_time
+
+
+async def on_loop(backend: AnyBackend, method: str) -> None:
+    """The backend's ``awarm_up`` or ``aclose``, or their synchronous twin in a thread."""
+    if hasattr(backend, f"a{method}"):
+        await getattr(backend, f"a{method}")()
+    elif hasattr(backend, method):
+        import asyncio  # imported here: sync users need none
+
+        await asyncio.wrap_future(in_thread(getattr(backend, method)))
+
+
+def in_thread(work: Callable[[], T]) -> "Future[T]":
+    """Start ``work`` in a thread of its own, with the caller's context variables.
+
+    A daemon thread and not an executor's: one that is stuck must not keep the program from
+    ending, and many that wait must not use up the threads that others need.
+    """
+    from concurrent.futures import Future  # imported here: slow, and sync users need none
+
+    future: Future[T] = Future()
+    context = contextvars.copy_context()
+
+    def target() -> None:
+        if not future.set_running_or_notify_cancel():
+            return  # nobody waits for it any more
+        try:
+            future.set_result(context.run(work))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=target, name="rerank-plugins", daemon=True).start()
+    return future
+
+
+def _late(timeout_s: float, calls: Batch) -> Replies:
+    message = f"the limit of {timeout_s:g} seconds is reached"
+    return [BudgetError(message, hint="Raise the limit timeout_s.") for _ in calls]

@@ -31,10 +31,14 @@ class Parsed:
     duplicates: int = 0
     out_of_range: int = 0
 
+    def missing(self, n: int) -> tuple[int, ...]:
+        """Which of ``n`` positions were not read, in the input order."""
+        found = set(self.positions)
+        return tuple(i for i in range(n) if i not in found)
+
     def completed(self, n: int) -> tuple[int, ...]:
         """A permutation of ``n``: what was read, then the rest in the input order."""
-        found = set(self.positions)
-        return self.positions + tuple(i for i in range(n) if i not in found)
+        return self.positions + self.missing(n)
 
 
 def parse_permutation(text: str, n: int, alphabet: Alphabet = "numbers") -> Parsed:

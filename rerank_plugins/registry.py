@@ -115,6 +115,12 @@ def to_spec(group: Group, built: object) -> dict[str, Any]:
     if not is_dataclass(built):
         raise ConfigurationError(f"{cls.__name__} is not a dataclass, so it has no spec")
     values = {f.name: getattr(built, f.name) for f in fields(built) if f.init}
+    for secret in [f.name for f in fields(built) if f.metadata.get("secret")]:
+        if values.pop(secret) is not None:
+            raise ConfigurationError(
+                f"{cls.__name__} holds a secret, {secret}, which is never written into a spec",
+                hint="Leave it out, and let it come from the environment.",
+            )
     return {"name": _name_of(group, cls), **{k: _plain(group, k, v) for k, v in values.items()}}
 
 

@@ -7,7 +7,15 @@ from typing import Any, Literal
 from .calls import Plan
 from .data import Ranking, Report, Strategy, input_order
 from .errors import CallError, ContractError, InputError, UnsupportedCallError
-from .handlers import AnyBackend, AsyncBackend, Backend, async_handler, is_async, sync_handler
+from .handlers import (
+    AnyBackend,
+    AsyncBackend,
+    Backend,
+    async_handler,
+    is_async,
+    on_loop,
+    sync_handler,
+)
 from .middleware import Limits, limited, metered
 from .plans import Done, arun, gather, run, settle, step
 from .registry import from_spec, to_spec
@@ -79,14 +87,14 @@ class Reranker:
             CallError: A call failed and ``on_error`` is ``"raise"``.
         """
         plan = self.plan(query, passages, top_k=top_k)
-        return run(plan, sync_handler(self.backend))
+        return run(plan, sync_handler(self.backend, self._timeout_s))
 
     async def arank(
         self, query: str, passages: Sequence[str], *, top_k: int | None = None
     ) -> Ranking:
         """`rank`, without blocking the event loop."""
         plan = self.plan(query, passages, top_k=top_k)
-        return await arun(plan, async_handler(self.backend))
+        return await arun(plan, async_handler(self.backend, self._timeout_s))
 
     def rank_many(self, requests: Iterable[Request], *, top_k: int | None = None) -> list[Ranking]:
         """Rank many queries together: the backend gets their calls in common batches.
@@ -94,7 +102,7 @@ class Reranker:
         With ``on_error="raise"``, the first error is raised after the other queries are done.
         """
         plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in requests]
-        return _raise_first(run(gather(plans), sync_handler(self.backend)))
+        return _raise_first(run(gather(plans), sync_handler(self.backend, self._timeout_s)))
 
     async def arank_many(
         self,
@@ -116,8 +124,8 @@ class Reranker:
         if max_concurrency < 1:
             raise InputError(f"max_concurrency is {max_concurrency}, expected at least 1")
         plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in requests]
-        handle = async_handler(self.backend)
         if not is_async(self.backend):
+            handle = async_handler(self.backend, self._timeout_s)
             return _raise_first(await arun(gather(plans), handle))
         import asyncio  # imported here: sync users need none
 
@@ -125,10 +133,13 @@ class Reranker:
 
         async def one(plan: Plan[Ranking | CallError]) -> Ranking | CallError:
             async with limiter:
-                return await arun(plan, handle)
+                return await arun(plan, async_handler(self.backend, self._timeout_s))
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(plan)) for plan in plans]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(plan)) for plan in plans]
+        except ExceptionGroup as errors:  # a wrong set-up: the same for every query
+            raise errors.exceptions[0] from None
         return _raise_first([task.result() for task in tasks])
 
     def plan(
@@ -159,10 +170,22 @@ class Reranker:
         if hasattr(self.backend, "warm_up"):
             self.backend.warm_up()
 
+    async def awarm_up(self) -> None:
+        """`warm_up`, without blocking the event loop."""
+        await on_loop(self.backend, "warm_up")
+
     def close(self) -> None:
         """Release the model. The next call loads it again. Safe to repeat."""
         if hasattr(self.backend, "close"):
             self.backend.close()
+
+    async def aclose(self) -> None:
+        """`close`, without blocking the event loop."""
+        await on_loop(self.backend, "close")
+
+    @property
+    def _timeout_s(self) -> float | None:
+        return self.limits.timeout_s if self.limits else None
 
     def to_spec(self) -> dict[str, Any]:
         """A plain dictionary from which `from_spec` builds an equal reranker.

@@ -14,6 +14,7 @@ LONGEST_WORD = 100
 Japanese, base64 and other unbroken text must obey a word limit too."""
 
 _IDENTIFIER = {"letters": re.compile(r"\[([A-Za-z]+)\]"), "numbers": re.compile(r"\[(\d+)\]")}
+_RUN = re.compile(r"\S+")
 _WORD = re.compile(rf"\S{{1,{LONGEST_WORD}}}")
 
 
@@ -58,7 +59,7 @@ def limit_words(text: str, limit: int) -> tuple[str, bool]:
     """
     words: list[str] = []
     used = 0
-    for word in text.split():
+    for word in map(re.Match.group, _RUN.finditer(text)):  # lazily: the text may be endless
         pieces = -(-len(word) // LONGEST_WORD)
         if used + pieces > limit:
             words.append(word[: (limit - used) * LONGEST_WORD])

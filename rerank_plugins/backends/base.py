@@ -8,6 +8,9 @@ from typing import Any
 from ..calls import Batch, Call, Replies, Reply
 from ..errors import CallError, MissingExtraError, UnsupportedCallError
 
+SECRET: Mapping[str, bool] = {"secret": True}
+"""Metadata of a dataclass field that must not be written into a spec."""
+
 Answers = Sequence[Reply[Any] | CallError]
 
 

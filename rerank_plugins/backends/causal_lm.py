@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..calls import Batch, Call, Generate, Likelihood, NextToken, Prompt, Replies
 from ..errors import InputError
-from .base import Answers, by_kind
+from .base import SECRET, Answers, by_kind
 from .engine import Engine
 from .loading import load_causal_lm
 from .rendering import Renderer
@@ -38,6 +38,8 @@ class TransformersBackend:
             nothing and, because sums are then taken in another order, move a log-probability by
             about 1e-5.
         revision: The hub revision.
+        token: For private models on the hub: the token, or a function that gives it, called when
+            the model is loaded. Never shown, and never written into a spec.
         chat_template: A Jinja template instead of the tokenizer's own.
         template_options: Variables for the template, such as ``{"enable_thinking": False}``.
 
@@ -60,6 +62,7 @@ class TransformersBackend:
     context_tokens: int | None = None
     max_batch_tokens: int | None = None
     revision: str | None = None
+    token: "str | Callable[[], str | None] | None" = field(default=None, metadata=SECRET)
     chat_template: str | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.RLock, init=False)
@@ -113,7 +116,11 @@ class TransformersBackend:
         if self._engine is None:
             if isinstance(self.model, str):
                 model, tokenizer = load_causal_lm(
-                    self.model, device=self.device, dtype=self.dtype, revision=self.revision
+                    self.model,
+                    device=self.device,
+                    dtype=self.dtype,
+                    revision=self.revision,
+                    token=self.token() if callable(self.token) else self.token,
                 )
             else:  # __post_init__ left nothing but a loaded model and its tokenizer
                 model = cast("PreTrainedModel", self.model)

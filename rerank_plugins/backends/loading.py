@@ -21,7 +21,7 @@ _GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
 def load_causal_lm(
-    model: str, *, device: str, dtype: str, revision: str | None
+    model: str, *, device: str, dtype: str, revision: str | None = None, token: str | None = None
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """A model in evaluation mode on its device, and its tokenizer.
 
@@ -36,7 +36,7 @@ def load_causal_lm(
     extra("torch", "transformers")
     source = str(unpacked_gguf(Path(model))) if model.endswith(".gguf") else model
     place = _device(device)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    options: dict[str, Any] = {"revision": revision, "token": token, "trust_remote_code": False}
     try:
         with _quiet(transformers):
             config = transformers.AutoConfig.from_pretrained(source, **options)

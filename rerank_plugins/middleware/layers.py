@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..calls import Batch, Call, Generate, Plan, Replies, Reply
-from ..errors import CallError, InputError
-from ..handlers import AnyBackend, async_handler, sync_handler
+from ..errors import BackendError, CallError, InputError, RerankError
+from ..handlers import AnyBackend, async_handler, on_loop, sync_handler
 from ..plans import arun, run
 
 Exchange = Callable[[Batch], Plan[Replies]]
@@ -73,10 +73,18 @@ class Layer:
         if hasattr(self.inner, "warm_up"):
             self.inner.warm_up()
 
+    async def awarm_up(self) -> None:
+        """`warm_up`, without blocking the event loop."""
+        await on_loop(self.inner, "warm_up")
+
     def close(self) -> None:
         """Close the backend inside, where it can be."""
         if hasattr(self.inner, "close"):
             self.inner.close()
+
+    async def aclose(self) -> None:
+        """`close`, without blocking the event loop."""
+        await on_loop(self.inner, "close")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
@@ -185,6 +193,66 @@ def retried(
         return replies
 
     return Layer(backend, exchange)
+
+
+class Guarded(Layer):
+    """A backend whose exceptions are answers. Made by `guarded`."""
+
+    def __init__(self, inner: AnyBackend) -> None:
+        super().__init__(inner, _unchanged)
+
+    # Not a plan: what a backend raises never reaches the plan that asked it.
+    def run(self, calls: Batch) -> Replies:
+        """Answer the batch, whatever happens."""
+        try:
+            return sync_handler(self.inner)(calls)
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            return _failures(error, calls)
+
+    async def arun(self, calls: Batch) -> Replies:
+        """`run`, on an event loop."""
+        try:
+            return await async_handler(self.inner)(calls)
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            return _failures(error, calls)
+
+
+def guarded(backend: AnyBackend) -> Guarded:
+    """Turn what a backend raises into a `BackendError` for each call that it was asked.
+
+    For applications that must answer whatever happens: with ``on_error="keep_order"``, a bug in
+    the backend then costs the order and not the request. The library's own errors about a wrong
+    set-up (`ConfigurationError`, `ContractError`) are raised all the same.
+
+    Args:
+        backend: The backend to wrap.
+
+    Examples:
+        >>> from rerank_plugins.calls import ScorePair
+        >>> class Broken:
+        ...     def run(self, calls):
+        ...         raise RuntimeError("out of memory")
+        >>> guarded(Broken()).run([ScorePair("query", "passage")])
+        [BackendError('the backend raised RuntimeError: out of memory')]
+    """
+    return Guarded(backend)
+
+
+def _failures(error: Exception, calls: Batch) -> Replies:
+    if isinstance(error, RerankError) and not isinstance(error, CallError):
+        raise error
+    return [_failure(error) for _ in calls]
+
+
+def _failure(error: Exception) -> CallError:
+    if isinstance(error, CallError):
+        return error
+    failure = BackendError(
+        f"the backend raised {type(error).__name__}: {error}",
+        retryable=isinstance(error, ConnectionError | TimeoutError),
+    )
+    failure.__cause__ = error
+    return failure
 
 
 class Span(Protocol):

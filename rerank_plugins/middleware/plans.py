@@ -21,8 +21,8 @@ class Limits:
         max_calls: Questions to the model.
         max_prompt_tokens: Tokens the model may read; checked before each round.
         max_generated_tokens: Tokens the model may write; checked before each round.
-        timeout_s: Seconds from the start; checked before each round, so that a round under way
-            is not cut off.
+        timeout_s: Seconds from the start. A `Reranker` also gives up a round under way, whose
+            backend is then left to itself in a thread.
 
     Raises:
         InputError: A limit is not positive.

