@@ -44,7 +44,7 @@ def load_reranker(
         SingleToken(prompt='rankllm-letters.v1')
     """
     name = preset or str(model)
-    spec = _presets().get(name.lower())
+    spec = find_preset(name)
     if spec is None and (strategy is None or preset is not None):
         raise UnknownNameError(
             f"{name!r} is not a known checkpoint",
@@ -54,6 +54,18 @@ def load_reranker(
     backend |= {"model": str(model)} | backend_options
     chosen = strategy if strategy is not None else (spec or {})["strategy"]
     return Reranker(chosen, backend, on_error=on_error, limits=limits)
+
+
+def find_preset(model: str) -> Mapping[str, Any] | None:
+    """The specs ``strategy`` and ``backend`` of a checkpoint, where it is a known one.
+
+    Examples:
+        >>> find_preset("castorini/first_mistral")["strategy"]["size"]
+        20
+        >>> find_preset("gpt2") is None
+        True
+    """
+    return _presets().get(model.lower())
 
 
 def list_presets() -> dict[str, str]:

@@ -39,7 +39,7 @@ class Reranker:
         backend: What answers: a backend, or a spec.
         on_error: ``"raise"``: a failed call raises its `CallError`. ``"keep_order"``: it leaves
             the passages it concerns in their order, and ``ranking.report.fallbacks`` says why.
-        limits: What one query may cost.
+        limits: What one query may cost: `Limits`, or a mapping of their names to values.
 
     Raises:
         InputError: An argument is out of range.
@@ -64,14 +64,14 @@ class Reranker:
         backend: AnyBackend | str | Mapping[str, Any],
         *,
         on_error: OnError = "raise",
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
     ) -> None:
         if on_error not in ("raise", "keep_order"):
             raise InputError(f"on_error is {on_error!r}, expected 'raise' or 'keep_order'")
         self.strategy = _strategy(strategy)
         self.backend = _backend(backend)
         self.on_error: OnError = on_error
-        self.limits = limits
+        self.limits = _limits(limits)
         _check_match(self.strategy, self.backend)
 
     def rank(self, query: str, passages: Sequence[str], *, top_k: int | None = None) -> Ranking:
@@ -208,12 +208,11 @@ class Reranker:
         unknown = sorted(set(spec) - {"strategy", "backend", "on_error", "limits"})
         if unknown or not {"strategy", "backend"} <= set(spec):
             raise InputError(f"a reranker's spec has strategy and backend, not {sorted(spec)}")
-        limits = spec.get("limits")
         return cls(
             spec["strategy"],
             spec["backend"],
             on_error=spec.get("on_error", "raise"),
-            limits=None if limits is None else Limits(**limits),
+            limits=spec.get("limits"),
         )
 
     def __repr__(self) -> str:
@@ -232,6 +231,14 @@ def _backend(given: AnyBackend | str | Mapping[str, Any]) -> AnyBackend:
     if isinstance(built, type) or not isinstance(built, Backend | AsyncBackend):
         raise InputError(f"{built!r} is not a backend", hint="It needs run(calls) or arun(calls).")
     return built
+
+
+def _limits(given: Limits | Mapping[str, Any] | None) -> Limits | None:
+    if given is None or isinstance(given, Limits):
+        return given
+    if unknown := sorted(set(given) - set(Limits.__slots__)):
+        raise InputError(f"there are no limits {unknown}", hint=f"There are {Limits.__slots__}.")
+    return Limits(**given)
 
 
 def _check(query: object, passages: object, top_k: object) -> None:

@@ -64,7 +64,7 @@ class StrategyContract:
     @pytest.fixture
     def strategy(self) -> Strategy:
         """The strategy under test."""
-        raise NotImplementedError("override the `strategy` fixture")
+        pytest.fail("override the `strategy` fixture")
 
     @property
     def _dozen(self) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ class BackendContract:
     @pytest.fixture
     def backend(self) -> AnyBackend:
         """The backend under test."""
-        raise NotImplementedError("override the `backend` fixture")
+        pytest.fail("override the `backend` fixture")
 
     @pytest.fixture
     def calls(self, backend: AnyBackend) -> Batch:

@@ -1,0 +1,5 @@
+"""LLM rerankers as LlamaIndex node postprocessors."""
+
+from .base import FirstRerank, PluginRerank
+
+__all__ = ["FirstRerank", "PluginRerank"]
