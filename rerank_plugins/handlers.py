@@ -100,7 +100,7 @@ def async_handler(
         run = backend.run
 
         async def answer(calls: Batch) -> Replies:
-            return await asyncio.wrap_future(in_thread(lambda: run(calls)))
+            return await off_loop(lambda: run(calls))
 
     if timeout_s is None:
         return answer
@@ -124,9 +124,14 @@ async def on_loop(backend: AnyBackend, method: str) -> None:
     if hasattr(backend, f"a{method}"):
         await getattr(backend, f"a{method}")()
     elif hasattr(backend, method):
-        import asyncio  # imported here: sync users need none
+        await off_loop(getattr(backend, method))
 
-        await asyncio.wrap_future(in_thread(getattr(backend, method)))
+
+async def off_loop(work: Callable[[], T]) -> T:
+    """The result of ``work``, done in a thread of its own."""
+    import asyncio  # imported here: sync users need none
+
+    return await asyncio.wrap_future(in_thread(work))
 
 
 def in_thread(work: Callable[[], T]) -> "Future[T]":

@@ -8,10 +8,12 @@ and side by side with the plans of other queries.
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from .calls import Batch, Call, Plan, Replies, Reply
 from .errors import CallError, ContractError
+from .handlers import off_loop
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -119,19 +121,36 @@ def run(plan: Plan[T], handle: Callable[[Batch], Replies]) -> T:
         _close(plan)
 
 
-async def arun(plan: Plan[T], handle: Callable[[Batch], Awaitable[Replies]]) -> T:
-    """`run`, with an asynchronous ``handle``."""
+async def arun(
+    plan: Plan[T], handle: Callable[[Batch], Awaitable[Replies]], *, in_threads: bool = False
+) -> T:
+    """`run`, with an asynchronous ``handle``.
+
+    Args:
+        plan: The plan.
+        handle: Answers a batch.
+        in_threads: Advance the plan in threads: to prepare the prompts of long passages can take
+            longer than an event loop may be kept waiting.
+    """
+    advance = off_loop if in_threads else _here
     try:
-        state = step(plan)
+        state = await advance(partial(step, plan))
         while not isinstance(state, Done):
-            state = step(plan, _matched(state, await handle(state)))
+            replies = _matched(state, await handle(state))
+            state = await advance(partial(step, plan, replies))
         return state.value
     finally:
         _close(plan)
 
 
+async def _here(work: Callable[[], T]) -> T:
+    return work()
+
+
 def _close(plan: Plan[T]) -> None:
-    if isinstance(plan, Generator):  # anything else was refused by `step`
+    # Anything but a generator was refused by `step`. One that still advances in its thread after
+    # its caller was cancelled is closed when the thread lets go of it.
+    if getattr(plan, "gi_running", False) is False and isinstance(plan, Generator):
         plan.close()
 
 

@@ -94,7 +94,8 @@ class Reranker:
     ) -> Ranking:
         """`rank`, without blocking the event loop."""
         plan = self.plan(query, passages, top_k=top_k)
-        return await arun(plan, async_handler(self.backend, self._timeout_s))
+        handle = async_handler(self.backend, self._timeout_s)
+        return await arun(plan, handle, in_threads=True)
 
     def rank_many(self, requests: Iterable[Request], *, top_k: int | None = None) -> list[Ranking]:
         """Rank many queries together: the backend gets their calls in common batches.
@@ -126,14 +127,15 @@ class Reranker:
         plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in requests]
         if not is_async(self.backend):
             handle = async_handler(self.backend, self._timeout_s)
-            return _raise_first(await arun(gather(plans), handle))
+            return _raise_first(await arun(gather(plans), handle, in_threads=True))
         import asyncio  # imported here: sync users need none
 
         limiter = asyncio.Semaphore(max_concurrency)
 
         async def one(plan: Plan[Ranking | CallError]) -> Ranking | CallError:
             async with limiter:
-                return await arun(plan, async_handler(self.backend, self._timeout_s))
+                handle = async_handler(self.backend, self._timeout_s)
+                return await arun(plan, handle, in_threads=True)
 
         try:
             async with asyncio.TaskGroup() as group:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")  # before anything imports Haystack
+
 from rerank_plugins.backends import TransformersBackend, unpacked_gguf
 
 

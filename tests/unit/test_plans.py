@@ -152,3 +152,29 @@ def test_cancellation_closes_the_plan():
 
     asyncio.run(main())
     assert closed == [True]
+
+
+def test_in_threads_a_plan_leaves_the_loop_alone():
+    """A slow step is not the event loop's; a cancelled one is let go of."""
+    import asyncio
+    import threading
+
+    started, go = threading.Event(), threading.Event()
+
+    def slow():
+        assert threading.current_thread() is not threading.main_thread()
+        started.set()
+        go.wait(60)
+        return (yield from ask([ScorePair("a", "b")]))
+
+    async def main():
+        task = asyncio.create_task(arun(slow(), Oracle().arun, in_threads=True))
+        while not started.is_set():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go.set()
+        return await arun(slow(), Oracle(key=lambda q, p: 2.0).arun, in_threads=True)
+
+    assert asyncio.run(main()) == [2.0]
