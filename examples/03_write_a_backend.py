@@ -2,7 +2,7 @@
 
 A backend is any object with ``run``: it is given a batch of calls and returns one reply for each,
 in order. ``by_kind`` sorts a batch by the kind of question. A call that fails is answered by a
-`CallError` in its place, so that it costs one passage and not the query.
+`CallError` in its place: the strategy decides what that costs, and `retried` whether to ask again.
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,7 @@ one is an event in the public API.
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from .errors import CallError
@@ -171,6 +172,16 @@ class Search(Call[tuple[Hit, ...]]):
 
     vector: tuple[float, ...]
     k: int
+
+
+ANSWERS: Mapping[type[Call[Any]], type] = {
+    NextToken: LabelLogprobs,
+    Generate: Completion,
+    Likelihood: ContinuationLogprob,
+    ScorePair: Real,
+    Search: tuple,
+}
+"""What each kind of call must be answered with."""
 
 
 @dataclass(frozen=True, slots=True)

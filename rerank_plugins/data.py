@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from .calls import Plan
-from .errors import ContractError
+from .errors import ContractError, InputError
 
 T = TypeVar("T")
 
@@ -158,7 +158,13 @@ class Ranking:
         return replace(self, order=self.order[:k], scores=self.scores[:k])
 
     def ranked(self, passages: Sequence[T]) -> list[RankedPassage[T]]:
-        """The caller's objects in this order, each with its rank and score."""
+        """The caller's objects in this order, each with its rank and score.
+
+        Raises:
+            InputError: These are fewer than were ranked.
+        """
+        if any(i >= len(passages) for i in self.order):
+            raise InputError(f"these are {len(passages)} passages, and more were ranked")
         return list(self._lines(passages))
 
     def _lines(self, passages: Sequence[T]) -> Iterator[RankedPassage[T]]:
@@ -197,3 +203,16 @@ class Strategy(Protocol):
         raises its `CallError` inside the plan.
         """
         ...
+
+
+def check_inner(inner: object) -> None:
+    """Refuse what is not a strategy, where a strategy of strategies is made.
+
+    Raises:
+        InputError: It is a name, a class, or something else.
+    """
+    if isinstance(inner, type) or not isinstance(inner, Strategy):
+        raise InputError(
+            f"inner is {inner!r}, which is not a strategy",
+            hint="Give an instance such as SingleToken(); names belong into specs.",
+        )

@@ -4,7 +4,8 @@ import contextvars
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .calls import Batch, Replies
 from .errors import BudgetError, ConfigurationError
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 T = TypeVar("T")
+
+_let_go: ContextVar[threading.Event | None] = ContextVar("let_go", default=None)
 
 
 @runtime_checkable
@@ -73,13 +76,15 @@ def sync_handler(backend: AnyBackend, timeout_s: float | None = None) -> Callabl
     ends = time.monotonic() + timeout_s
 
     def in_time(calls: Batch) -> Replies:
-        future = in_thread(lambda: answer(calls))
+        job = in_thread(lambda: answer(calls))
         try:
-            return future.result(max(0.0, ends - time.monotonic()))
+            return job.future.result(max(0.0, ends - time.monotonic()))
         except TimeoutError:
-            if future.done():
+            if job.future.done():
                 raise  # the backend's own
             return _late(timeout_s, calls)
+        finally:
+            job.let_go.set()
 
     return in_time
 
@@ -131,10 +136,31 @@ async def off_loop(work: Callable[[], T]) -> T:
     """The result of ``work``, done in a thread of its own."""
     import asyncio  # imported here: sync users need none
 
-    return await asyncio.wrap_future(in_thread(work))
+    job = in_thread(work)
+    try:
+        return await asyncio.wrap_future(job.future)
+    finally:
+        job.let_go.set()
 
 
-def in_thread(work: Callable[[], T]) -> "Future[T]":
+def abandoned() -> bool:
+    """Whether nobody waits any more for what this thread is doing.
+
+    A synchronous backend that takes long asks between two pieces of work, so that a ranking that
+    was cancelled or ran out of time does not keep the next one waiting.
+    """
+    event = _let_go.get()
+    return event is not None and event.is_set()
+
+
+class Job(NamedTuple, Generic[T]):
+    """Work in a thread: its result, and the event that says that nobody waits for it."""
+
+    future: "Future[T]"
+    let_go: threading.Event
+
+
+def in_thread(work: Callable[[], T]) -> Job[T]:
     """Start ``work`` in a thread of its own, with the caller's context variables.
 
     A daemon thread and not an executor's: one that is stuck must not keep the program from
@@ -143,7 +169,9 @@ def in_thread(work: Callable[[], T]) -> "Future[T]":
     from concurrent.futures import Future  # imported here: slow, and sync users need none
 
     future: Future[T] = Future()
+    let_go = threading.Event()
     context = contextvars.copy_context()
+    context.run(_let_go.set, let_go)
 
     def target() -> None:
         if not future.set_running_or_notify_cancel():
@@ -154,9 +182,9 @@ def in_thread(work: Callable[[], T]) -> "Future[T]":
             future.set_exception(error)
 
     threading.Thread(target=target, name="rerank-plugins", daemon=True).start()
-    return future
+    return Job(future, let_go)
 
 
 def _late(timeout_s: float, calls: Batch) -> Replies:
     message = f"the limit of {timeout_s:g} seconds is reached"
-    return [BudgetError(message, hint="Raise the limit timeout_s.") for _ in calls]
+    return [BudgetError(message) for _ in calls]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
-from .calls import Batch, Call, Plan, Replies, Reply
+from .calls import ANSWERS, Batch, Call, Plan, Replies, Reply
 from .errors import CallError, ContractError
 from .handlers import off_loop
 
@@ -155,6 +155,13 @@ def _close(plan: Plan[T]) -> None:
 
 
 def _matched(batch: Batch, replies: Replies) -> Replies:
+    if not isinstance(replies, Sequence):
+        raise ContractError(f"a backend returned a {type(replies).__name__}, not replies")
     if len(replies) != len(batch):
         raise ContractError(f"{len(batch)} calls were answered by {len(replies)} replies")
+    for call, reply in zip(batch, replies, strict=True):
+        found: object = reply.answer if isinstance(reply, Reply) else reply
+        expected = CallError if found is reply else ANSWERS.get(type(call), object)
+        if not isinstance(found, expected):
+            raise ContractError(f"a {type(call).__name__} was answered by a {type(found).__name__}")
     return replies

@@ -48,7 +48,8 @@ def load_reranker(
     if spec is None and (strategy is None or preset is not None):
         raise UnknownNameError(
             f"{name!r} is not a known checkpoint",
-            hint="Pass strategy=..., or preset= one of: " + ", ".join(list_presets()) + ".",
+            hint="Pass a strategy (strategy='query-likelihood' works with any causal language "
+            "model), or preset= one of: " + ", ".join(list_presets()) + ".",
         )
     backend = dict(spec["backend"]) if spec else {"name": "transformers"}
     backend |= {"model": str(model)} | backend_options

@@ -102,7 +102,7 @@ class Reranker:
 
         With ``on_error="raise"``, the first error is raised after the other queries are done.
         """
-        plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in requests]
+        plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in _pairs(requests)]
         return _raise_first(run(gather(plans), sync_handler(self.backend, self._timeout_s)))
 
     async def arank_many(
@@ -124,7 +124,7 @@ class Reranker:
         """
         if max_concurrency < 1:
             raise InputError(f"max_concurrency is {max_concurrency}, expected at least 1")
-        plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in requests]
+        plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in _pairs(requests)]
         if not is_async(self.backend):
             handle = async_handler(self.backend, self._timeout_s)
             return _raise_first(await arun(gather(plans), handle, in_threads=True))
@@ -208,8 +208,10 @@ class Reranker:
     def from_spec(cls, spec: Mapping[str, Any]) -> "Reranker":
         """The reranker that ``spec`` describes."""
         unknown = sorted(set(spec) - {"strategy", "backend", "on_error", "limits"})
-        if unknown or not {"strategy", "backend"} <= set(spec):
-            raise InputError(f"a reranker's spec has strategy and backend, not {sorted(spec)}")
+        if unknown:
+            raise InputError(f"a reranker's spec has no {unknown}")
+        if missing := sorted({"strategy", "backend"} - set(spec)):
+            raise InputError(f"a reranker's spec needs {missing}")
         return cls(
             spec["strategy"],
             spec["backend"],
@@ -238,9 +240,20 @@ def _backend(given: AnyBackend | str | Mapping[str, Any]) -> AnyBackend:
 def _limits(given: Limits | Mapping[str, Any] | None) -> Limits | None:
     if given is None or isinstance(given, Limits):
         return given
+    if not isinstance(given, Mapping):
+        raise InputError(f"limits is a {type(given).__name__}", hint="Give Limits(max_calls=...).")
     if unknown := sorted(set(given) - set(Limits.__slots__)):
         raise InputError(f"there are no limits {unknown}", hint=f"There are {Limits.__slots__}.")
     return Limits(**given)
+
+
+def _pairs(requests: Iterable[Request]) -> list[Request]:
+    found = list(requests)
+    given: list[object] = list(found)
+    for i, request in enumerate(given):
+        if not isinstance(request, tuple | list) or len(request) != 2:
+            raise InputError(f"requests[{i}] is {request!r:.80}", hint="Give (query, passages).")
+    return found
 
 
 def _check(query: object, passages: object, top_k: object) -> None:
@@ -250,7 +263,10 @@ def _check(query: object, passages: object, top_k: object) -> None:
         raise InputError(f"passages is a {type(passages).__name__}", hint="Give a list of strings.")
     for i, passage in enumerate(passages):
         if not isinstance(passage, str):
-            raise InputError(f"passages[{i}] is a {type(passage).__name__}, expected a string")
+            raise InputError(
+                f"passages[{i}] is a {type(passage).__name__}, expected a string",
+                hint="Rank the texts, then give your objects to ranking.ranked(objects).",
+            )
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
         raise InputError(f"top_k is {top_k!r}", hint="Give a positive integer, or None for all.")
 

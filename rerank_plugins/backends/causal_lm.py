@@ -75,6 +75,8 @@ class TransformersBackend:
                 raise InputError(f"{name} is {value}, expected a positive number or None")
         if isinstance(self.model, Path):
             self.model = str(self.model)
+        if self.model is None:
+            raise InputError("model is None", hint="Give a hub id, a folder or a .gguf file.")
         if isinstance(self.model, str) == (self.tokenizer is not None):
             raise InputError(
                 "a tokenizer belongs to a loaded model", hint="Give both, or a name or path."

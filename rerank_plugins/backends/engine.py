@@ -15,6 +15,7 @@ from ..calls import (
     Reply,
 )
 from ..errors import BackendError, CallError, ModelOutputError, PromptTooLongError
+from ..handlers import abandoned
 from .base import Answers, extra
 from .batching import batches
 from .rendering import Encoded, Renderer
@@ -101,6 +102,10 @@ class Engine:
         where = list(sequences)
         for group in batches([len(sequences[i].ids) for i in where], self.batch_tokens):
             chosen = [where[j] for j in group]
+            if abandoned():
+                given_up = BackendError("nobody waits for this answer any more")
+                replies.update(dict.fromkeys(chosen, given_up))
+                continue
             found = self._guarded(
                 answer, [calls[i] for i in chosen], [sequences[i] for i in chosen]
             )
@@ -209,11 +214,18 @@ class Engine:
             output_logits=call.logprobs,
             return_dict_in_generate=True,
         )
+
+        def given_up(ids: "torch.Tensor", _scores: Any, **_options: Any) -> "torch.Tensor":
+            return ids.new_full((len(ids),), abandoned()).bool()
+
         inputs = self._inputs(sequences, positions=False)
         mask = {"attention_mask": inputs["input_ids"].new_ones(inputs["input_ids"].shape)}
         # The argument overrides the checkpoint's own sampling defaults.
         return self.model.generate(
-            **{**mask, **inputs}, generation_config=config, tokenizer=tokenizer
+            **{**mask, **inputs},
+            generation_config=config,
+            tokenizer=tokenizer,
+            stopping_criteria=[given_up],
         )
 
     def _end_ids(self) -> list[int]:

@@ -84,8 +84,7 @@ def limited(
         while not isinstance(state, Done):
             spent = usage + Usage(seconds=clock() - start)
             if reason := limits.exceeded(spent, len(state)):
-                hint = "Raise the limit, or use on_error='keep_order' for the order so far."
-                replies: Replies = [BudgetError(reason, hint=hint) for _ in state]
+                replies: Replies = [BudgetError(reason) for _ in state]
             else:
                 replies = yield state
                 usage += _cost(state, replies)

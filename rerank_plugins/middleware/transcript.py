@@ -45,8 +45,15 @@ def recorded(backend: AnyBackend, path: str | Path) -> Layer:
     Args:
         backend: The backend to wrap.
         path: The file; made if it does not exist, appended to if it does.
+
+    Raises:
+        InputError: The file cannot be written.
     """
     lock = threading.Lock()
+    try:
+        Path(path).open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise InputError(f"cannot write the transcript: {error}") from error
 
     def exchange(calls: Batch) -> Plan[Replies]:
         replies = (yield calls) if calls else []
@@ -67,7 +74,11 @@ def read_transcript(path: str | Path) -> Iterator[tuple[Call[Any], Reply[Any] | 
     Raises:
         InputError: A line is not part of a transcript.
     """
-    with Path(path).open(encoding="utf-8") as file:
+    try:
+        file = Path(path).open(encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InputError(f"cannot read the transcript: {error}") from error
+    with file:
         for number, line in enumerate(file, start=1):
             try:
                 entry = json.loads(line)

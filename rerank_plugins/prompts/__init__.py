@@ -52,7 +52,9 @@ class ListwisePrompt:
     def __post_init__(self) -> None:
         if self.alphabet not in ("letters", "numbers"):
             raise ConfigurationError(f"alphabet is {self.alphabet!r}, not letters or numbers")
-        _check_fields("user", self.user, {"num", "query", "passages", "example"}, {"passages"})
+        _check_fields(
+            "user", self.user, {"num", "query", "passages", "example"}, {"query", "passages"}
+        )
         _check_fields("passage", self.passage, {"label", "passage"}, {"label", "passage"})
         _check_limit(self.max_passage_words)
 
@@ -123,7 +125,8 @@ def load_prompt(name: str) -> ListwisePrompt | LikelihoodPrompt:
     """A prompt by its versioned name, or from a TOML file of your own.
 
     Args:
-        name: A name that `list_prompts` gives, or a path that ends in ``.toml``.
+        name: A name that `list_prompts` gives, or a path that ends in ``.toml``: a file with
+            ``kind = "listwise"`` or ``"likelihood"`` and the fields of that class as keys.
 
     Raises:
         UnknownNameError: No such prompt.
@@ -151,13 +154,13 @@ def list_prompts() -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
 
 
-def require(prompt: "str | P", expected: type[P]) -> P:
+def require(prompt: "str | Path | P", expected: type[P]) -> P:
     """The prompt itself, or the one of that name, of the kind a strategy needs.
 
     Raises:
         ConfigurationError: It is of another kind.
     """
-    found = load_prompt(prompt) if isinstance(prompt, str) else prompt
+    found = load_prompt(str(prompt)) if isinstance(prompt, str | Path) else prompt
     if not isinstance(found, expected):
         raise ConfigurationError(f"{prompt!r} is not a {expected.kind} prompt")
     return found
@@ -213,6 +216,8 @@ def _parse(source: str, name: str) -> ListwisePrompt | LikelihoodPrompt:
         return cls(**values)
     except TypeError as error:
         raise ConfigurationError(f"the prompt {name!r} is incomplete: {error}") from error
+    except InputError as error:
+        raise ConfigurationError(f"the prompt {name!r} is wrong: {error}") from error
 
 
 def _check_fields(where: str, template: str, allowed: set[str], required: set[str]) -> None:
@@ -226,6 +231,6 @@ def _check_fields(where: str, template: str, allowed: set[str], required: set[st
         raise ConfigurationError(f"{where} lacks the fields {sorted(required - found)}")
 
 
-def _check_limit(max_passage_words: int) -> None:
-    if max_passage_words < 1:
-        raise InputError(f"max_passage_words is {max_passage_words}, expected at least 1")
+def _check_limit(max_passage_words: object) -> None:
+    if not isinstance(max_passage_words, int) or max_passage_words < 1:
+        raise InputError(f"max_passage_words is {max_passage_words!r}, expected at least 1")

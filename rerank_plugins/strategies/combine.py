@@ -1,11 +1,11 @@
 """Strategies of strategies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, cast
 
 from ..calls import Plan
-from ..data import Ranking, Report, Strategy, by_score, input_order
+from ..data import Ranking, Report, Strategy, by_score, check_inner, input_order
 from ..errors import CallError, InputError
 
 
@@ -29,7 +29,10 @@ class KeepOrder:
         ((0, 1), ('BackendError: this backend always fails',))
     """
 
-    inner: Strategy
+    inner: Strategy = field(kw_only=False)
+
+    def __post_init__(self) -> None:
+        check_inner(self.inner)
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan what ``inner`` plans."""
@@ -69,10 +72,11 @@ class Blend:
         (0, 2, 1)
     """
 
-    inner: Strategy
+    inner: Strategy = field(kw_only=False)
     k: float = 60.0
 
     def __post_init__(self) -> None:
+        check_inner(self.inner)
         if not self.k >= 0:
             raise InputError(f"k is {self.k}, expected 0 or more")
 

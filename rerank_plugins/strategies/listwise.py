@@ -54,15 +54,21 @@ class SingleToken:
     def __post_init__(self) -> None:
         require(self.prompt, ListwisePrompt)
 
+    @property
+    def max_passages(self) -> int:
+        """How many identifiers there are that a model can write as one token."""
+        return {"letters": 26, "numbers": 9}[require(self.prompt, ListwisePrompt).alphabet]
+
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call for two or more passages, none for fewer."""
         template = require(self.prompt, ListwisePrompt)
         if len(passages) < 2:
             return input_order(len(passages))
-        if template.alphabet == "numbers" and len(passages) > 9:
+        if len(passages) > self.max_passages:
             raise InputError(
-                f"{len(passages)} numbers are not single tokens",
-                hint="Use a prompt with letters, or windows of at most 9.",
+                f"{len(passages)} passages are more than {self.max_passages} identifiers of one "
+                "token",
+                hint=f"Use SlidingWindow(inner=..., size={min(20, self.max_passages)}, ...).",
             )
         names = labels(template.alphabet, len(passages))
         reply, cut = yield from fitted(

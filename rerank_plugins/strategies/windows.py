@@ -1,10 +1,10 @@
 """Windows over a list: the one schedule that every listwise strategy shares."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..calls import Plan
-from ..data import Ranking, Report, Strategy, input_order
+from ..data import Ranking, Report, Strategy, check_inner, input_order
 from ..errors import InputError
 
 
@@ -54,11 +54,18 @@ class SlidingWindow:
         4
     """
 
-    inner: Strategy
+    inner: Strategy = field(kw_only=False)
     size: int = 20
     stride: int = 10
 
     def __post_init__(self) -> None:
+        check_inner(self.inner)
+        most = getattr(self.inner, "max_passages", None)
+        if most is not None and self.size > most:
+            raise InputError(
+                f"the window size is {self.size}, and {type(self.inner).__name__} takes at most "
+                f"{most} passages with its prompt"
+            )
         if self.size < 2:
             raise InputError(f"the window size is {self.size}, expected at least 2")
         if not 1 <= self.stride < self.size:

@@ -172,6 +172,12 @@ class BackendContract:
             assert isinstance(reply, Reply), reply
             _check_answer(call, reply)
 
+    def test_answers_depend_on_the_question(self, backend: AnyBackend, calls: Batch) -> None:
+        """Scores that are all the same rank nothing, and would hide a wrong order of replies."""
+        for kind in {type(call) for call in calls} - {Generate}:
+            replies = _ask(backend, [call for call in calls if type(call) is kind])
+            assert len({tuple(_numbers(reply)) for reply in replies}) > 1, kind.__name__
+
     def test_batches_do_not_change_answers(self, backend: AnyBackend, calls: Batch) -> None:
         """Together, backwards or one by one: the same answers up to rounding."""
         together = _ask(backend, calls)
@@ -238,7 +244,7 @@ _EXAMPLES: dict[type[Call[Any]], Callable[[int], Call[Any]]] = {
     NextToken: lambda i: NextToken(_prompt(i), ("A", "B")),
     Generate: lambda i: Generate(_prompt(i), max_tokens=3 + i),
     Likelihood: lambda i: Likelihood(_prompt(i), Untrusted(" life of a flea", "query")),
-    ScorePair: lambda i: ScorePair("flea", f"{'very ' * i}good"),
+    ScorePair: lambda i: ScorePair("life of a flea", ("a cat", "a flea", "flea life", "sea")[i]),
 }
 
 

@@ -1,9 +1,11 @@
 """What can be wrong with a model, and the one sentence about it."""
 
+import asyncio
 import builtins
 import json
 import shutil
 import sys
+import threading
 
 import pytest
 
@@ -21,7 +23,7 @@ from rerank_plugins import (
 from rerank_plugins.backends import TransformersBackend, unpacked_gguf
 from rerank_plugins.calls import Generate, Message, NextToken, Prompt, Untrusted
 from rerank_plugins.prompts import ListwisePrompt
-from rerank_plugins.strategies import QueryLikelihood, SingleToken, SlidingWindow
+from rerank_plugins.strategies import Permutation, QueryLikelihood, SingleToken, SlidingWindow
 
 HELLO = Prompt((Message("user", ("Hello",)),))
 
@@ -186,8 +188,8 @@ def test_labels_that_are_not_single_distinct_tokens(tiny):
         tiny.run([NextToken(HELLO, ("A", "hippopotamus"))])
     with pytest.raises(LabelError, match="distinct"):
         tiny.run([NextToken(HELLO, ("A", "A"))])
-    two_digits = ListwisePrompt(alphabet="numbers", user="{passages}", prefill="[")
-    with pytest.raises(InputError, match="single tokens"):
+    two_digits = ListwisePrompt(alphabet="numbers", user="{query}{passages}", prefill="[")
+    with pytest.raises(InputError, match="identifiers of one token"):
         Reranker(SingleToken(prompt=two_digits), tiny).rank("q", ["p"] * 10)
 
 
@@ -297,3 +299,34 @@ def test_close_forgets_the_model_and_the_next_call_loads_it_again(folder):
 def test_loading_is_silent(folder, capfd):
     TransformersBackend(folder).warm_up()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("strategy", [QueryLikelihood(), Permutation(max_tokens=500)])
+def test_what_nobody_waits_for_is_given_up(tiny_model, tokenizer, strategy):
+    """The model stops at the next forward pass, so that the next ranking need not wait."""
+    backend = TransformersBackend(tiny_model, tokenizer=tokenizer)
+    backend.warm_up()
+    forward, passes = tiny_model.forward, []
+    started, go = threading.Event(), threading.Event()
+
+    def slow(*args, **kwargs):
+        passes.append(1)
+        started.set()
+        go.wait(60)
+        return forward(*args, **kwargs)
+
+    async def main():
+        task = asyncio.create_task(Reranker(strategy, backend).arank("q", ["a", "b", "c"]))
+        await asyncio.to_thread(started.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    tiny_model.forward = slow
+    try:
+        asyncio.run(main())
+        go.set()
+        backend.close()  # waits for the batch under way
+    finally:
+        tiny_model.forward = forward
+    assert len(passes) == 1

@@ -230,3 +230,10 @@ def test_layers_nest_and_pass_on_the_lifecycle():
     cached(Scripted([])).warm_up()
     cached(Scripted([])).close()
     assert cached(Scripted([])).run([]) == []
+
+
+def test_a_transcript_that_cannot_be_opened(tmp_path):
+    with pytest.raises(InputError, match="cannot read"):
+        Replay(tmp_path / "absent.jsonl")
+    with pytest.raises(InputError, match="cannot write"):
+        recorded(Oracle(), tmp_path / "no" / "folder.jsonl")

@@ -1,12 +1,15 @@
 """The drivers and combinators, with the mistakes that generators invite."""
 
 import asyncio
+import threading
+from functools import partial
 
 import pytest
 
 from rerank_plugins import BackendError, ContractError
 from rerank_plugins.calls import Reply, ScorePair
 from rerank_plugins.plans import Done, arun, ask, ask_each, ask_replies, gather, run, settle, step
+from rerank_plugins.testing import Oracle
 
 A, B, C = (ScorePair("q", text) for text in "abc")
 
@@ -156,25 +159,44 @@ def test_cancellation_closes_the_plan():
 
 def test_in_threads_a_plan_leaves_the_loop_alone():
     """A slow step is not the event loop's; a cancelled one is let go of."""
-    import asyncio
-    import threading
+    go = threading.Event()
 
-    started, go = threading.Event(), threading.Event()
-
-    def slow():
+    def slow(tell):
         assert threading.current_thread() is not threading.main_thread()
-        started.set()
+        tell()
         go.wait(60)
         return (yield from ask([ScorePair("a", "b")]))
 
     async def main():
-        task = asyncio.create_task(arun(slow(), Oracle().arun, in_threads=True))
-        while not started.is_set():
-            await asyncio.sleep(0.001)
+        started, oracle = asyncio.Event(), Oracle(key=lambda q, p: 2.0)
+        tell = partial(asyncio.get_running_loop().call_soon_threadsafe, started.set)
+        task = asyncio.create_task(arun(slow(tell), oracle.arun, in_threads=True))
+        await started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         go.set()
-        return await arun(slow(), Oracle(key=lambda q, p: 2.0).arun, in_threads=True)
+        return await arun(slow(lambda: None), oracle.arun, in_threads=True)
 
     assert asyncio.run(main()) == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("replies", "says"),
+    [
+        (None, "NoneType"),
+        ([], "0 replies"),
+        (["7"], "str"),
+        ([7.0], "float"),
+        ([Reply("7")], "str"),
+        ([Reply(None)], "NoneType"),
+    ],
+)
+def test_a_backend_that_answers_nonsense_is_told_so(replies, says):
+    async def answer_async(batch):
+        return replies
+
+    with pytest.raises(ContractError, match=says):
+        run(one(A), lambda batch: replies)
+    with pytest.raises(ContractError, match=says):
+        asyncio.run(arun(one(A), answer_async))

@@ -102,7 +102,13 @@ def test_a_prompt_of_ones_own_from_a_file(tmp_path):
         ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages}{x}"', "unknown fields"),
         ('kind = "listwise"\nalphabet = "runes"\nuser = "{passages}"', "not letters or numbers"),
         ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages"', "not a template"),
-        ('kind = "listwise"\nuser = "{passages}"', "incomplete"),
+        ('kind = "listwise"\nuser = "{query}{passages}"', "incomplete"),
+        ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages}"', "lacks.*query"),
+        (
+            'kind = "listwise"\nalphabet = "numbers"\nuser = "{query}{passages}"\n'
+            'max_passage_words = "300"',
+            "'300'",
+        ),
         ('kind = "likelihood"\nuser = "{passage}"\ncolour = "red"', "unknown keys"),
     ],
 )
@@ -120,7 +126,7 @@ def test_a_missing_file_is_an_unknown_name(tmp_path):
 
 def test_limits_must_be_positive():
     with pytest.raises(InputError, match="max_passage_words"):
-        ListwisePrompt(alphabet="letters", user="{passages}", max_passage_words=0)
+        ListwisePrompt(alphabet="letters", user="{query}{passages}", max_passage_words=0)
     with pytest.raises(InputError, match="max_passage_words"):
         LikelihoodPrompt(user="{passage}", max_passage_words=0)
 

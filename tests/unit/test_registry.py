@@ -45,7 +45,7 @@ def plugin(monkeypatch):
             inner=KeepOrder(inner=SingleToken(prompt="rankllm-letters.v1")), size=5, stride=3
         ),
         SingleToken(
-            prompt=ListwisePrompt(alphabet="letters", user="{passages}", checkpoints=("a",))
+            prompt=ListwisePrompt(alphabet="letters", user="{query}{passages}", checkpoints=("a",))
         ),
     ],
 )

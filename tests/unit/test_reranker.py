@@ -26,6 +26,7 @@ from rerank_plugins import (
 from rerank_plugins.calls import ContinuationLogprob, LabelLogprobs, Reply, ScorePair
 from rerank_plugins.plans import ask
 from rerank_plugins.strategies import (
+    Blend,
     KeepOrder,
     Permutation,
     QueryLikelihood,
@@ -233,7 +234,7 @@ def test_garbage_keeps_the_order_and_is_reported():
 def test_single_token_refuses_what_it_cannot_label():
     with pytest.raises(InputError, match="SlidingWindow"):
         Reranker(SingleToken(), Oracle()).rank("q", ["p"] * 27)
-    with pytest.raises(InputError, match="at most 9"):
+    with pytest.raises(InputError, match="9 identifiers"):
         Reranker(SingleToken(prompt="rankzephyr.v1"), Oracle()).rank("q", ["p"] * 10)
 
 
@@ -364,3 +365,35 @@ def test_keep_order_may_be_placed_by_hand():
     strategy = SlidingWindow(inner=KeepOrder(inner=SingleToken()))
     ranking = Reranker(strategy, Failing()).rank("q", ["a", "b"])
     assert ranking.report.fallbacks
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: SlidingWindow("single-token"), "not a strategy"),
+        (lambda: SlidingWindow(SingleToken), "not a strategy"),
+        (lambda: KeepOrder(None), "not a strategy"),
+        (lambda: Blend("single-token"), "not a strategy"),
+        (lambda: SlidingWindow(SingleToken(), size=30), "at most 26"),
+        (
+            lambda: SlidingWindow(SingleToken(prompt="rankzephyr.v1"), size=10, stride=5),
+            "at most 9",
+        ),
+        (lambda: Reranker(SingleToken(), Oracle(), limits=5), "limits is a int"),
+        (lambda: Reranker(SingleToken(), Oracle(), limits={"calls": 5}), "max_calls"),
+        (lambda: Reranker(SingleToken(), Oracle()).rank_many(["q1", "q2"]), "requests.0. is 'q1'"),
+        (lambda: Reranker(SingleToken(), Oracle()).rank("q", [{"text": "a"}]), "ranked"),
+        (lambda: Reranker.from_spec({"strategy": "x", "backend": "y", "on_eror": "z"}), "on_eror"),
+        (lambda: Reranker.from_spec({"strategy": "x"}), "needs .'backend'"),
+        (lambda: Ranking((1, 0)).ranked(["one"]), "1 passages"),
+    ],
+)
+def test_a_slip_is_told_where_it_is_made(make, says):
+    with pytest.raises(InputError, match=says):
+        make()
+
+
+def test_strategies_of_strategies_take_theirs_by_place():
+    assert SlidingWindow(SingleToken()) == SlidingWindow(inner=SingleToken())
+    assert Blend(SingleToken(), k=1) == Blend(inner=SingleToken(), k=1)
+    assert KeepOrder(SingleToken()) == KeepOrder(inner=SingleToken())
