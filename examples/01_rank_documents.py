@@ -25,6 +25,8 @@ documents = [
     {"id": "cat", "text": "A cat sleeps up to sixteen hours a day."},
 ]
 
+# Query likelihood works with any language model. FIRST is for models that were trained for it, and
+# this one was not: it runs, and its order means little.
 for strategy in (QueryLikelihood(), SlidingWindow(inner=SingleToken())):
     reranker = Reranker(strategy, backend)
     ranking = reranker.rank(query, [d["text"] for d in documents], top_k=3)

