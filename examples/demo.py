@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -28,7 +29,7 @@ from rerank_plugins.strategies import Blend, QueryLikelihood, SingleToken, Slidi
 DATA = Path(__file__).parent / "data" / "scifact"
 DEPTH = 10  # candidates to rerank for each query
 WORDS = 60  # words of each that the language model reads, so that the demo takes minutes
-FUSED = "... fused with retriever"
+FUSED = "... fused with MiniLM"
 SHORT = {"max_passage_words": WORDS}
 Run = dict[str, list[str]]
 
@@ -122,7 +123,8 @@ def table(
 ) -> Table:
     """Effectiveness and cost of each method."""
     costs = ("calls", "depth", "prompt\ntokens", "generated\ntokens", "seconds")
-    shown = Table("", "nDCG@10", "", "+/-", *costs)
+    shown = Table("", "nDCG@10", "", "+/-", *costs, box=SIMPLE_HEAD)
+    shown.columns[0].no_wrap = True
     for column in shown.columns[1:]:
         column.justify = "right"
     first_stage, _ = next(iter(rows.values()))
