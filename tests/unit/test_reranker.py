@@ -397,3 +397,24 @@ def test_strategies_of_strategies_take_theirs_by_place():
     assert SlidingWindow(SingleToken()) == SlidingWindow(inner=SingleToken())
     assert Blend(SingleToken(), k=1) == Blend(inner=SingleToken(), k=1)
     assert KeepOrder(SingleToken()) == KeepOrder(inner=SingleToken())
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_on_a_loop_plans_advance_in_threads(native):
+    """Long passages take long to prepare, and the loop is not to wait for it."""
+    seen = set()
+
+    class Notes(SingleToken):
+        def rank(self, query, passages):
+            seen.add(threading.current_thread())
+            return (yield from SingleToken.rank(self, query, passages))
+
+    backend = Oracle()
+    if not native:
+        backend = type("Local", (), {"run": lambda self, calls: Oracle().run(calls)})()
+    reranker = Reranker(Notes(), backend)
+    seen.clear()  # of the first question, which is checked when a reranker is made
+    asyncio.run(reranker.arank("q", ["a", "b"]))
+    asyncio.run(reranker.arank_many([("q", ["a", "b"])] * 3))
+    assert seen
+    assert threading.current_thread() not in seen

@@ -5,6 +5,7 @@ What happens before and after the ranking is written once, in `_Ranker`; ``run``
 differ in one line.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -128,6 +129,20 @@ class _Ranker:
         with self._span(len(documents)) as span:
             ranking = await self._reranker.arank(self._query(query), found.texts)
             return self._result(ranking, documents, found, limits, span)
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        Serializes the component to a dictionary.
+
+        :returns: Dictionary with serialized data.
+        :raises ConfigurationError: The strategy or the backend is an object that has no plain form.
+        """
+        names = inspect.signature(type(self).__init__).parameters
+        values = {name: getattr(self, name) for name in names if name != "self"}
+        for name, group in (("strategy", "strategies"), ("backend", "backends")):
+            if name in values:
+                values[name] = _plain(group, values[name])
+        return default_to_dict(self, **values)
 
     def _set_up(
         self,
@@ -285,30 +300,6 @@ class FirstRanker(_Ranker):
             limits,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """
-        Serializes the component to a dictionary.
-
-        :returns: Dictionary with serialized data.
-        """
-        return default_to_dict(
-            self,
-            model=self.model,
-            backend=_plain("backends", self.backend),
-            window=self.window,
-            stride=self.stride,
-            prompt=self.prompt,
-            top_k=self.top_k,
-            score_threshold=self.score_threshold,
-            meta_fields_to_embed=self.meta_fields_to_embed,
-            meta_data_separator=self.meta_data_separator,
-            device=self.device,
-            token=self.token,
-            backend_options=self.backend_options,
-            limits=self.limits,
-            raise_on_failure=self.raise_on_failure,
-        )
-
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "FirstRanker":
         """
@@ -412,33 +403,6 @@ class PluginRanker(_Ranker):
             choose_strategy(strategy, model),
             _backend(backend, model, backend_options, device, token),
             limits,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """
-        Serializes the component to a dictionary.
-
-        :returns: Dictionary with serialized data.
-        """
-        return default_to_dict(
-            self,
-            strategy=_plain("strategies", self.strategy),
-            backend=_plain("backends", self.backend),
-            model=self.model,
-            top_k=self.top_k,
-            score_threshold=self.score_threshold,
-            drop_unranked=self.drop_unranked,
-            meta_fields_to_embed=self.meta_fields_to_embed,
-            meta_data_separator=self.meta_data_separator,
-            query_prefix=self.query_prefix,
-            query_suffix=self.query_suffix,
-            document_prefix=self.document_prefix,
-            document_suffix=self.document_suffix,
-            device=self.device,
-            token=self.token,
-            backend_options=self.backend_options,
-            limits=self.limits,
-            raise_on_failure=self.raise_on_failure,
         )
 
     @classmethod
