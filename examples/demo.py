@@ -33,7 +33,7 @@ FUSED = "... fused with MiniLM"
 SHORT = {"max_passage_words": WORDS}
 Run = dict[str, list[str]]
 
-console = Console(width=96)
+console = Console(width=100)
 
 
 def main() -> None:
@@ -123,7 +123,7 @@ def table(
 ) -> Table:
     """Effectiveness and cost of each method."""
     costs = ("calls", "depth", "prompt\ntokens", "generated\ntokens", "seconds")
-    shown = Table("", "nDCG@10", "", "+/-", *costs, box=SIMPLE_HEAD)
+    shown = Table("", "nDCG@10", "", "+/-", *costs, box=SIMPLE_HEAD, pad_edge=False)
     shown.columns[0].no_wrap = True
     for column in shown.columns[1:]:
         column.justify = "right"
