@@ -1,9 +1,7 @@
 """Public checkpoints by their hub ids: the strategy, the exact prompt and the backend of each."""
 
-import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -76,5 +74,8 @@ def list_presets() -> dict[str, str]:
 
 @lru_cache
 def _presets() -> dict[str, dict[str, Any]]:
+    import tomllib  # imported here, as the next: a tenth of the library's import time
+    from importlib import resources
+
     source = resources.files("rerank_plugins").joinpath("presets.toml").read_text("utf-8")
     return {name.lower(): {"id": name, **spec} for name, spec in tomllib.loads(source).items()}

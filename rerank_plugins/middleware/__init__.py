@@ -5,9 +5,13 @@ Around a *backend*, which sees the wire: `cached`, `retried`, `guarded`, `record
 wrapped backend is a backend, so they nest: ``cached(retried(backend))``.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .layers import Layer, cached, guarded, retried, traced
 from .plans import Limits, limited, metered
-from .transcript import read_transcript, recorded
+
+if TYPE_CHECKING:
+    from .transcript import read_transcript, recorded
 
 __all__ = [
     "Layer",
@@ -21,3 +25,11 @@ __all__ = [
     "retried",
     "traced",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("read_transcript", "recorded"):
+        from . import transcript  # imported when asked for: it costs a tenth of the import time
+
+        return getattr(transcript, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,6 @@ A layer is a plan: it is given a batch, passes on what it wants answered, and re
 replies. Waiting is a question too (`_Wait`), answered by whichever clock the colour has.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
@@ -176,6 +175,8 @@ def retried(
     """
     if attempts < 1 or base_delay_s < 0 or max_delay_s < 0:
         raise InputError("attempts must be at least 1 and delays not negative")
+    import random  # imported here: slow, and only this layer needs it
+
     jitter = random.Random(seed)  # noqa: S311 - spreads requests, protects nothing
 
     def exchange(calls: Batch) -> Plan[Replies]:
