@@ -241,7 +241,9 @@ def _limits(given: Limits | Mapping[str, Any] | None) -> Limits | None:
     if given is None or isinstance(given, Limits):
         return given
     if not isinstance(given, Mapping):
-        raise InputError(f"limits is a {type(given).__name__}", hint="Give Limits(max_calls=...).")
+        raise InputError(
+            f"limits is of type {type(given).__name__}", hint="Give Limits(max_calls=...)."
+        )
     if unknown := sorted(set(given) - set(Limits.__slots__)):
         raise InputError(f"there are no limits {unknown}", hint=f"There are {Limits.__slots__}.")
     return Limits(**given)
@@ -258,13 +260,15 @@ def _pairs(requests: Iterable[Request]) -> list[Request]:
 
 def _check(query: object, passages: object, top_k: object) -> None:
     if not isinstance(query, str):
-        raise InputError(f"the query is a {type(query).__name__}, expected a string")
+        raise InputError(f"the query is of type {type(query).__name__}, expected a string")
     if isinstance(passages, str) or not isinstance(passages, Sequence):
-        raise InputError(f"passages is a {type(passages).__name__}", hint="Give a list of strings.")
+        raise InputError(
+            f"passages is of type {type(passages).__name__}", hint="Give a list of strings."
+        )
     for i, passage in enumerate(passages):
         if not isinstance(passage, str):
             raise InputError(
-                f"passages[{i}] is a {type(passage).__name__}, expected a string",
+                f"passages[{i}] is of type {type(passage).__name__}, expected a string",
                 hint="Rank the texts, then give your objects to ranking.ranked(objects).",
             )
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):

@@ -172,6 +172,8 @@ def test_an_object_that_cannot_be_stored_says_so(oracle):
     reranker = FirstRerank(backend=Unstorable())
     with pytest.raises((TypeError, AttributeError)):
         pickle.dumps(reranker)
+    with pytest.raises(ConfigurationError, match="Unstorable"):
+        reranker.to_json()
 
 
 def test_a_copy_shares_the_model(oracle):

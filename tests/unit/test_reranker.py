@@ -115,10 +115,10 @@ def test_a_bad_top_k_is_refused(top_k):
 @pytest.mark.parametrize(
     ("query", "passages", "message"),
     [
-        (None, ["a"], "query is a NoneType"),
-        ("q", "a text", "passages is a str"),
-        ("q", {"a": 1}, "passages is a dict"),
-        ("q", ["a", None], r"passages\[1\] is a NoneType"),
+        (None, ["a"], "query is of type NoneType"),
+        ("q", "a text", "passages is of type str"),
+        ("q", {"a": 1}, "passages is of type dict"),
+        ("q", ["a", None], r"passages\[1\] is of type NoneType"),
     ],
 )
 def test_wrong_types_are_refused_before_anything_is_asked(query, passages, message):
@@ -379,7 +379,7 @@ def test_keep_order_may_be_placed_by_hand():
             lambda: SlidingWindow(SingleToken(prompt="rankzephyr.v1"), size=10, stride=5),
             "at most 9",
         ),
-        (lambda: Reranker(SingleToken(), Oracle(), limits=5), "limits is a int"),
+        (lambda: Reranker(SingleToken(), Oracle(), limits=5), "limits is of type int"),
         (lambda: Reranker(SingleToken(), Oracle(), limits={"calls": 5}), "max_calls"),
         (lambda: Reranker(SingleToken(), Oracle()).rank_many(["q1", "q2"]), "requests.0. is 'q1'"),
         (lambda: Reranker(SingleToken(), Oracle()).rank("q", [{"text": "a"}]), "ranked"),

@@ -44,6 +44,12 @@ from rerank_plugins.registry import Group, to_spec
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
 
+_PARTS: Dict[str, Group] = {
+    "strategy": "strategies",
+    "prompt": "strategies",
+    "backend": "backends",
+}
+
 
 @dataclass
 class _Job:
@@ -187,6 +193,18 @@ class _Rerank(PromptMixin, BaseNodePostprocessor):
     @abstractmethod
     def _use(self, strategy: Strategy) -> None:
         """Keep a changed strategy in the fields."""
+
+    def to_json(self, **kwargs: Any) -> str:
+        """The fields as JSON.
+
+        Raises:
+            ConfigurationError: The strategy or the backend is an object that has no plain form.
+        """
+        for name, group in _PARTS.items():
+            part = getattr(self, name, None)
+            if not (part is None or isinstance(part, str | Mapping)):
+                to_spec(group, part)
+        return super().to_json(**kwargs)
 
     def __getstate__(self) -> Dict[str, Any]:
         # The framework's own drops what cannot be pickled and goes on without it.
