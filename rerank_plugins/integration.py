@@ -234,8 +234,8 @@ def model_name(backend: object) -> str:
         >>> model_name(cached(TransformersBackend("gpt2")))
         'gpt2'
     """
-    while hasattr(backend, "inner"):
-        backend = backend.inner
+    while (inner := getattr(backend, "inner", None)) is not None:
+        backend = inner
     name = getattr(backend, "model", None)
     return name if isinstance(name, str) else type(backend).__name__
 
