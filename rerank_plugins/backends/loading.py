@@ -55,8 +55,8 @@ def load_causal_lm(
     except Exception as error:
         raise ModelLoadError(
             f"cannot load the model {model!r}: {_first_line(error)}",
-            hint="Give a hub id, a folder with config.json and safetensors weights, or a "
-            ".gguf file.",
+            hint="Give a hub id that this machine can reach or has in its cache, a folder with "
+            "config.json and safetensors weights, or a .gguf file.",
         ) from error
     if missing := sorted(info["missing_keys"]):
         raise ModelLoadError(
@@ -129,9 +129,13 @@ def _device(device: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        return str(torch.device(device))
-    except RuntimeError as error:
-        raise ConfigurationError(f"there is no device {device!r}: {_first_line(error)}") from error
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigurationError(
+            f"there is no device {device!r} here: {_first_line(error)}",
+            hint="Try 'cpu' or 'auto'.",
+        ) from error
+    return device
 
 
 def _dtype(dtype: str, device: str) -> Any:

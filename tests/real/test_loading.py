@@ -126,7 +126,11 @@ def test_a_missing_extra_is_one_sentence(monkeypatch, module, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"device": "toaster"}, "no device"), ({"dtype": "float12"}, "no dtype")],
+    [
+        ({"device": "toaster"}, "no device"),
+        ({"device": "cuda:99"}, "no device"),
+        ({"dtype": "float12"}, "no dtype"),
+    ],
 )
 def test_options_that_do_not_exist(folder, options, message):
     with pytest.raises(ConfigurationError, match=message):
