@@ -176,6 +176,15 @@ def test_an_object_that_cannot_be_stored_says_so(oracle):
         reranker.to_json()
 
 
+def test_what_would_be_ignored_cannot_be_assigned(oracle):
+    reranker = FirstRerank(backend=oracle)
+    for name in ("model", "backend", "window", "prompt", "limits", "raise_on_failure"):
+        with pytest.raises(ValueError, match="frozen"):
+            setattr(reranker, name, None)
+    reranker.top_n = 1
+    assert ids(run(reranker, nodes(1, 2))) == ["1"]
+
+
 def test_a_copy_shares_the_model(oracle):
     reranker = FirstRerank(backend=oracle)
     assert copy.deepcopy(reranker)._reranker is reranker._reranker

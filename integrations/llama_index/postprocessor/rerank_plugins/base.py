@@ -70,13 +70,20 @@ class _Rerank(PromptMixin, BaseNodePostprocessor):
         description="The lowest score to return, in the unit of the score kind."
     )
     metadata_mode: MetadataMode = Field(description="Which metadata the model reads.")
-    backend: Any = Field(description="What answers: a backend, its name, or a dictionary.")
-    model: Optional[str] = Field(description="A causal language model, instead of a backend.")
-    device: Optional[str] = Field(description="Where the model runs.")
-    backend_options: Optional[Dict[str, Any]] = Field(description="For the backend.")
-    limits: Optional[Dict[str, Any]] = Field(description="What one query may cost.")
-    raise_on_failure: bool = Field(description="Raise when a call fails; else keep the order.")
+    backend: Any = Field(
+        frozen=True, description="What answers: a backend, its name, or a dictionary."
+    )
+    model: Optional[str] = Field(
+        frozen=True, description="A causal language model, instead of a backend."
+    )
+    device: Optional[str] = Field(frozen=True, description="Where the model runs.")
+    backend_options: Optional[Dict[str, Any]] = Field(frozen=True, description="For the backend.")
+    limits: Optional[Dict[str, Any]] = Field(frozen=True, description="What one query may cost.")
+    raise_on_failure: bool = Field(
+        frozen=True, description="Raise when a call fails; else keep the order."
+    )
 
+    # Frozen fields are what the reranker was built from: to change one, build another.
     _reranker: Reranker = PrivateAttr()
 
     def __init__(self, **values: Any) -> None:
@@ -264,9 +271,9 @@ class FirstRerank(_Rerank):
         'abc'
     """
 
-    window: int = Field(description="Nodes in a window.")
-    stride: int = Field(description="How far the window moves.")
-    prompt: Any = Field(description="A prompt's name, a TOML file, or a dictionary.")
+    window: int = Field(frozen=True, description="Nodes in a window.")
+    stride: int = Field(frozen=True, description="How far the window moves.")
+    prompt: Any = Field(frozen=True, description="A prompt's name, a TOML file, or a dictionary.")
 
     def __init__(
         self,
@@ -310,7 +317,7 @@ class FirstRerank(_Rerank):
 
     def _use(self, strategy: Strategy) -> None:
         [prompt] = find_prompts(strategy).values()
-        self.prompt = _plain("strategies", prompt)
+        self.__dict__["prompt"] = _plain("strategies", prompt)  # frozen for everybody else
 
 
 class PluginRerank(_Rerank):
@@ -349,7 +356,9 @@ class PluginRerank(_Rerank):
         ['prompt']
     """
 
-    strategy: Any = Field(description="How to rank: a strategy, its name, or a dictionary.")
+    strategy: Any = Field(
+        frozen=True, description="How to rank: a strategy, its name, or a dictionary."
+    )
     drop_unranked: bool = Field(description="Leave out what the model left out.")
 
     def __init__(
@@ -389,7 +398,7 @@ class PluginRerank(_Rerank):
         return "PluginRerank"
 
     def _use(self, strategy: Strategy) -> None:
-        self.strategy = _plain("strategies", strategy)
+        self.__dict__["strategy"] = _plain("strategies", strategy)  # frozen for all others
 
 
 def _plain(group: Group, part: Any) -> Any:
