@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .data import Strategy
 from .errors import UnknownNameError
 from .middleware import Limits
 from .reranker import OnError, Reranker
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def load_reranker(
-    model: str | Path,
+    model: "str | Path",
     *,
     preset: str | None = None,
     strategy: Strategy | str | Mapping[str, Any] | None = None,

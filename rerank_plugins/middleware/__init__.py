@@ -5,12 +5,13 @@ Around a *backend*, which sees the wire: `cached`, `retried`, `guarded`, `record
 wrapped backend is a backend, so they nest: ``cached(retried(backend))``.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .layers import Layer, cached, guarded, retried, traced
 from .plans import Limits, limited, metered
 
 if TYPE_CHECKING:
+    from .layers import Layer, cached, guarded, retried, traced
     from .transcript import read_transcript, recorded
 
 __all__ = [
@@ -27,9 +28,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("read_transcript", "recorded"):
-        from . import transcript  # imported when asked for: it costs a tenth of the import time
+# Imported when asked for: `import rerank_plugins` needs the limits and none of these.
+_LATER = {
+    **dict.fromkeys(("Layer", "cached", "guarded", "retried", "traced"), "layers"),
+    **dict.fromkeys(("read_transcript", "recorded"), "transcript"),
+}
 
-        return getattr(transcript, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
