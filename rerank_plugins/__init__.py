@@ -21,6 +21,7 @@ from .errors import (
 from .middleware import Limits
 from .presets import list_presets, load_reranker
 from .reranker import Reranker
+from .text import Passage
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ __all__ = [
     "MissingExtraError",
     "ModelLoadError",
     "ModelOutputError",
+    "Passage",
     "PromptTooLongError",
     "RankedPassage",
     "Ranking",

@@ -36,8 +36,40 @@ class Untrusted:
     max_tokens: int | None = None
 
 
-Part: TypeAlias = str | Untrusted
-"""A piece of a message: text the program wrote (``str``), or text from outside."""
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """The identifier of one passage, where any single token will do.
+
+    The backend owns the tokenizer, so it picks the spelling: ``n`` identifiers that are single,
+    distinct tokens of its vocabulary. Labels go by `text`, whatever the spelling is.
+
+    Args:
+        index: Which identifier, from 0.
+
+    Examples:
+        >>> Identifier(0).text, Identifier(25).text, Identifier(26).text
+        ('A', 'Z', 'AA')
+    """
+
+    index: int
+
+    @property
+    def text(self) -> str:
+        """Its name: A to Z, then AA, AB, ... as the columns of a spreadsheet."""
+        letters, left = "", self.index + 1
+        while left:
+            left, place = divmod(left - 1, 26)
+            letters = chr(ord("A") + place) + letters
+        return letters
+
+
+Part: TypeAlias = str | Untrusted | Identifier
+"""A piece of a message: text the program wrote (``str``), text from outside, an identifier."""
+
+
+def text_of(parts: Sequence[Part]) -> str:
+    """The parts joined."""
+    return "".join(p if isinstance(p, str) else p.text for p in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +82,7 @@ class Message:
     @property
     def text(self) -> str:
         """The parts joined, before any template."""
-        return "".join(p if isinstance(p, str) else p.text for p in self.parts)
+        return text_of(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +91,25 @@ class Prompt:
 
     Args:
         messages: The conversation so far.
-        prefill: How the assistant's answer begins.
+        prefill: How the assistant's answer begins, as text or in parts.
         chat: False for plain text completion: the messages' parts are joined and no template
             is used.
     """
 
     messages: tuple[Message, ...]
-    prefill: str = ""
+    prefill: str | tuple[str | Identifier, ...] = ""
     chat: bool = True
 
     @property
     def text(self) -> str:
         """The messages' texts, one after the other: for reading and for tests."""
-        return "\n".join(m.text for m in self.messages) + self.prefill
+        return "\n".join(m.text for m in self.messages) + text_of(self.prefill)
+
+    @property
+    def identifiers(self) -> int:
+        """How many identifiers the backend has to pick."""
+        parts = (*(p for m in self.messages for p in m.parts), *self.prefill)
+        return max((p.index + 1 for p in parts if isinstance(p, Identifier)), default=0)
 
     @property
     def untrusted(self) -> tuple[Untrusted, ...]:
@@ -122,7 +160,10 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Generate(Call[Completion]):
-    """Write up to ``max_tokens`` tokens. ``temperature=0`` is greedy decoding."""
+    """Write up to ``max_tokens`` tokens. ``temperature=0`` is greedy decoding.
+
+    ``top_p`` and ``top_k`` narrow what is sampled from; 1.0 and 0 leave it alone.
+    """
 
     prompt: Prompt
     max_tokens: int
@@ -130,6 +171,8 @@ class Generate(Call[Completion]):
     stop: tuple[str, ...] = ()
     logprobs: bool = False
     seed: int | None = None
+    top_p: float = 1.0
+    top_k: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,13 @@ class Report:
     Attributes:
         fallbacks: Why the input order was kept, once for each time it was.
         malformed: Answers without a single usable identifier (their window kept its order).
-        missing: Positions of the passages that answers left out; they were appended in their
-            input order.
+        missing: Positions of the passages that answers left out: appended in their input order
+            by a listwise strategy, left at their places by one that scores.
         duplicates: Identifiers that were repeated; the first mention counted.
         out_of_range: Identifiers that name no passage; ignored.
         unseen_labels: Labels whose log-probability the backend did not report.
+        cut_answers: Answers that the token limit ended before the model did.
+        invalid_grades: Grades that are no number of the prompt's scale; ignored.
         truncated: Positions of the passages that were shortened to fit their limit.
     """
 
@@ -63,6 +65,8 @@ class Report:
     duplicates: int = 0
     out_of_range: int = 0
     unseen_labels: int = 0
+    cut_answers: int = 0
+    invalid_grades: int = 0
     truncated: frozenset[int] = frozenset()
 
     def __add__(self, other: "Report") -> "Report":
@@ -74,6 +78,8 @@ class Report:
             duplicates=self.duplicates + other.duplicates,
             out_of_range=self.out_of_range + other.out_of_range,
             unseen_labels=self.unseen_labels + other.unseen_labels,
+            cut_answers=self.cut_answers + other.cut_answers,
+            invalid_grades=self.invalid_grades + other.invalid_grades,
             truncated=self.truncated | other.truncated,
         )
 
@@ -190,6 +196,19 @@ def by_score(
 def input_order(n: int, *, report: Report | None = None) -> Ranking:
     """``n`` passages as they came."""
     return Ranking(tuple(range(n)), report=report or Report())
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a schedule of windows will ask, known before it runs.
+
+    Attributes:
+        calls: Windows to rank, each one call where the inner strategy asks one.
+        depth: How many of them wait for each other.
+    """
+
+    calls: int
+    depth: int
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from .data import Ranking, Report, Strategy
 from .errors import InputError
 from .handlers import AnyBackend
 from .presets import find_preset, list_presets
-from .prompts import LikelihoodPrompt, ListwisePrompt, load_prompt
+from .prompts import AnyPrompt, ListwisePrompt, load_prompt
 from .registry import from_spec, resolve
 from .strategies import SingleToken, SlidingWindow
 
@@ -240,14 +240,14 @@ def model_name(backend: object) -> str:
     return name if isinstance(name, str) else type(backend).__name__
 
 
-def find_prompts(strategy: Strategy) -> dict[str, ListwisePrompt | LikelihoodPrompt]:
+def find_prompts(strategy: Strategy) -> dict[str, AnyPrompt]:
     """The prompts of a strategy and of those inside it, by their place.
 
     Examples:
         >>> list(find_prompts(SlidingWindow(inner=SingleToken())))
         ['inner.prompt']
     """
-    found: dict[str, ListwisePrompt | LikelihoodPrompt] = {}
+    found: dict[str, AnyPrompt] = {}
     for name, value in _fields(strategy).items():
         if name == "prompt":
             found[name] = load_prompt(value) if isinstance(value, str) else value
@@ -257,9 +257,7 @@ def find_prompts(strategy: Strategy) -> dict[str, ListwisePrompt | LikelihoodPro
     return found
 
 
-def with_prompt(
-    strategy: Strategy, place: str, prompt: ListwisePrompt | LikelihoodPrompt
-) -> Strategy:
+def with_prompt(strategy: Strategy, place: str, prompt: AnyPrompt) -> Strategy:
     """The strategy with another prompt in a place that `find_prompts` named.
 
     Raises:
@@ -308,6 +306,8 @@ def _meta(ranking: Ranking, found: Candidates) -> dict[str, Any]:
             "duplicates": report.duplicates,
             "out_of_range": report.out_of_range,
             "unseen_labels": report.unseen_labels,
+            "cut_answers": report.cut_answers,
+            "invalid_grades": report.invalid_grades,
         },
         "truncated": len(report.truncated),
         "duplicates_removed": found.duplicates,
@@ -315,7 +315,7 @@ def _meta(ranking: Ranking, found: Candidates) -> dict[str, Any]:
 
 
 def _causes(report: Report) -> list[str]:
-    malformed = "the model's answer names no passage"
+    malformed = "the model's answer cannot be read"
     return [*report.fallbacks, *[malformed] * report.malformed]
 
 

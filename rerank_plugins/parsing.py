@@ -9,11 +9,13 @@ identifiers; an answer without identifiers is malformed and leaves the order as 
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .text import Alphabet
 
-_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+_REASONING_STARTS = re.compile(r"<(?:think|reason)>")
+_REASONING_ENDS = re.compile(r"</(?:think|reason)>")
+_ANSWER_OPEN, _ANSWER_CLOSE = "<answer>", "</answer>"
 
 _ITEM = re.compile(r"[A-Za-z0-9]+")
 # What may stand between brackets: "3", or "3, 1, 2".
@@ -36,18 +38,25 @@ class Parsed:
         found = set(self.positions)
         return tuple(i for i in range(n) if i not in found)
 
+    def first(self, m: int) -> "Parsed":
+        """The first ``m`` positions."""
+        return replace(self, positions=self.positions[:m])
+
     def completed(self, n: int) -> tuple[int, ...]:
         """A permutation of ``n``: what was read, then the rest in the input order."""
         return self.positions + self.missing(n)
 
 
-def parse_permutation(text: str, n: int, alphabet: Alphabet = "numbers") -> Parsed:
+def parse_permutation(
+    text: str, n: int, alphabet: Alphabet = "numbers", *, reasoning: bool = False
+) -> Parsed:
     """Read the identifiers of ``n`` passages from a listwise answer.
 
     Args:
         text: What the model wrote.
         n: The number of passages in the window.
         alphabet: Which identifiers the prompt used.
+        reasoning: As for `answer_text`.
 
     Returns:
         What was read; no positions at all when the answer is unusable.
@@ -62,7 +71,7 @@ def parse_permutation(text: str, n: int, alphabet: Alphabet = "numbers") -> Pars
     """
     positions: dict[int, None] = {}
     duplicates = out_of_range = 0
-    for identifier in _identifiers(answer_text(text)):
+    for identifier in _identifiers(answer_text(text, reasoning=reasoning)):
         position = _position(identifier, alphabet)
         if position is None:
             continue
@@ -75,19 +84,36 @@ def parse_permutation(text: str, n: int, alphabet: Alphabet = "numbers") -> Pars
     return Parsed(tuple(positions), duplicates, out_of_range)
 
 
-def answer_text(text: str) -> str:
-    """The part after the model's reasoning; empty when the reasoning was never closed.
+def answer_text(text: str, *, reasoning: bool = False) -> str:
+    """The part after the model's reasoning; empty when there is none.
+
+    What stands between ``<answer>`` and ``</answer>`` counts, where it is there; an answer that the
+    token limit cut has no closing tag.
+
+    Args:
+        text: What the model wrote.
+        reasoning: Whether the prompt demanded the tags. Then text without them is reasoning, and
+            never read as an answer.
 
     Examples:
         >>> answer_text("<think>[1] looks good</think>[2] > [1]")
         '[2] > [1]'
         >>> answer_text("<think>[1] looks go")
         ''
+        >>> answer_text("<think>[1]?</think> <answer>[2] > [1]</answer> as I said", reasoning=True)
+        '[2] > [1]'
+        >>> answer_text("I compare [1] with [2]", reasoning=True)
+        ''
     """
-    head, closed, tail = text.rpartition(_THINK_CLOSE)
-    if closed:
-        return tail
-    return "" if _THINK_OPEN in tail else tail or head
+    *reasons, tail = _REASONING_ENDS.split(text)
+    if not reasons and _REASONING_STARTS.search(tail):
+        # Never closed. Its drafts are no answers; a complete one at the very end is.
+        last = tail.rstrip().removesuffix(_ANSWER_CLOSE)
+        return last.rpartition(_ANSWER_OPEN)[2] if last != tail.rstrip() else ""
+    _, opened, answer = tail.rpartition(_ANSWER_OPEN)
+    if opened:
+        return answer.partition(_ANSWER_CLOSE)[0]
+    return "" if reasoning else tail
 
 
 def _identifiers(text: str) -> Sequence[str]:
@@ -115,3 +141,26 @@ def _position(identifier: str, alphabet: Alphabet) -> int | None:
         # Nine digits are more than any list is long, and int() refuses thousands of them.
         return int(identifier[:9]) - 1 if identifier.isdecimal() else None
     return ord(identifier) - ord("A") if len(identifier) == 1 and "A" <= identifier <= "Z" else None
+
+
+def parse_label(text: str, n: int, alphabet: Alphabet, *, reasoning: bool = False) -> int | None:
+    """Read the one passage that a setwise answer names: ``[3]``, ``B`` or ``Passage B``.
+
+    Returns:
+        Its position; None when the answer names none of the ``n``, or more than one.
+
+    Examples:
+        >>> parse_label("Passage C", 4, "letters"), parse_label("It depends.", 4, "letters")
+        (2, None)
+    """
+    answer = answer_text(text, reasoning=reasoning)
+    bracketed = parse_permutation(answer, n, alphabet)
+    if bracketed.positions or bracketed.out_of_range:
+        only = len(bracketed.positions) == 1 and not bracketed.out_of_range
+        return bracketed.positions[0] if only else None
+    named = _NAMED.fullmatch(unicodedata.normalize("NFKC", answer).strip())
+    position = _position(named[1], alphabet) if named else None
+    return position if position is not None and 0 <= position < n else None
+
+
+_NAMED = re.compile(r"(?:passage|document)?\s*\"?([A-Za-z]|\d{1,9})\"?[\s.]*", re.IGNORECASE)

@@ -18,19 +18,38 @@ Group = Literal["strategies", "backends"]
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     "strategies": {
         "blend": "rerank_plugins.strategies:Blend",
+        "cascade": "rerank_plugins.strategies:Cascade",
+        "consensus": "rerank_plugins.strategies:Consensus",
+        "constrained-permutation": "rerank_plugins.strategies:ConstrainedPermutation",
+        "full-list": "rerank_plugins.strategies:FullList",
+        "groupwise": "rerank_plugins.strategies:Groupwise",
+        "hybrid": "rerank_plugins.strategies:Hybrid",
         "keep-order": "rerank_plugins.strategies:KeepOrder",
+        "pair-score": "rerank_plugins.strategies:PairScore",
+        "pairwise": "rerank_plugins.strategies:Pairwise",
         "permutation": "rerank_plugins.strategies:Permutation",
+        "pointwise": "rerank_plugins.strategies:Pointwise",
+        "pointwise-grade": "rerank_plugins.strategies:PointwiseGrade",
         "query-likelihood": "rerank_plugins.strategies:QueryLikelihood",
+        "setwise": "rerank_plugins.strategies:Setwise",
         "single-token": "rerank_plugins.strategies:SingleToken",
         "sliding-window": "rerank_plugins.strategies:SlidingWindow",
+        "top-down": "rerank_plugins.strategies:TopDown",
+        "tournament": "rerank_plugins.strategies:Tournament",
     },
     "backends": {
         "transformers": "rerank_plugins.backends:TransformersBackend",
     },
 }
-_PROMPTS = {
+_PARTS = {  # of strategies: they nest in specs under these names
     "likelihood-prompt": "rerank_plugins.prompts:LikelihoodPrompt",
     "listwise-prompt": "rerank_plugins.prompts:ListwisePrompt",
+    "pointwise-prompt": "rerank_plugins.prompts:PointwisePrompt",
+    "sampling": "rerank_plugins.strategies:Sampling",
+}
+_NESTED: Mapping[Group, frozenset[str]] = {  # arguments where a bare name stands for a spec
+    "strategies": frozenset({"inner", "first", "then"}),
+    "backends": frozenset({"inner", "pairs", "text"}),
 }
 
 
@@ -88,7 +107,7 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
         raise InputError(f"a spec needs a name: {dict(spec)!r}")
     arguments = {k: _argument(group, k, v) for k, v in spec.items() if k != "name"}
     name = spec["name"]
-    cls = _import(_PROMPTS[name]) if name in _PROMPTS else resolve(group, name)
+    cls = _import(_PARTS[name]) if name in _PARTS else resolve(group, name)
     if is_dataclass(cls):
         known = [f.name for f in fields(cls) if f.init]
         if unknown := sorted(set(arguments) - set(known)):
@@ -127,7 +146,7 @@ def to_spec(group: Group, built: object) -> dict[str, Any]:
 def _argument(group: Group, key: str, value: object) -> object:
     if isinstance(value, Mapping) and "name" in value:
         return from_spec(group, value)
-    if key == "inner" and isinstance(value, str):
+    if key in _NESTED[group] and isinstance(value, str):
         return from_spec(group, value)
     return tuple(value) if isinstance(value, list) else value
 
@@ -148,7 +167,7 @@ def _plain(group: Group, key: str, value: object) -> object:
 
 def _name_of(group: Group, cls: type[Any]) -> str:
     wanted = {f"{cls.__module__}:{cls.__qualname__}"}
-    for name, target in {**BUILT_IN[group], **_PROMPTS}.items():
+    for name, target in {**BUILT_IN[group], **_PARTS}.items():
         if target.endswith(f":{cls.__qualname__}") and _import(target) is cls:
             return name
     from importlib.metadata import entry_points  # imported here: slow, and rarely needed

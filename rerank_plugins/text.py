@@ -5,21 +5,54 @@ import string
 from collections.abc import Callable
 from typing import Literal
 
+from .calls import Identifier
 from .errors import InputError
 
-Alphabet = Literal["letters", "numbers"]
+Alphabet = Literal["letters", "numbers", "tokens"]
+"""Identifiers of passages: A to Z, numbers from 1, or single tokens that the backend picks."""
 
 LONGEST_WORD = 100
 """A run of this many characters without white space counts as a word: text in Chinese or
 Japanese, base64 and other unbroken text must obey a word limit too."""
 
-_IDENTIFIER = {"letters": re.compile(r"\[([A-Za-z]+)\]"), "numbers": re.compile(r"\[(\d+)\]")}
+_NAME = {"letters": "[A-Za-z]+", "numbers": r"\d+", "tokens": "[A-Za-z]+"}
 _RUN = re.compile(r"\S+")
 _WORD = re.compile(rf"\S{{1,{LONGEST_WORD}}}")
 
 
+class Passage(str):
+    """A passage's text, together with what a retriever knows about it.
+
+    It is a string everywhere a string is expected. A prompt that has a form for titles uses the
+    title; `Hybrid` combines the reranker's scores with the first stage's.
+
+    Args:
+        text: The text.
+        title: The document's title.
+        score: The first stage's score, higher is better; None when there is none.
+
+    Examples:
+        >>> flea = Passage("They live for months.", title="Flea", score=12.5)
+        >>> flea == "They live for months.", flea.passage_title
+        (True, 'Flea')
+    """
+
+    __slots__ = ("passage_title", "score")
+
+    passage_title: str  # str has a method named title
+    score: float | None
+
+    def __new__(cls, text: str, *, title: str = "", score: float | None = None) -> "Passage":
+        made = super().__new__(cls, text)
+        made.passage_title, made.score = title, score
+        return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
+        return (str(self),), {"title": self.passage_title, "score": self.score}
+
+
 def labels(alphabet: Alphabet, n: int) -> tuple[str, ...]:
-    """The first ``n`` identifiers: A, B, C, ... or 1, 2, 3, ...
+    """The first ``n`` identifiers: A, B, C, ... or 1, 2, 3, ...; of ``tokens``, their names.
 
     Raises:
         InputError: More than 26 letters were asked for.
@@ -30,6 +63,8 @@ def labels(alphabet: Alphabet, n: int) -> tuple[str, ...]:
     """
     if alphabet == "numbers":
         return tuple(str(i) for i in range(1, n + 1))
+    if alphabet == "tokens":
+        return tuple(Identifier(i).text for i in range(n))
     if n > len(string.ascii_uppercase):
         raise InputError(
             f"{n} passages cannot be labelled with 26 letters",
@@ -38,14 +73,23 @@ def labels(alphabet: Alphabet, n: int) -> tuple[str, ...]:
     return tuple(string.ascii_uppercase[:n])
 
 
-def escape_identifiers(text: str, alphabet: Alphabet) -> str:
+def escape_identifiers(text: str, alphabet: Alphabet, word: str = "") -> str:
     """Make fake identifiers harmless: ``[12]`` becomes ``(12)``.
+
+    Args:
+        text: From outside.
+        alphabet: Which identifiers the prompt uses.
+        word: The word before an identifier where that, and not a bracket, marks it.
 
     Examples:
         >>> escape_identifiers("see [12] and [B]", "numbers")
         'see (12) and [B]'
+        >>> escape_identifiers("Passage B: mine", "letters", "Passage")
+        'Passage (B): mine'
     """
-    return _IDENTIFIER[alphabet].sub(r"(\1)", text)
+    name = _NAME[alphabet]
+    text = re.sub(rf"\[({name})\]", r"(\1)", text)
+    return re.sub(rf"({re.escape(word)})\s+({name})\s*:", r"\1 (\2):", text) if word else text
 
 
 def limit_words(text: str, limit: int) -> tuple[str, bool]:
@@ -88,11 +132,11 @@ def repair_encoding(text: str) -> str:
     return ftfy.fix_text(text)
 
 
-def passage_cleaner(alphabet: Alphabet, *, repair: bool) -> Callable[[str], str]:
+def passage_cleaner(alphabet: Alphabet, *, repair: bool, word: str = "") -> Callable[[str], str]:
     """What a listwise prompt does to a query or a shortened passage, in the published order."""
 
     def clean(text: str) -> str:
         fixed = repair_encoding(text) if repair else text
-        return escape_identifiers(fixed, alphabet)
+        return escape_identifiers(fixed, alphabet, word)
 
     return clean

@@ -15,7 +15,8 @@ import rerank_plugins.testing
 ROOT = Path(__file__).parent.parent
 PUBLIC = """
 BackendError BudgetError CallError ChatTemplateError ConfigurationError ContractError InputError
-LabelError Limits MissingExtraError ModelLoadError ModelOutputError PromptTooLongError
+LabelError Limits MissingExtraError ModelLoadError ModelOutputError Passage
+PromptTooLongError
 RankedPassage Ranking Report RerankError Reranker UnknownNameError UnsupportedCallError Usage
 list_presets load_reranker
 """

@@ -134,7 +134,7 @@ class Engine:
         self, calls: list[NextToken], sequences: list[_Sequence]
     ) -> list[Reply[LabelLogprobs]]:
         wanted = [  # before the forward pass: labels that cannot work should not cost one
-            list(self.renderer.label_ids(sequence.encoded.text, call.labels))
+            list(self.renderer.label_ids(sequence.encoded.text, self._spellings(call)))
             for call, sequence in zip(calls, sequences, strict=True)
         ]
         logprobs = self._logits(sequences, keep=1)[:, -1].log_softmax(-1)
@@ -143,6 +143,9 @@ class Engine:
             seen = dict(zip(call.labels, _numbers(row[ids]), strict=True))
             replies.append(_reply(LabelLogprobs(seen), sequence))
         return replies
+
+    def _spellings(self, call: NextToken) -> tuple[str, ...]:
+        return self.renderer.spellings(call.prompt, call.labels)
 
     def _continuation_logprobs(
         self, _calls: list[Likelihood], sequences: list[_Sequence]
@@ -208,6 +211,8 @@ class Engine:
             max_new_tokens=call.max_tokens,
             do_sample=call.temperature > 0,
             temperature=call.temperature if call.temperature > 0 else None,
+            top_p=call.top_p if call.temperature > 0 else None,
+            top_k=call.top_k if call.temperature > 0 else None,
             eos_token_id=self._end_ids(),
             pad_token_id=tokenizer.pad_token_id or 0,
             stop_strings=list(call.stop) or None,
@@ -263,8 +268,9 @@ def _context(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> 
 
 
 def _settings(call: Generate) -> tuple[Any, ...]:
-    sampled = call if call.temperature > 0 else None  # greedy calls can always share a batch
-    return (call.max_tokens, call.temperature, call.stop, call.logprobs, sampled and sampled.seed)
+    greedy = call.temperature == 0  # greedy calls can always share a batch
+    sampling = () if greedy else (call.temperature, call.top_p, call.top_k, call.seed)
+    return (call.max_tokens, call.stop, call.logprobs, sampling)
 
 
 def _numbers(values: "torch.Tensor") -> list[float]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ..calls import Message, Part, Prompt, Untrusted
+from ..calls import Identifier, Message, Part, Prompt, Untrusted, text_of
 from ..errors import CallError, ChatTemplateError, LabelError
+from .identifiers import pick_identifiers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,6 +58,7 @@ class Renderer:
         self._control_ids = frozenset(self._control.values())
         self._expected = lru_cache(maxsize=1024)(self._count_own_control_tokens)
         self._labels = lru_cache(maxsize=1024)(self._find_label_ids)
+        self._picked = lru_cache(maxsize=64)(self._pick_identifiers)
 
     def encode(self, prompt: Prompt, continuation: Untrusted | None = None) -> Encoded:
         """The token ids of a prompt, with ``continuation`` after it where given.
@@ -65,6 +67,7 @@ class Renderer:
             ChatTemplateError: It is a chat and there is no usable template.
             CallError: Text from outside keeps producing control tokens.
         """
+        prompt = self._spelled(prompt)
         shortened, cut = self._shortened(prompt)
         for harmless in (self._inert, self._plain):
             safe = _map_untrusted(shortened, harmless)
@@ -95,6 +98,37 @@ class Renderer:
             LabelError: A label is more than one token there, or two labels are the same token.
         """
         return self._labels(text[-_TAIL:], labels)
+
+    def spellings(self, prompt: Prompt, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """How ``labels`` are written: those that name an `Identifier` as it was spelled.
+
+        Raises:
+            LabelError: The vocabulary has too few identifiers.
+        """
+        picked = self._picked(prompt.identifiers, text_of(prompt.prefill)[-1:])
+        spelled = {Identifier(i).text: spelling for i, spelling in enumerate(picked)}
+        return tuple(spelled.get(label, label) for label in labels)
+
+    def _spelled(self, prompt: Prompt) -> Prompt:
+        """The prompt with every identifier as text."""
+        if not prompt.identifiers:
+            return prompt
+        picked = self._picked(prompt.identifiers, text_of(prompt.prefill)[-1:])
+
+        def spell(part: Part) -> Part:
+            return picked[part.index] if isinstance(part, Identifier) else part
+
+        prefill = text_of([spell(part) for part in prompt.prefill])
+        return replace(_map_parts(prompt, spell), prefill=prefill)
+
+    def _pick_identifiers(self, n: int, tail: str) -> tuple[str, ...]:
+        def token_id(spelling: str) -> int | None:
+            try:
+                return self._label_id(tail, spelling)
+            except LabelError:
+                return None
+
+        return pick_identifiers(n, token_id)
 
     def _find_label_ids(self, tail: str, labels: tuple[str, ...]) -> tuple[int, ...]:
         ids = tuple(self._label_id(tail, label) for label in labels)
@@ -132,12 +166,12 @@ class Renderer:
         if messages[0]["role"] == "system" and "system" not in str(self._template):
             messages = _system_in_user(messages)
         try:
-            return self._apply(messages) + prompt.prefill
+            return self._apply(messages) + text_of(prompt.prefill)
         except Exception as error:
             if messages[0]["role"] != "system":
                 raise ChatTemplateError(f"the chat template failed: {error}") from error
         try:  # some templates refuse the system role by raising
-            return self._apply(_system_in_user(messages)) + prompt.prefill
+            return self._apply(_system_in_user(messages)) + text_of(prompt.prefill)
         except Exception as error:
             raise ChatTemplateError(f"the chat template failed: {error}") from error
 
@@ -160,7 +194,7 @@ class Renderer:
         count = iter(range(len(prompt.untrusted)))
 
         def limit(part: Part) -> Part:
-            if isinstance(part, str):
+            if not isinstance(part, Untrusted):
                 return part
             position = next(count)
             text = self._first_tokens(part)
@@ -238,7 +272,7 @@ def _placeholder(_: str) -> str:
 
 def _map_untrusted(prompt: Prompt, change: Any) -> Prompt:
     return _map_parts(
-        prompt, lambda p: p if isinstance(p, str) else Untrusted(change(p.text), p.kind)
+        prompt, lambda p: Untrusted(change(p.text), p.kind) if isinstance(p, Untrusted) else p
     )
 
 

@@ -19,6 +19,7 @@ from ..calls import (
     ContinuationLogprob,
     Generate,
     Hit,
+    Identifier,
     LabelLogprobs,
     Likelihood,
     Message,
@@ -143,11 +144,19 @@ def _answer(data: Any, call: Call[Any]) -> Any:
 
 def _prompt(data: Mapping[str, Any]) -> Prompt:
     messages = tuple(Message(m["role"], tuple(map(_part, m["parts"]))) for m in data["messages"])
-    return Prompt(messages, data["prefill"], data["chat"])
+    prefill = data["prefill"]
+    parts = prefill if isinstance(prefill, str) else tuple(map(_own_part, prefill))
+    return Prompt(messages, parts, data["chat"])
 
 
 def _part(data: str | Mapping[str, Any]) -> Part:
-    return data if isinstance(data, str) else Untrusted(**data)
+    if isinstance(data, Mapping) and "text" in data:
+        return Untrusted(**data)
+    return _own_part(data)
+
+
+def _own_part(data: str | Mapping[str, Any]) -> str | Identifier:
+    return data if isinstance(data, str) else Identifier(**data)
 
 
 def _tuples(value: Any) -> Any:

@@ -1,7 +1,9 @@
 """Strategies of strategies."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from statistics import fmean, pstdev
 from typing import Any, cast
 
 from ..calls import Plan
@@ -88,15 +90,94 @@ class Blend:
         return Ranking(by_score(scores, "rank").order, report=ranking.report)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hybrid:
+    """Mix the reranker's scores with the first stage's, each in units of its own spread.
+
+    Scores are ``alpha * z(first stage) + (1 - alpha) * z(reranker)``, with ``z(x) = (x - mean) /
+    standard deviation`` over the list (``score_kind="logit"``: any real number, comparable within
+    the result). The first stage's scores are those of the `Passage` objects that are ranked, which
+    is what the framework components give; where one has none, the places take their part.
+
+    Args:
+        inner: Gives the reranker's scores. One that gives only an order (``score_kind="rank"``)
+            takes part with its places.
+        alpha: The weight of the first stage, 0 to 1.
+
+    Raises:
+        InputError: ``alpha`` is out of range.
+
+    References:
+        Cai et al., ERank, arXiv:2509.00520, 2025, which mixes in BM25 with 0.2.
+
+    Examples:
+        >>> from rerank_plugins import Passage, Reranker
+        >>> from rerank_plugins.strategies import PairScore
+        >>> from rerank_plugins.testing import Oracle
+        >>> passages = [Passage("a", score=9.0), Passage("b", score=1.0), Passage("c", score=1.0)]
+        >>> same = Oracle(key=lambda query, passage: 1.0 if passage == "b" else 0.9)
+        >>> Reranker(Hybrid(PairScore(), alpha=0.9), same).rank("q", passages).order
+        (0, 1, 2)
+    """
+
+    inner: Strategy = field(kw_only=False)
+    alpha: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_inner(self.inner)
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"alpha is {self.alpha}, expected a number from 0 to 1")
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan what ``inner`` plans."""
+        ranking = yield from self.inner.rank(query, passages)
+        n = len(passages)
+        if not n:
+            return ranking
+        by_rank = ranking.score_kind == "rank"
+        reranked = [0.0] * n
+        for place, (i, score) in enumerate(zip(ranking.order, ranking.scores, strict=True)):
+            reranked[i] = float(-place) if by_rank else score
+        given = [getattr(passage, "score", None) for passage in passages]
+        known = [float(s) for s in given if s is not None and math.isfinite(s)]
+        first = known if len(known) == n else [float(-i) for i in range(n)]
+        mixed = [
+            self.alpha * a + (1 - self.alpha) * b
+            for a, b in zip(z_scores(first), z_scores(reranked), strict=True)
+        ]
+        return by_score(mixed, "logit", report=ranking.report)
+
+
+def z_scores(values: Sequence[float]) -> list[float]:
+    """How many standard deviations (of the whole list) each is above the mean; 0 where none is.
+
+    Examples:
+        >>> z_scores([1.0, 3.0]), z_scores([2.0, 2.0])
+        ([-1.0, 1.0], [0.0, 0.0])
+    """
+    if not values:
+        return []
+    mean, spread = fmean(values), pstdev(values)
+    return [(value - mean) / spread if spread else 0.0 for value in values]
+
+
 def keeping_order(strategy: Strategy) -> Strategy:
-    """The strategy with `KeepOrder` around it and around whatever it has in a field ``inner``.
+    """The strategy with `KeepOrder` around it and around every strategy that it holds.
 
     Examples:
         >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
-        >>> keeping_order(SlidingWindow(inner=SingleToken())).inner
-        SlidingWindow(inner=KeepOrder(inner=SingleToken(prompt='first.v1')), size=20, stride=10)
+        >>> keeping_order(SlidingWindow(SingleToken())).inner.inner
+        KeepOrder(inner=SingleToken(prompt='first.v1'))
     """
-    if is_dataclass(strategy) and "inner" in {f.name for f in fields(strategy)}:
+    if is_dataclass(strategy):
         composed = cast(Any, strategy)
-        strategy = replace(composed, inner=keeping_order(composed.inner))
+        values = {f.name: getattr(composed, f.name) for f in fields(strategy) if f.init}
+        held = {name: value for name, value in values.items() if _is_strategy(value)}
+        if held:
+            kept = {name: keeping_order(value) for name, value in held.items()}
+            strategy = cast(Strategy, replace(composed, **kept))
     return strategy if isinstance(strategy, KeepOrder) else KeepOrder(inner=strategy)
+
+
+def _is_strategy(value: object) -> bool:
+    return not isinstance(value, type) and isinstance(value, Strategy)

@@ -5,19 +5,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..calls import Call, Generate, LabelLogprobs, NextToken, Plan, Prompt, Reply
+from ..calls import Call, Completion, LabelLogprobs, NextToken, Plan, Prompt, text_of
 from ..data import Ranking, Report, by_score, input_order
-from ..errors import InputError, ModelOutputError, PromptTooLongError
+from ..errors import InputError, ModelOutputError
 from ..parsing import parse_permutation
-from ..plans import ask_replies
 from ..prompts import ListwisePrompt, require
 from ..text import labels
-from .fitting import shorter
+from .fitting import Fitted, ask_fitted
+from .sampling import GREEDY, Sampling
 
 A = TypeVar("A")
 
 LOWEST_LOGPROB = -1e9
 """Stands for a probability of zero, so that every score is a finite number."""
+
+REASONING_TOKENS = 3072
+"""Room for reasoning before an answer, as ReasonRank's authors leave it."""
+
+ONE_TOKEN = {"letters": 26, "numbers": 9, "tokens": None}
+"""How many identifiers of an alphabet are one token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +38,8 @@ class SingleToken:
     Args:
         prompt: A listwise prompt or its versioned name. ``first.v1`` for
             rryisthebest/First_Model and for models without such training,
-            ``rankllm-letters.v1`` for castorini/first_mistral.
+            ``rankllm-letters.v1`` for castorini/first_mistral, ``full-list-tokens.v1`` for more
+            passages than there are letters.
 
     Raises:
         InputError: More passages than identifiers (26 letters, or 9 numbers that are one token).
@@ -55,28 +62,27 @@ class SingleToken:
         require(self.prompt, ListwisePrompt)
 
     @property
-    def max_passages(self) -> int:
-        """How many identifiers there are that a model can write as one token."""
-        return {"letters": 26, "numbers": 9}[require(self.prompt, ListwisePrompt).alphabet]
+    def max_passages(self) -> int | None:
+        """How many identifiers there are that a model can write as one token.
+
+        None where that depends on the model's vocabulary.
+        """
+        return ONE_TOKEN[require(self.prompt, ListwisePrompt).alphabet]
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call for two or more passages, none for fewer."""
         template = require(self.prompt, ListwisePrompt)
         if len(passages) < 2:
             return input_order(len(passages))
-        if len(passages) > self.max_passages:
-            raise InputError(
-                f"{len(passages)} passages are more than {self.max_passages} identifiers of one "
-                "token",
-                hint=f"Use SlidingWindow(inner=..., size={min(20, self.max_passages)}, ...).",
-            )
-        names = labels(template.alphabet, len(passages))
-        reply, cut = yield from fitted(
+        check_identifiers(template, len(passages))
+        names = template.names(len(passages))
+        found = yield from fitted(
             template, query, passages, lambda prompt: NextToken(prompt, names)
         )
-        logprobs = label_scores(reply.answer, names)
-        unseen = sum(name not in reply.answer.seen for name in names)
-        return by_score(logprobs, "logprob", report=Report(unseen_labels=unseen, truncated=cut))
+        logprobs = label_scores(found.answer, names)
+        unseen = sum(name not in found.answer.seen for name in names)
+        report = Report(unseen_labels=unseen, truncated=found.cut)
+        return by_score(logprobs, "logprob", report=report)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +91,24 @@ class Permutation:
 
     Whatever the model writes, every passage comes back exactly once: repeated and impossible
     identifiers are ignored, passages that were left out follow in their input order, and an
-    answer without identifiers keeps the window as it was. `Report` counts each of these.
+    answer without identifiers keeps the window as it was. Reasoning is never read as an answer.
+    `Report` counts each of these.
 
     Args:
-        prompt: A listwise prompt or its versioned name: ``rankzephyr.v1``, ``rankvicuna.v1``.
-        max_tokens: The longest answer; by default enough for every identifier.
+        prompt: A listwise prompt or its versioned name: ``rankzephyr.v1``, ``rankvicuna.v1``,
+            ``reasonrank.v1``, ``dear-listwise.v1``.
+        max_tokens: The longest answer; by default enough for every identifier, and for
+            `REASONING_TOKENS` of reasoning where the prompt asks for it.
+        top_m: Stop after this many identifiers; the passages that were not named follow in their
+            input order. All when None.
+        sampling: How the answer is decoded: greedily, unless the checkpoint's authors sample.
+
+    Raises:
+        InputError: A number is out of range, or the prompt's identifiers are the backend's.
 
     References:
-        Pradeep et al., RankVicuna, arXiv:2309.15088, and RankZephyr, arXiv:2312.02724, 2023.
+        Pradeep et al., RankVicuna, arXiv:2309.15088, and RankZephyr, arXiv:2312.02724, 2023;
+        Liu et al., ReasonRank, arXiv:2508.07050, 2025.
 
     Examples:
         >>> from rerank_plugins import Reranker
@@ -104,11 +120,19 @@ class Permutation:
 
     prompt: str | ListwisePrompt = "rankzephyr.v1"
     max_tokens: int | None = None
+    top_m: int | None = None
+    sampling: Sampling = GREEDY
 
     def __post_init__(self) -> None:
-        require(self.prompt, ListwisePrompt)
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise InputError(f"max_tokens is {self.max_tokens}, expected at least 1")
+        if require(self.prompt, ListwisePrompt).alphabet == "tokens":
+            raise InputError(
+                "written answers need identifiers that are known beforehand",
+                hint="Use a prompt with letters or numbers, or SingleToken with this one.",
+            )
+        for name in ("max_tokens", "top_m"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}, expected at least 1")
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call for two or more passages, none for fewer."""
@@ -116,19 +140,33 @@ class Permutation:
         n = len(passages)
         if n < 2:
             return input_order(n)
-        room = self.max_tokens or answer_tokens(n, template)
-        reply, cut = yield from fitted(
-            template, query, passages, lambda prompt: Generate(prompt, room)
+        wanted = n if self.top_m is None else min(self.top_m, n)
+        room = self.max_tokens or answer_tokens(n, wanted, template)
+        found = yield from fitted(
+            template, query, passages, lambda prompt: self.sampling.generate(prompt, room)
         )
-        parsed = parse_permutation(template.prefill + reply.answer.text, n, template.alphabet)
-        report = Report(
-            malformed=int(not parsed.positions),
-            missing=frozenset(parsed.missing(n)) if parsed.positions else frozenset(),
-            duplicates=parsed.duplicates,
-            out_of_range=parsed.out_of_range,
-            truncated=cut,
-        )
-        return Ranking(parsed.completed(n), report=report)
+        return read_permutation(template, found.answer, n, wanted, found.cut)
+
+
+def read_permutation(
+    template: ListwisePrompt, answer: Completion, n: int, wanted: int, cut: frozenset[int]
+) -> Ranking:
+    """The order of ``n`` passages from an answer that was asked for the first ``wanted``."""
+    written = text_of(template.prefill) + answer.text
+    parsed = parse_permutation(written, n, template.alphabet, reasoning=template.reasoning)
+    order = parsed.completed(n) if wanted == n else parsed.first(wanted).completed(n)
+    missing = frozenset(parsed.missing(n)) if len(parsed.positions) < wanted else frozenset[int]()
+    # An answer that was to stop early has not been cut by stopping.
+    unfinished = answer.finish_reason == "length" and len(parsed.positions) < wanted
+    report = Report(
+        malformed=int(not parsed.positions),
+        missing=missing if parsed.positions else frozenset(),
+        duplicates=parsed.duplicates,
+        out_of_range=parsed.out_of_range,
+        cut_answers=int(unfinished),
+        truncated=cut,
+    )
+    return Ranking(order, report=report)
 
 
 def fitted(
@@ -136,24 +174,31 @@ def fitted(
     query: str,
     passages: Sequence[str],
     call: Callable[[Prompt], Call[A]],
-) -> Plan[tuple[Reply[A], frozenset[int]]]:
+) -> Plan[Fitted[A]]:
     """Ask about a window, with shorter passages each time the prompt does not fit.
-
-    Returns:
-        The reply, and the positions of the passages that were shortened.
 
     Raises:
         PromptTooLongError: It does not fit with one word of each passage either.
     """
-    limit = template.max_passage_words
-    while True:
-        prompt, cut = template.render(query, passages, limit)
-        [reply] = yield from ask_replies([call(prompt)])
-        if isinstance(reply, Reply):
-            return reply, cut
-        if not isinstance(reply, PromptTooLongError):
-            raise reply
-        limit = shorter(limit, reply, passages)
+    return (
+        yield from ask_fitted(
+            lambda words: template.render(query, passages, words),
+            call,
+            passages,
+            template.most_words,
+        )
+    )
+
+
+def check_identifiers(template: ListwisePrompt, n: int) -> None:
+    """Refuse more passages than the prompt has identifiers of one token."""
+    most = ONE_TOKEN[template.alphabet]
+    if most is not None and n > most:
+        raise InputError(
+            f"{n} passages are more than {most} identifiers of one token",
+            hint=f"Use SlidingWindow(inner=..., size={min(20, most)}, ...), or the prompt "
+            "'full-list-tokens.v1'.",
+        )
 
 
 def label_scores(answer: LabelLogprobs, names: Sequence[str]) -> list[float]:
@@ -175,6 +220,13 @@ def label_scores(answer: LabelLogprobs, names: Sequence[str]) -> list[float]:
     return [max(value, LOWEST_LOGPROB) for value in logprobs]
 
 
-def answer_tokens(n: int, template: ListwisePrompt) -> int:
-    """Room for ``[1] > [2] > ...``: a bracket, the identifier's characters, and " > "."""
-    return sum(len(name) + 5 for name in labels(template.alphabet, n))
+def answer_tokens(n: int, wanted: int, template: ListwisePrompt) -> int:
+    """Room for the first ``wanted`` identifiers of ``[1] > [2] > ...``.
+
+    For a whole list, each may need a token for every character of itself and of `` > []``. One that
+    is to stop early gets what the usual tokenizers need, or it would go on for half as long again.
+    """
+    between = 5 if wanted == n else 3
+    longest = sorted(map(len, labels(template.alphabet, n)), reverse=True)[:wanted]
+    reasoning = REASONING_TOKENS if template.reasoning else 0
+    return reasoning + sum(length + between for length in longest)

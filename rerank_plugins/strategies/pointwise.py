@@ -1,105 +1,132 @@
-"""Strategies that score each passage on its own."""
+"""Strategies that score each passage on its own, by a word or by a classifier."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..calls import ContinuationLogprob, Likelihood, Plan, Reply, Untrusted
-from ..data import Ranking, Report, ScoreKind, by_score, input_order
-from ..errors import CallError, ModelOutputError, PromptTooLongError
+from ..calls import NextToken, Plan, Prompt, Reply, ScorePair
+from ..data import Ranking, Report, input_order
+from ..errors import CallError, InputError, ModelOutputError
 from ..plans import ask_replies, gather, settle
-from ..prompts import LikelihoodPrompt, require
-from .fitting import shorter
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One passage's score, and whether the passage was shortened."""
-
-    score: float
-    shortened: bool = False
+from ..prompts import PointwisePrompt, require
+from ..prompts.templates import Limits
+from .fitting import Render, ask_fitted
+from .listwise import label_scores
+from .scoring import Scored, rank_scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueryLikelihood:
-    """Score a passage by the mean log-probability of the query's tokens after it.
+class Pointwise:
+    """Score a passage by the log-odds of "yes" against "no", or of any two such words.
 
-    Needs no training as a reranker and generates nothing: one forward pass a passage, all of
-    them independent. Scores are nats a token (``score_kind="logprob"``, at most 0), comparable
-    across passages of one query, and the same whatever else is in the list.
+    One forward pass a passage, nothing generated, all of them in one batch. Scores are
+    ``log P(yes) - log P(no)`` (``score_kind="logit"``), comparable across passages and queries;
+    ``1 / (1 + exp(-score))`` is the probability that the models' authors publish, and unlike it
+    they do not saturate.
 
     Args:
-        prompt: A likelihood prompt or its versioned name.
+        prompt: A pointwise prompt with two labels, or its versioned name: ``qwen3-reranker.v1``,
+            ``monot5.v1``, and ``yes-no.v1`` for models that were not trained to rerank.
+        instruction: What relevance means here, instead of the prompt's own words.
+
+    Raises:
+        InputError: The prompt asks for a grade.
 
     References:
-        Sachan et al., Improving Passage Retrieval with Zero-Shot Question Generation,
-        arXiv:2204.07496, 2022.
+        Nogueira et al., Document Ranking with a Pretrained Sequence-to-Sequence Model,
+        arXiv:2003.06713, 2020; Zhang et al., Qwen3 Embedding, arXiv:2506.05176, 2025.
 
     Examples:
         >>> from rerank_plugins import Reranker
         >>> from rerank_plugins.testing import Oracle
         >>> overlap = Oracle(key=lambda query, passage: float(query in passage))
-        >>> Reranker(QueryLikelihood(), overlap).rank("flea", ["a dog", "a flea"]).order
+        >>> Reranker(Pointwise(), overlap).rank("flea", ["a dog", "a flea"]).order
         (1, 0)
     """
 
-    prompt: str | LikelihoodPrompt = "query-likelihood.v1"
+    prompt: str | PointwisePrompt = "qwen3-reranker.v1"
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
-        require(self.prompt, LikelihoodPrompt)
+        if not require(self.prompt, PointwisePrompt).labels:
+            raise InputError(
+                f"{self.prompt!r} asks for a grade and not for one of two words",
+                hint="Use PointwiseGrade with it.",
+            )
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call a passage, all in one batch. One passage gets its score too."""
         if not passages:
             return input_order(0)
-        template = require(self.prompt, LikelihoodPrompt)
-        plans = [settle(_likelihood(template, query, passage)) for passage in passages]
-        return rank_scored((yield from gather(plans)), "logprob")
+        template = require(self.prompt, PointwisePrompt)
+        plans = [settle(self._scored(template, query, passage)) for passage in passages]
+        return rank_scored((yield from gather(plans)), "logit")
 
-
-def _likelihood(template: LikelihoodPrompt, query: str, passage: str) -> Plan[Scored]:
-    """Ask about one passage, with fewer words of it each time the prompt does not fit."""
-    continuation = Untrusted(template.separator + query.strip(), "query")
-    limit = template.max_passage_words
-    while True:
-        prompt, shortened = template.render(passage, limit)
-        [reply] = yield from ask_replies([Likelihood(prompt, continuation)])
-        if isinstance(reply, Reply):
-            return Scored(mean_logprob(reply.answer), shortened)
-        if not isinstance(reply, PromptTooLongError):
-            raise reply
-        limit = shorter(limit, reply, [passage])
-
-
-def mean_logprob(answer: ContinuationLogprob) -> float:
-    """Nats a token.
-
-    Raises:
-        ModelOutputError: The continuation has no tokens, or the value is not a finite number.
-    """
-    mean = answer.logprob / answer.tokens if answer.tokens else math.nan
-    if not math.isfinite(mean):
-        raise ModelOutputError(
-            "the model's log-probability of the query is not a finite number",
-            hint="Try dtype='float32'.",
+    def _scored(self, template: PointwisePrompt, query: str, passage: str) -> Plan[Scored]:
+        found = yield from ask_fitted(
+            rendering(template, query, passage, self.instruction),
+            lambda prompt: NextToken(prompt, template.labels),
+            [passage],
+            template.most_words,
         )
-    return mean
+        yes, no = label_scores(found.answer, template.labels)
+        unseen = sum(label not in found.answer.seen for label in template.labels)
+        return Scored(yes - no, Report(truncated=found.cut, unseen_labels=unseen))
 
 
-def rank_scored(answers: Sequence[Scored | CallError], kind: ScoreKind) -> Ranking:
-    """Rank by score, where every passage has one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairScore:
+    """Score a passage by a cross-encoder or another classifier of query and passage.
 
-    Raises:
-        CallError: The first failure. Its ``partial`` is the best order there is without the
-            missing scores: the passages that failed keep their places, the others are sorted
-            around them.
+    One pass a passage, all of them in one batch. Scores are the model's raw logits
+    (``score_kind="logit"``), comparable across passages and queries.
+
+    Args:
+        titled: The form of a passage that has a title, with the fields ``{title}`` and
+            ``{passage}``; without it, titles are left out.
+
+    References:
+        Nogueira and Cho, Passage Re-ranking with BERT, arXiv:1901.04085, 2019; Abdallah et al.,
+        DeAR, arXiv:2508.16998, 2025.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.testing import Oracle
+        >>> overlap = Oracle(key=lambda query, passage: float(query in passage))
+        >>> Reranker(PairScore(), overlap).rank("flea", ["a dog", "a flea"]).scores
+        (1.0, 0.0)
     """
-    scored = {i: a for i, a in enumerate(answers) if isinstance(a, Scored)}
-    errors = [a for a in answers if isinstance(a, CallError)]
-    report = Report(truncated=frozenset(i for i, a in scored.items() if a.shortened))
-    if not errors:
-        return by_score([a.score for a in scored.values()], kind, report=report)
-    best_first = iter(sorted(scored, key=lambda i: -scored[i].score))
-    order = tuple(next(best_first) if i in scored else i for i in range(len(answers)))
-    errors[0].partial = Ranking(order, report=report)
-    raise errors[0]
+
+    titled: str = "{title} {passage}"
+
+    def __post_init__(self) -> None:
+        Limits(titled=self.titled).check()
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan one call a passage, all in one batch. One passage gets its score too."""
+        if not passages:
+            return input_order(0)
+        form = Limits(titled=self.titled)
+        calls = [ScorePair(query, form.cut(passage)[0]) for passage in passages]
+        replies = yield from ask_replies(calls)
+        return rank_scored([_pair_score(reply) for reply in replies], "logit")
+
+
+def _pair_score(reply: Reply[float] | CallError) -> Scored | CallError:
+    if isinstance(reply, CallError):
+        return reply
+    if not math.isfinite(reply.answer):
+        return ModelOutputError(f"the model's score is {reply.answer}, not a finite number")
+    return Scored(float(reply.answer), Report(truncated=frozenset({0} if reply.truncated else ())))
+
+
+def rendering(
+    template: PointwisePrompt, query: str, passage: str, instruction: str | None
+) -> Render:
+    """The prompt of one passage, as `ask_fitted` wants it."""
+
+    def render(words: int | None) -> tuple[Prompt, frozenset[int]]:
+        prompt, cut = template.render(query, passage, instruction=instruction, max_words=words)
+        return prompt, frozenset({0} if cut else ())
+
+    return render

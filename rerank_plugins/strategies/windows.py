@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..calls import Plan
-from ..data import Ranking, Report, Strategy, check_inner, input_order
+from ..data import Cost, Ranking, Report, Strategy, check_inner, input_order
 from ..errors import InputError
 
 
@@ -30,20 +30,23 @@ class SlidingWindow:
     """Carry the best passages of each window upwards, from the bottom of the list to its top.
 
     One pass lets the best ``size - stride`` passages of the whole list reach the top; it is not
-    a full sort. A window of one passage is left alone. Lists that fit one window are answered by
-    ``inner`` itself, scores included; longer ones get scores of kind ``"rank"``, because an
-    inner strategy's scores cannot be compared across windows.
+    a full sort. Each further pass leaves those alone and brings up the next ones. A window of one
+    passage is left alone. Lists that fit one window are answered by ``inner`` itself, scores
+    included; longer ones get scores of kind ``"rank"``, because an inner strategy's scores cannot
+    be compared across windows.
 
     Args:
         inner: Orders one window.
         size: Passages in a window, at least 2.
         stride: How far the window moves, at least 1 and below ``size``.
+        passes: How often the window goes up the list, at least 1.
 
     Raises:
-        InputError: ``size`` or ``stride`` is out of range.
+        InputError: ``size``, ``stride`` or ``passes`` is out of range.
 
     References:
-        Sun et al., Is ChatGPT Good at Search?, arXiv:2304.09542, 2023.
+        Sun et al., Is ChatGPT Good at Search?, arXiv:2304.09542, 2023; passes: Liu et al., Sliding
+        Windows Are Not the End, arXiv:2412.14574, 2024.
 
     Examples:
         >>> from rerank_plugins import Reranker
@@ -57,17 +60,12 @@ class SlidingWindow:
     inner: Strategy = field(kw_only=False)
     size: int = 20
     stride: int = 10
+    passes: int = 1
 
     def __post_init__(self) -> None:
-        check_inner(self.inner)
-        most = getattr(self.inner, "max_passages", None)
-        if most is not None and self.size > most:
-            raise InputError(
-                f"the window size is {self.size}, and {type(self.inner).__name__} takes at most "
-                f"{most} passages with its prompt"
-            )
-        if self.size < 2:
-            raise InputError(f"the window size is {self.size}, expected at least 2")
+        check_window(self.inner, self.size)
+        if self.passes < 1:
+            raise InputError(f"passes is {self.passes}, expected at least 1")
         if not 1 <= self.stride < self.size:
             raise InputError(
                 f"the stride is {self.stride} and the window size {self.size}",
@@ -75,7 +73,7 @@ class SlidingWindow:
             )
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
-        """Plan one pass over the list."""
+        """Plan the passes over the list."""
         n = len(passages)
         if n < 2:
             return input_order(n)
@@ -83,11 +81,44 @@ class SlidingWindow:
             return (yield from self.inner.rank(query, passages))
         order = list(range(n))
         report = Report()
-        for window in windows(n, self.size, self.stride):
+        for window in self._windows(n):
             seen = order[window]
-            if len(seen) < 2:
-                continue
             best = yield from self.inner.rank(query, [passages[i] for i in seen])
             order[window] = [seen[j] for j in best.order]
             report += best.report.mapped(seen)
         return Ranking(tuple(order), report=report)
+
+    def cost(self, n: int) -> Cost:
+        """The windows of a list of ``n``; each waits for the one before it.
+
+        Examples:
+            >>> from rerank_plugins.strategies import SingleToken
+            >>> SlidingWindow(SingleToken()).cost(100)
+            Cost(calls=9, depth=9)
+        """
+        calls = len(list(self._windows(n))) if n > self.size else int(n > 1)
+        return Cost(calls, calls)
+
+    def _windows(self, n: int) -> Iterator[slice]:
+        for settled in range(0, self.passes * (self.size - self.stride), self.size - self.stride):
+            for window in windows(n - settled, self.size, self.stride):
+                if window.stop - window.start > 1:
+                    yield slice(window.start + settled, window.stop + settled)
+
+
+def check_window(inner: object, size: int) -> None:
+    """Refuse windows that the inner strategy cannot order.
+
+    Raises:
+        InputError: ``inner`` is no strategy, or takes fewer than ``size`` passages, or ``size`` is
+            below 2.
+    """
+    check_inner(inner)
+    most = getattr(inner, "max_passages", None)
+    if most is not None and size > most:
+        raise InputError(
+            f"the window size is {size}, and {type(inner).__name__} takes at most {most} passages "
+            "with its prompt"
+        )
+    if size < 2:
+        raise InputError(f"the window size is {size}, expected at least 2")

@@ -5,12 +5,21 @@ The suites need pytest: import them from `rerank_plugins.testing.contracts`, or 
 
 from typing import TYPE_CHECKING, Any
 
-from .doubles import Failing, Oracle, Replay, Scripted
+from .doubles import Babbling, Failing, Replay, Scripted
+from .oracle import Oracle
 
 if TYPE_CHECKING:
     from .contracts import BackendContract, StrategyContract
 
-__all__ = ["BackendContract", "Failing", "Oracle", "Replay", "Scripted", "StrategyContract"]
+__all__ = [
+    "Babbling",
+    "BackendContract",
+    "Failing",
+    "Oracle",
+    "Replay",
+    "Scripted",
+    "StrategyContract",
+]
 
 
 def __getattr__(name: str) -> Any:

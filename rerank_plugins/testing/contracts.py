@@ -12,6 +12,7 @@
 
 import asyncio
 import copy
+import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -36,13 +37,15 @@ from ..calls import (
     ScorePair,
     Untrusted,
 )
-from ..data import Ranking, Strategy
+from ..data import Ranking, Report, Strategy
 from ..errors import BackendError, CallError, RerankError
 from ..handlers import AnyBackend, async_handler, sync_handler
 from ..plans import Done, arun, gather, run, settle, step
 from ..reranker import Reranker
-from .doubles import Failing, Oracle
+from .doubles import Babbling, Failing
+from .oracle import Oracle
 
+_THIRD = 3
 SIZES = (0, 1, 2, 3, 9, 10, 11, 19, 20, 21, 25, 26)
 
 
@@ -136,6 +139,23 @@ class StrategyContract:
         result = run(settle(strategy.rank("q", passages(3))), Failing().run)
         assert isinstance(result, BackendError)
 
+    def test_babble_costs_no_passage(self, strategy: Strategy) -> None:
+        """Rubbish of every sort: all passages come back, and the report says that it was."""
+        for seed in range(len(Babbling.TEXTS)):
+            for n in (1, 2, len(self._dozen)):
+                reranker = Reranker(strategy, Babbling(seed), on_error="keep_order")
+                ranking = reranker.rank("q", passages(n))
+                assert sorted(ranking.order) == list(range(n))
+                assert all(map(math.isfinite, ranking.scores))
+                assert ranking.report != Report() or not ranking.usage.calls
+
+    def test_every_third_call_fails(self, strategy: Strategy) -> None:
+        """What a failure costs is part of the order, never a passage, and it is reported."""
+        backend = Failing(when=_every_third())
+        ranking = Reranker(strategy, backend, on_error="keep_order").rank("q", self._dozen)
+        assert sorted(ranking.order) == list(range(len(self._dozen)))
+        assert bool(ranking.report.fallbacks) == (ranking.usage.calls >= _THIRD)
+
     def test_can_keep_the_order_when_calls_fail(self, strategy: Strategy) -> None:
         """With ``on_error="keep_order"`` nothing is lost and the report says why."""
         ranking = Reranker(strategy, Failing(), on_error="keep_order").rank("q", passages(5))
@@ -219,6 +239,11 @@ class BackendContract:
     def test_repr_is_short(self, backend: AnyBackend) -> None:
         """No weights, no secrets."""
         assert len(repr(backend)) < 2_000
+
+
+def _every_third() -> Callable[[Call[Any]], bool]:
+    count = itertools.count(1)
+    return lambda _: next(count) % _THIRD == 0
 
 
 def _ask(backend: AnyBackend, calls: Batch) -> Replies:

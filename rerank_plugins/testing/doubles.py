@@ -1,110 +1,28 @@
-"""Backends without a model: an oracle, a script, a failure, a recording."""
+"""Backends without a model: a script, rubbish, a failure, a recording."""
 
-import hashlib
+import itertools
+import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from ..backends.base import Answers, by_kind
 from ..calls import (
     Batch,
     Call,
     Completion,
     ContinuationLogprob,
     Generate,
-    Hit,
     LabelLogprobs,
     Likelihood,
     NextToken,
-    Prompt,
     Replies,
     Reply,
     ScorePair,
-    Search,
 )
 from ..errors import BackendError, CallError, ContractError
 from ..middleware import read_transcript
-
-Key = Callable[[str, str], float]
-
-
-class Oracle:
-    """A backend that knows how relevant every passage is, and answers every kind consistently.
-
-    Letters or numbers, text or log-probabilities: whatever is asked, the passage with the higher
-    ``key`` wins, and equal ones keep their order.
-
-    Args:
-        key: Relevance of a passage to a query; by default a hash of the two texts.
-        seed: Of the default key.
-        passages: What `Search` finds, in descending order of ``key`` for the query "".
-
-    Attributes:
-        asked: Every call, in order.
-
-    Examples:
-        >>> from rerank_plugins import Reranker
-        >>> from rerank_plugins.strategies import Permutation
-        >>> by_length = Oracle(key=lambda query, passage: len(passage))
-        >>> Reranker(Permutation(), by_length).rank("q", ["a", "aaa", "aa"]).order
-        (1, 2, 0)
-    """
-
-    kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset(
-        {NextToken, Generate, Likelihood, ScorePair, Search}
-    )
-
-    def __init__(
-        self, key: Key | None = None, *, seed: int = 0, passages: Sequence[str] = ()
-    ) -> None:
-        self._key = key or _hashed(seed)
-        self._passages = tuple(passages)
-        self.asked: list[Call[Any]] = []
-
-    def run(self, calls: Batch) -> Replies:
-        """Answer every call."""
-        self.asked += calls
-        table: dict[type[Call[Any]], Callable[[Any], Answers]] = {
-            NextToken: lambda batch: [self._next_token(c) for c in batch],
-            Generate: lambda batch: [self._generate(c) for c in batch],
-            Likelihood: lambda batch: [self._likelihood(c) for c in batch],
-            ScorePair: lambda batch: [Reply(self._key(c.query, c.passage), 1) for c in batch],
-            Search: lambda batch: [self._search(c) for c in batch],
-        }
-        return by_kind(calls, table)
-
-    async def arun(self, calls: Batch) -> Replies:
-        """`run`, on an event loop."""
-        return self.run(calls)
-
-    def _scores(self, prompt: Prompt) -> list[float]:
-        query = next((p.text for p in prompt.untrusted if p.kind == "query"), "")
-        return [self._key(query, p.text) for p in prompt.untrusted if p.kind == "passage"]
-
-    def _next_token(self, call: NextToken) -> Reply[LabelLogprobs]:
-        scores = self._scores(call.prompt)
-        seen = dict(zip(call.labels, (-1.0 / (1.0 + _positive(s)) for s in scores), strict=False))
-        return Reply(LabelLogprobs(seen), prompt_tokens=_words(call.prompt))
-
-    def _generate(self, call: Generate) -> Reply[Completion]:
-        scores = self._scores(call.prompt)
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])
-        letters = "[A]" in call.prompt.text
-        names = [chr(ord("A") + i) if letters else str(i + 1) for i in order]
-        text = " > ".join(f"[{name}]" for name in names)
-        return Reply(Completion(text), _words(call.prompt), len(names))
-
-    def _likelihood(self, call: Likelihood) -> Reply[ContinuationLogprob]:
-        passage = " ".join(p.text for p in call.prompt.untrusted if p.kind == "passage")
-        score = self._key(call.continuation.text.strip(), passage)
-        tokens = max(1, len(call.continuation.text.split()))
-        logprob = -tokens / (1.0 + _positive(score))
-        return Reply(ContinuationLogprob(logprob, tokens), _words(call.prompt) + tokens)
-
-    def _search(self, call: Search) -> Reply[tuple[Hit, ...]]:
-        best = sorted(self._passages, key=lambda p: -self._key("", p))[: call.k]
-        return Reply(tuple(Hit(str(self._passages.index(p)), p) for p in best))
+from .oracle import Oracle
 
 
 class Scripted:
@@ -140,6 +58,54 @@ class Scripted:
                 return answer
             return Reply(Completion(answer) if isinstance(answer, str) else answer)
         raise ContractError(f"the script has no answer to call {len(self.asked)}")
+
+
+class Babbling:
+    """A backend that answers every call with rubbish, and no two in the same way.
+
+    Text that is no answer, log-probabilities that are not numbers or that were not reported,
+    infinite scores: what models and servers really send on a bad day.
+
+    Args:
+        seed: Which rubbish comes first.
+    """
+
+    TEXTS: ClassVar[tuple[str, ...]] = (
+        "",
+        "20 passages have been provided.",
+        "<think>I compare [2] with [1] and then",
+        "[0] > [99] > [-1] > [x]",
+        '<answer>{"[0]": 5, "[77]": 3, "[1]": 11, "x": "y"}</answer>',
+        '<answer>{"[1]": NaN, "[9999]": {"a": []}, 7',
+        "<answer>-1</answer> or <answer>4.5</answer>",
+        "\u0000\ufffd]]]}}}[[[{{{",
+    )
+
+    def __init__(self, seed: int = 0) -> None:
+        self._count = itertools.count(seed)
+
+    def run(self, calls: Batch) -> Replies:
+        """Rubbish of the right type."""
+        return [Reply(self._answer(call, next(self._count))) for call in calls]
+
+    async def arun(self, calls: Batch) -> Replies:
+        """`run`, on an event loop."""
+        return self.run(calls)
+
+    def _answer(self, call: Call[Any], i: int) -> Any:
+        nothing = (math.nan, math.inf, -math.inf)[i % 3]
+        match call:
+            case NextToken(labels=labels):
+                return LabelLogprobs({} if i % 2 else {labels[0]: math.nan})
+            case Likelihood():
+                return ContinuationLogprob(nothing, i % 2)
+            case Generate():
+                reason: Literal["stop", "length"] = "length" if i % 3 else "stop"
+                return Completion(self.TEXTS[i % len(self.TEXTS)], reason)
+            case ScorePair():
+                return nothing
+            case _:
+                return ()
 
 
 class Failing:
@@ -207,20 +173,3 @@ class Replay:
         if not left:
             raise ContractError(f"the transcript has no (further) answer to {call!r:.300}")
         return left.pop(0)
-
-
-def _hashed(seed: int) -> Key:
-    def key(query: str, passage: str) -> float:
-        text = f"{seed}\0{query}\0{passage}".encode("utf-8", "surrogatepass")
-        return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") / 2**32
-
-    return key
-
-
-def _positive(score: float) -> float:
-    """Any number as one above 0, keeping the order: log-probabilities must be negative."""
-    return score + 1.0 if score >= 0 else 1.0 / (1.0 - score)
-
-
-def _words(prompt: Prompt) -> int:
-    return len(prompt.text.split())

@@ -2,65 +2,98 @@
 
 import pytest
 
-from rerank_plugins import InputError
+from rerank_plugins import InputError, registry
 from rerank_plugins.plans import run
 from rerank_plugins.strategies import (
     Blend,
+    Cascade,
+    Consensus,
+    ConstrainedPermutation,
+    FullList,
+    Groupwise,
+    Hybrid,
     KeepOrder,
+    PairScore,
+    Pairwise,
     Permutation,
+    Pointwise,
+    PointwiseGrade,
     QueryLikelihood,
+    Setwise,
     SingleToken,
     SlidingWindow,
+    TopDown,
+    Tournament,
 )
 from rerank_plugins.testing import Failing, Oracle, StrategyContract
 
-
-class TestSingleToken(StrategyContract):
-    max_passages = 26
-
-    @pytest.fixture
-    def strategy(self):
-        return SingleToken()
+TESTED = {}
 
 
-class TestSingleTokenWithNumbers(StrategyContract):
-    max_passages = 9
+def contract(name, build, most=None):
+    """The contract of a strategy, as a class that pytest collects."""
 
-    @pytest.fixture
-    def strategy(self):
-        return SingleToken(prompt="rankzephyr.v1")
+    class Suite(StrategyContract):
+        max_passages = most
 
+        @pytest.fixture
+        def strategy(self):
+            return build()
 
-class TestPermutation(StrategyContract):
-    @pytest.fixture
-    def strategy(self):
-        return Permutation()
-
-
-class TestPermutationWithLetters(StrategyContract):
-    max_passages = 26
-
-    @pytest.fixture
-    def strategy(self):
-        return Permutation(prompt="rankllm-letters.v1")
+    TESTED[name] = build
+    Suite.__name__ = Suite.__qualname__ = f"Test{name}"
+    return Suite
 
 
-class TestQueryLikelihood(StrategyContract):
-    @pytest.fixture
-    def strategy(self):
-        return QueryLikelihood()
-
-
-class TestSlidingFirst(StrategyContract):
-    @pytest.fixture
-    def strategy(self):
-        return SlidingWindow(inner=SingleToken())
-
-
-class TestNarrowWindows(StrategyContract):
-    @pytest.fixture
-    def strategy(self):
-        return SlidingWindow(inner=Permutation(), size=3, stride=2)
+TestSingleToken = contract("SingleToken", SingleToken, most=26)
+TestSingleTokenWithNumbers = contract(
+    "SingleTokenWithNumbers", lambda: SingleToken(prompt="rankzephyr.v1"), most=9
+)
+TestPermutation = contract("Permutation", Permutation)
+TestPermutationWithLetters = contract(
+    "PermutationWithLetters", lambda: Permutation(prompt="rankllm-letters.v1"), most=26
+)
+TestReasonRank = contract("ReasonRank", lambda: Permutation(prompt="reasonrank.v1"))
+TestDearListwise = contract("DearListwise", lambda: Permutation(prompt="dear-listwise.v1"))
+TestFullList = contract("FullList", FullList)
+TestFullListOneToken = contract("FullListOneToken", lambda: FullList(read="single-token"))
+TestFullListConstrained = contract("FullListConstrained", lambda: FullList(read="constrained"))
+TestConstrained = contract("Constrained", ConstrainedPermutation)
+TestConstrainedLetters = contract(
+    "ConstrainedLetters", lambda: ConstrainedPermutation(prompt="first.v1"), most=26
+)
+TestQueryLikelihood = contract("QueryLikelihood", QueryLikelihood)
+TestPointwise = contract("Pointwise", Pointwise)
+TestMonoT5 = contract("MonoT5", lambda: Pointwise(prompt="monot5.v1"))
+TestPairScore = contract("PairScore", PairScore)
+TestPointwiseGrade = contract("PointwiseGrade", PointwiseGrade)
+TestExpectedGrade = contract("ExpectedGrade", lambda: PointwiseGrade(expectation=True))
+TestExpectedGradeAtOnce = contract(
+    "ExpectedGradeAtOnce", lambda: PointwiseGrade(prompt="grades.v1", expectation=True)
+)
+TestGroupwise = contract("Groupwise", Groupwise)
+TestSetwiseHeap = contract("SetwiseHeap", Setwise)
+TestSetwiseBubble = contract("SetwiseBubble", lambda: Setwise(method="bubble"))
+TestSetwiseWritten = contract("SetwiseWritten", lambda: Setwise(answer="written"))
+TestRankR1 = contract("RankR1", lambda: Setwise(prompt="rank-r1.v1", answer="written", others=19))
+TestCopeland = contract("Copeland", Pairwise)
+TestBorda = contract("Borda", lambda: Pairwise(aggregate="borda"))
+TestPath = contract("Path", lambda: Pairwise(aggregate="path"))
+TestSlidingFirst = contract("SlidingFirst", lambda: SlidingWindow(inner=SingleToken()))
+TestNarrowWindows = contract(
+    "NarrowWindows", lambda: SlidingWindow(inner=Permutation(), size=3, stride=2)
+)
+TestPasses = contract("Passes", lambda: SlidingWindow(SingleToken(), size=5, stride=2, passes=3))
+TestTopDown = contract("TopDown", lambda: TopDown(SingleToken()))
+TestNarrowTopDown = contract("NarrowTopDown", lambda: TopDown(SingleToken(), size=4, top_m=3))
+TestTournament = contract("Tournament", lambda: Tournament(SingleToken()))
+TestNarrowTournament = contract("NarrowTournament", lambda: Tournament(SingleToken(), size=4))
+TestCascade = contract(
+    "Cascade", lambda: Cascade(first=PairScore(), then=SlidingWindow(Permutation()), depth=7)
+)
+TestConsensus = contract("Consensus", lambda: Consensus(SingleToken(), passes=4), most=26)
+TestConsensusOdd = contract("ConsensusOdd", lambda: Consensus(Permutation(), passes=5))
+TestHybrid = contract("Hybrid", lambda: Hybrid(Pointwise(), alpha=0.2))
 
 
 class TestBlend(StrategyContract):
@@ -89,3 +122,16 @@ class TestKeepOrder(StrategyContract):
         """`KeepOrder` is what turns a failure into an order, so here there is none."""
         ranking = run(KeepOrder(inner=strategy).rank("q", ("a", "b")), Failing().run)
         assert ranking.report.fallbacks
+
+
+def test_no_strategy_was_forgotten():
+    tested = {type(build()).__name__ for build in TESTED.values()} | {"Blend", "KeepOrder"}
+    registered = {t.rpartition(":")[2] for t in registry.BUILT_IN["strategies"].values()}
+    assert tested == registered
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_every_strategy_has_a_spec(name):
+    built = TESTED[name]()
+    spec = registry.to_spec("strategies", built)
+    assert registry.from_spec("strategies", spec) == built

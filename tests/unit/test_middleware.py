@@ -26,7 +26,7 @@ def test_the_cache_asks_each_question_once_and_charges_once():
     backend = cached(oracle)
     first = backend.run([A, B, A])
     assert oracle.asked == [A, B]
-    assert [r.prompt_tokens for r in first] == [1, 1, 0]
+    assert [r.prompt_tokens for r in first] == [2, 2, 0]
     again = asyncio.run(backend.arun([B, A]))
     assert oracle.asked == [A, B]
     assert [r.answer for r in again] == [first[1].answer, first[0].answer]
@@ -120,7 +120,7 @@ def test_usage_is_counted_per_plan():
     clock = iter([10.0, 12.5]).__next__
     result, usage = run(metered(two_rounds(), clock), Oracle().run)
     assert result == "done"
-    assert usage == Usage(calls=3, batches=2, prompt_tokens=3, seconds=2.5)
+    assert usage == Usage(calls=3, batches=2, prompt_tokens=6, seconds=2.5)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_usage_is_counted_per_plan():
         (Limits(max_calls=2), 2),
         (Limits(max_calls=1), 0),
         (Limits(max_calls=3), 3),
-        (Limits(max_prompt_tokens=2), 2),
-        (Limits(max_prompt_tokens=3), 3),
+        (Limits(max_prompt_tokens=4), 2),
+        (Limits(max_prompt_tokens=6), 3),
         (Limits(max_generated_tokens=1), 3),
         (Limits(timeout_s=1.5), 2),
         (Limits(), 3),
@@ -204,7 +204,7 @@ def test_tracing_with_opentelemetry_counts_tokens_and_holds_no_texts():
     assert dict(first.attributes) == {
         "rerank.calls": 2,
         "rerank.kinds": ("ScorePair",),
-        "gen_ai.usage.input_tokens": 1,
+        "gen_ai.usage.input_tokens": 2,
         "gen_ai.usage.output_tokens": 0,
         "rerank.failed_calls": 1,
     }

@@ -100,7 +100,10 @@ def test_a_prompt_of_ones_own_from_a_file(tmp_path):
         ('kind = "poem"', "kind = one of"),
         ('kind = "listwise"\nalphabet = "numbers"\nuser = "{query}"', "lacks the fields"),
         ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages}{x}"', "unknown fields"),
-        ('kind = "listwise"\nalphabet = "runes"\nuser = "{passages}"', "not letters or numbers"),
+        (
+            'kind = "listwise"\nalphabet = "runes"\nuser = "{passages}"',
+            "not letters, numbers or tokens",
+        ),
         ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages"', "not a template"),
         ('kind = "listwise"\nuser = "{query}{passages}"', "incomplete"),
         ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages}"', "lacks.*query"),
