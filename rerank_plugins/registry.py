@@ -38,6 +38,9 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "tournament": "rerank_plugins.strategies:Tournament",
     },
     "backends": {
+        "cross-encoder": "rerank_plugins.backends:CrossEncoderBackend",
+        "routed": "rerank_plugins.backends:Routed",
+        "seq2seq": "rerank_plugins.backends:Seq2SeqBackend",
         "transformers": "rerank_plugins.backends:TransformersBackend",
     },
 }

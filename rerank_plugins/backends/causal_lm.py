@@ -10,7 +10,7 @@ from ..calls import Batch, Call, Generate, Likelihood, NextToken, Prompt, Replie
 from ..errors import InputError
 from .base import SECRET, Answers, by_kind
 from .engine import Engine
-from .loading import load_causal_lm
+from .loading import load_language_model
 from .rendering import Renderer
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class TransformersBackend:
     def _ready(self) -> "Engine":
         if self._engine is None:
             if isinstance(self.model, str):
-                model, tokenizer = load_causal_lm(
+                model, tokenizer = load_language_model(
                     self.model,
                     device=self.device,
                     dtype=self.dtype,

@@ -1,4 +1,4 @@
-"""Loading a causal language model: a hub id, a folder, or a GGUF file."""
+"""Loading a language model: a hub id, a folder, or a GGUF file."""
 
 import hashlib
 import os
@@ -20,31 +20,40 @@ if TYPE_CHECKING:
 _GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
-def load_causal_lm(
-    model: str, *, device: str, dtype: str, revision: str | None = None, token: str | None = None
+def load_language_model(
+    model: str,
+    *,
+    device: str,
+    dtype: str,
+    revision: str | None = None,
+    token: str | None = None,
+    auto: str = "AutoModelForCausalLM",
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """A model in evaluation mode on its device, and its tokenizer.
+
+    ``auto`` is the class of ``transformers`` that loads it: ``AutoModelForSeq2SeqLM`` for an
+    encoder and a decoder.
 
     Weights are read from safetensors only, and no code that comes with a model is run.
 
     Raises:
         MissingExtraError: ``transformers`` or ``torch`` is not installed.
         ConfigurationError: ``dtype`` or ``device`` is not known.
-        ModelLoadError: The files are missing, damaged, incomplete, or no causal language model.
+        ModelLoadError: The files are missing, damaged, incomplete, or no generative model.
     """
     transformers = extra("transformers", "transformers")
     extra("torch", "transformers")
     source = str(unpacked_gguf(Path(model))) if model.endswith(".gguf") else model
-    place = _device(device)
+    place = chosen_device(device)
     options: dict[str, Any] = {"revision": revision, "token": token, "trust_remote_code": False}
     try:
-        with _quiet(transformers):
+        with quiet(transformers):
             config = transformers.AutoConfig.from_pretrained(source, **options)
             _require_generative(model, config)
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-            loaded, info = transformers.AutoModelForCausalLM.from_pretrained(
+            loaded, info = getattr(transformers, auto).from_pretrained(
                 source,
-                dtype=_dtype(dtype, place),
+                dtype=chosen_dtype(dtype, place),
                 use_safetensors=True,
                 output_loading_info=True,
                 **options,
@@ -54,7 +63,7 @@ def load_causal_lm(
         raise
     except Exception as error:
         raise ModelLoadError(
-            f"cannot load the model {model!r}: {_first_line(error)}",
+            f"cannot load the model {model!r}: {first_line(error)}",
             hint="Give a hub id that this machine can reach or has in its cache, a folder with "
             "config.json and safetensors weights, or a .gguf file.",
         ) from error
@@ -93,7 +102,7 @@ def unpacked_gguf(path: Path) -> Path:
         if not target.is_dir():  # else another process was faster
             raise ModelLoadError(f"cannot unpack {str(path)!r}: {error}") from error
     except Exception as error:
-        raise ModelLoadError(f"cannot read {str(path)!r} as GGUF: {_first_line(error)}") from error
+        raise ModelLoadError(f"cannot read {str(path)!r} as GGUF: {first_line(error)}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
@@ -102,7 +111,7 @@ def unpacked_gguf(path: Path) -> Path:
 def _unpack(transformers: Any, path: Path, target: Path) -> None:
     torch = extra("torch", "transformers")
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    with _quiet(transformers):
+    with quiet(transformers):
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
         model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
         # The tensors are dequantised by now; only the marks of it would stop the saving.
@@ -116,12 +125,18 @@ def _require_generative(model: str, config: Any) -> None:
     architectures = config.architectures or []
     if architectures and not any(a.endswith(_GENERATIVE) for a in architectures):
         raise ModelLoadError(
-            f"{model!r} is a {architectures[0]}, not a causal language model",
+            f"{model!r} is a {architectures[0]}, not a causal language model or any other that "
+            "writes text",
             hint="Its language-model head would be random numbers.",
         )
 
 
-def _device(device: str) -> str:
+def chosen_device(device: str) -> str:
+    """A torch device; for ``"auto"`` the best there is.
+
+    Raises:
+        ConfigurationError: There is no such device here.
+    """
     import torch  # checked by the caller
 
     if device == "auto":
@@ -132,13 +147,18 @@ def _device(device: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigurationError(
-            f"there is no device {device!r} here: {_first_line(error)}",
+            f"there is no device {device!r} here: {first_line(error)}",
             hint="Try 'cpu' or 'auto'.",
         ) from error
     return device
 
 
-def _dtype(dtype: str, device: str) -> Any:
+def chosen_dtype(dtype: str, device: str) -> Any:
+    """A torch dtype; for ``"auto"`` the one that suits the device.
+
+    Raises:
+        ConfigurationError: There is no such dtype.
+    """
     import torch  # checked by the caller
 
     if dtype == "auto":
@@ -151,7 +171,7 @@ def _dtype(dtype: str, device: str) -> Any:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """No progress bars while loading, and the caller's settings afterwards."""
     logging = transformers.utils.logging
     enabled = logging.is_progress_bar_enabled()
@@ -173,5 +193,6 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without the pages that follow."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -55,7 +55,10 @@ class Renderer:
         self._control = _control_tokens(tokenizer)
         longest_first = sorted(self._control, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._control_ids = frozenset(self._control.values())
+        # "Unknown" controls nothing, and some tokenizers write it for rare words.
+        self._control_ids = frozenset(
+            i for token, i in self._control.items() if "unk" not in token.lower()
+        )
         self._expected = lru_cache(maxsize=1024)(self._count_own_control_tokens)
         self._labels = lru_cache(maxsize=1024)(self._find_label_ids)
         self._picked = lru_cache(maxsize=64)(self._pick_identifiers)
@@ -77,6 +80,18 @@ class Renderer:
             ids = self._tokenize(text, special=not prompt.chat)
             if self._control_count(ids) == self._expected(_map_untrusted(prompt, _placeholder)):
                 return Encoded(text, ids, cut)
+        raise CallError("the text holds control tokens of this model that cannot be made harmless")
+
+    def harmless(self, text: str) -> str:
+        """Text from outside in which nothing is a control token, for models without a template.
+
+        Raises:
+            CallError: It keeps producing control tokens.
+        """
+        for change in (self._inert, self._plain):
+            safe = change(text)
+            if not self._control_count(self._tokenize(safe, special=False)):
+                return safe
         raise CallError("the text holds control tokens of this model that cannot be made harmless")
 
     def split(self, prompt: Prompt, continuation: Untrusted) -> tuple[Encoded, int]:

@@ -1,0 +1,193 @@
+"""Cross-encoders and sequence classifiers, through sentence-transformers."""
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..calls import Batch, Call, Replies, Reply, ScorePair
+from ..errors import BackendError, CallError, InputError, ModelLoadError, ModelOutputError
+from ..handlers import abandoned
+from .base import SECRET, Answers, by_kind, extra
+from .loading import chosen_device, chosen_dtype, first_line, quiet
+from .rendering import Renderer
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+_NO_LIMIT = 1 << 30
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CrossEncoderBackend:
+    """Answers `ScorePair` with the raw logit of a classifier that reads query and passage together.
+
+    No sigmoid is applied: probabilities of good passages saturate, and then they tie. Text from
+    queries and passages can never become a control token such as ``[SEP]``. One instance may be
+    shared by threads: they take turns.
+
+    Args:
+        model: A hub id, a folder, or a loaded ``CrossEncoder``.
+        device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device.
+        dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype.
+        max_tokens: Tokens of query and passage together; the model's own limit when None. Longer
+            pairs are cut, and the reply says so.
+        query_template: What the model was trained to see as the query, with ``{query}``.
+        passage_template: The same for the passage, with ``{passage}``.
+        batch_size: Pairs that run together, where the device is not a CPU.
+        revision: The hub revision.
+        token: For private models: the token, or a function that gives it. Never shown.
+
+    Raises:
+        InputError: An argument is out of range.
+        MissingExtraError, ModelLoadError, ConfigurationError: When the model is loaded.
+
+    Examples:
+        >>> CrossEncoderBackend("cross-encoder/ms-marco-MiniLM-L6-v2")  # nothing is loaded yet
+        CrossEncoderBackend('cross-encoder/ms-marco-MiniLM-L6-v2', device='auto', dtype='auto')
+    """
+
+    kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset({ScorePair})
+
+    model: "str | Path | CrossEncoder" = field(kw_only=False)
+    device: str = "auto"
+    dtype: str = "auto"
+    max_tokens: int | None = None
+    query_template: str = "{query}"
+    passage_template: str = "{passage}"
+    batch_size: int = 32
+    revision: str | None = None
+    token: "str | Callable[[], str | None] | None" = field(default=None, metadata=SECRET)
+    _lock: Any = field(default_factory=threading.RLock, init=False)
+    _loaded: "_Loaded | None" = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, Path):
+            self.model = str(self.model)
+        if self.model is None:
+            raise InputError("model is None", hint="Give a hub id, a folder or a CrossEncoder.")
+        for name in ("max_tokens", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}, expected at least 1")
+        if "{query}" not in self.query_template or "{passage}" not in self.passage_template:
+            raise InputError("the templates need the fields {query} and {passage}")
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer a batch."""
+        with self._lock:
+            ready = self._ready()
+
+            def scored(pairs: Sequence[ScorePair]) -> Answers:
+                return ready.scored([self._texts(pair) for pair in pairs])
+
+            distinct = list(dict.fromkeys(calls))  # equal calls must get equal answers
+            answers = dict(zip(distinct, by_kind(distinct, {ScorePair: scored}), strict=True))
+            return [answers[call] for call in calls]
+
+    def warm_up(self) -> None:
+        """Load the model now. Safe to repeat."""
+        with self._lock:
+            self._ready()
+
+    def close(self) -> None:
+        """Forget the model that was loaded. The next call loads it again. Safe to repeat."""
+        with self._lock:
+            self._loaded = None
+
+    def __repr__(self) -> str:
+        name = self.model if isinstance(self.model, str) else type(self.model).__name__
+        return f"CrossEncoderBackend({name!r}, device={self.device!r}, dtype={self.dtype!r})"
+
+    def _texts(self, pair: ScorePair) -> tuple[str, str]:
+        # Replaced and not formatted: braces in a passage stay braces.
+        return (
+            self.query_template.replace("{query}", str(pair.query)),
+            self.passage_template.replace("{passage}", str(pair.passage)),
+        )
+
+    def _ready(self) -> "_Loaded":
+        if self._loaded is None:
+            model = self._load() if isinstance(self.model, str) else self.model
+            if (labels := getattr(model, "num_labels", 1)) != 1:
+                raise ModelLoadError(
+                    f"{self!r} has {labels} labels, and a relevance score is one number",
+                    hint="Use a model that was trained to score pairs.",
+                )
+            self._loaded = _Loaded(model, self.max_tokens, self.batch_size)
+        return self._loaded
+
+    def _load(self) -> "CrossEncoder":
+        extra("torch", "transformers")
+        transformers = extra("transformers", "transformers")
+        library = extra("sentence_transformers", "cross-encoder")
+        place = chosen_device(self.device)
+        dtype = chosen_dtype(self.dtype, place)
+        try:
+            with quiet(transformers):
+                found: CrossEncoder = library.CrossEncoder(
+                    self.model,
+                    device=place,
+                    revision=self.revision,
+                    token=self.token() if callable(self.token) else self.token,
+                    trust_remote_code=False,
+                    max_length=self.max_tokens,
+                    model_kwargs={"use_safetensors": True, "dtype": dtype},
+                )
+        except Exception as error:
+            raise ModelLoadError(
+                f"cannot load the cross-encoder {self.model!r}: {first_line(error)}",
+                hint="Give a hub id that this machine can reach or has in its cache, or a folder "
+                "with config.json and safetensors weights. Models that bring code are refused.",
+            ) from error
+        return found
+
+
+class _Loaded:
+    """A loaded cross-encoder and its tokenizer."""
+
+    def __init__(self, model: Any, max_tokens: int | None, batch_size: int) -> None:
+        self._model, self._batch_size = model, batch_size
+        tokenizer = model.tokenizer
+        if tokenizer.pad_token_id is None:  # Llama's classifiers have none
+            tokenizer.pad_token = tokenizer.eos_token
+        if model.config.pad_token_id is None:
+            model.config.pad_token_id = tokenizer.pad_token_id
+        self._renderer = Renderer(tokenizer)
+        own = model.max_seq_length or tokenizer.model_max_length
+        self._limit = min(max_tokens or _NO_LIMIT, own or _NO_LIMIT)
+        if self._limit < _NO_LIMIT:
+            model.max_seq_length = int(self._limit)
+
+    def scored(self, pairs: Sequence[tuple[str, str]]) -> Answers:
+        """The logit of each pair, in place."""
+        import torch
+
+        on_cpu = torch.device(self._model.device).type == "cpu"
+        size = 1 if on_cpu else self._batch_size  # padding only costs on a CPU, and moves scores
+        replies: list[Reply[Any] | CallError] = []
+        for start in range(0, len(pairs), size):
+            some = [(self._safe(q), self._safe(p)) for q, p in pairs[start : start + size]]
+            if abandoned():
+                replies += [BackendError("nobody waits for this answer any more")] * len(some)
+                continue
+            logits = self._model.predict(
+                some,
+                batch_size=size,
+                activation_fn=torch.nn.Identity(),
+                show_progress_bar=False,
+            )
+            replies += [self._reply(p, float(x)) for p, x in zip(some, logits, strict=True)]
+        return replies
+
+    def _safe(self, text: str) -> str:
+        return self._renderer.harmless(text)
+
+    def _reply(self, pair: tuple[str, str], logit: float) -> Reply[float] | CallError:
+        if not math.isfinite(logit):
+            return ModelOutputError(f"the model's score is {logit}", hint="Try dtype='float32'.")
+        tokens = len(self._renderer.tokenizer(*pair, verbose=False)["input_ids"])
+        cut = tokens > self._limit
+        return Reply(logit, min(tokens, int(self._limit)), 0, (0,) if cut else ())

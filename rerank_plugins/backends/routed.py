@@ -1,0 +1,91 @@
+"""One backend made of two, for strategies whose stages need different models."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..calls import Batch, Call, Replies, ScorePair
+from ..handlers import AnyBackend, async_handler, on_loop, sync_handler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routed:
+    """Sends `ScorePair` calls to one backend and all others to another.
+
+    For a `Cascade` of a cross-encoder and a language model.
+
+    Args:
+        pairs: Answers `ScorePair`.
+        text: Answers every other kind.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.strategies import Cascade, PairScore, SingleToken
+        >>> from rerank_plugins.testing import Oracle
+        >>> backend = Routed(pairs=Oracle(seed=1), text=Oracle(seed=2))
+        >>> cascade = Cascade(first=PairScore(), then=SingleToken(), depth=2)
+        >>> len(Reranker(cascade, backend).rank("q", ["a", "b", "c"]))
+        3
+    """
+
+    pairs: AnyBackend
+    text: AnyBackend
+
+    @property
+    def kinds(self) -> frozenset[type[Call[Any]]] | None:
+        """What the two answer together; None where one does not say it."""
+        pairs, text = getattr(self.pairs, "kinds", None), getattr(self.text, "kinds", None)
+        if pairs is None or text is None:
+            return None
+        return frozenset((pairs & {ScorePair}) | (text - {ScorePair}))
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer a batch."""
+        ours, others = _split(calls)
+        replies = dict[int, Any]()
+        for backend, where in ((self.pairs, ours), (self.text, others)):
+            if where:
+                found = sync_handler(backend)([calls[i] for i in where])
+                replies.update(zip(where, found, strict=True))
+        return [replies[i] for i in range(len(calls))]
+
+    async def arun(self, calls: Batch) -> Replies:
+        """`run`, on an event loop: both backends at the same time."""
+        import asyncio  # imported here: sync users need none
+
+        ours, others = _split(calls)
+        parts = [(self.pairs, ours), (self.text, others)]
+        asked = [
+            async_handler(backend)([calls[i] for i in where]) for backend, where in parts if where
+        ]
+        answers = await asyncio.gather(*asked)
+        places = [i for _, where in parts for i in where]
+        replies = dict(zip(places, [r for found in answers for r in found], strict=True))
+        return [replies[i] for i in range(len(calls))]
+
+    def warm_up(self) -> None:
+        """Load both models. Safe to repeat."""
+        for backend in (self.pairs, self.text):
+            if hasattr(backend, "warm_up"):
+                backend.warm_up()
+
+    async def awarm_up(self) -> None:
+        """`warm_up`, without blocking the event loop."""
+        for backend in (self.pairs, self.text):
+            await on_loop(backend, "warm_up")
+
+    def close(self) -> None:
+        """Release both models. Safe to repeat."""
+        for backend in (self.pairs, self.text):
+            if hasattr(backend, "close"):
+                backend.close()
+
+    async def aclose(self) -> None:
+        """`close`, without blocking the event loop."""
+        for backend in (self.pairs, self.text):
+            await on_loop(backend, "close")
+
+
+def _split(calls: Batch) -> tuple[list[int], list[int]]:
+    """The places of the pairs, and of all other calls."""
+    pairs = [i for i, call in enumerate(calls) if type(call) is ScorePair]
+    return pairs, [i for i, call in enumerate(calls) if type(call) is not ScorePair]
