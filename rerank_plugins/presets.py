@@ -44,21 +44,26 @@ def load_reranker(
         SingleToken(prompt='rankllm-letters.v1')
     """
     name = preset or str(model)
-    spec = find_preset(name)
-    if spec is None and (strategy is None or preset is not None):
+    chosen: Strategy | str | Mapping[str, Any]
+    if find_preset(name) is not None:
+        own, backend = preset_parts(name, None if str(model) == name else str(model))
+        chosen = own if strategy is None else strategy
+    elif strategy is None or preset is not None:
         raise UnknownNameError(
             f"{name!r} is not a known checkpoint",
             hint="Pass a strategy (strategy='query-likelihood' works with any causal language "
             "model), or preset= one of: " + ", ".join(list_presets()) + ".",
         )
-    backend = dict(spec["backend"]) if spec else {"name": "transformers"}
-    backend |= {"model": str(model)} | backend_options
-    chosen = strategy if strategy is not None else (spec or {})["strategy"]
-    return Reranker(chosen, backend, on_error=on_error, limits=limits)
+    else:
+        chosen, backend = strategy, {"name": "transformers", "model": str(model)}
+    return Reranker(chosen, backend | backend_options, on_error=on_error, limits=limits)
 
 
 def find_preset(model: str) -> Mapping[str, Any] | None:
-    """The specs ``strategy`` and ``backend`` of a checkpoint, where it is a known one.
+    """What is known of a checkpoint: None where it is not a known one.
+
+    Its keys: ``id``, ``description``, ``licence``, ``source``, the specs ``strategy`` and
+    ``backend``, and ``unverified`` where something could not be checked against a source.
 
     Examples:
         >>> find_preset("castorini/first_mistral")["strategy"]["size"]
@@ -74,10 +79,26 @@ def list_presets() -> dict[str, str]:
     return {spec["id"]: spec["description"] for spec in _presets().values()}
 
 
+def preset_parts(name: str, model: str | None = None) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """The specs of a checkpoint's strategy and backend, for ``model`` instead of its hub id.
+
+    Raises:
+        UnknownNameError: There is no such preset.
+    """
+    spec = find_preset(name)
+    if spec is None:
+        raise UnknownNameError(
+            f"there is no preset {name!r}", hint="`rerank-plugins models` lists them."
+        )
+    return spec["strategy"], {**spec["backend"], "model": model or spec["id"]}
+
+
 @lru_cache
 def _presets() -> dict[str, dict[str, Any]]:
     import tomllib  # imported here, as the next: a tenth of the library's import time
     from importlib import resources
 
     source = resources.files("rerank_plugins").joinpath("presets.toml").read_text("utf-8")
-    return {name.lower(): {"id": name, **spec} for name, spec in tomllib.loads(source).items()}
+    named = {name: {"id": name, **spec} for name, spec in tomllib.loads(source).items()}
+    aliases = {a.lower(): spec for spec in named.values() for a in spec.get("aliases", ())}
+    return {name.lower(): spec for name, spec in named.items()} | aliases

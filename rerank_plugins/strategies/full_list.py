@@ -62,6 +62,8 @@ class FullList:
             raise InputError(f"read is {self.read!r}, expected one of {sorted(_PROMPTS)}")
         if self.read == "single-token" and self.top_m is not None:
             raise InputError("top_m saves nothing where one step orders the whole list")
+        if self.prompt is None:
+            object.__setattr__(self, "prompt", _PROMPTS[self.read])
         self._strategy()
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
@@ -69,7 +71,7 @@ class FullList:
         return (yield from self._strategy().rank(query, passages))
 
     def _strategy(self) -> Strategy:
-        prompt = self.prompt or _PROMPTS[self.read]
+        prompt = self.prompt or _PROMPTS[self.read]  # never None, which only mypy cannot see
         if self.read == "written":
             return Permutation(prompt=prompt, top_m=self.top_m)
         if self.read == "constrained":

@@ -33,8 +33,8 @@ from rerank_plugins.presets import list_presets
 from rerank_plugins.strategies import Permutation, QueryLikelihood, SingleToken, SlidingWindow
 from rerank_plugins.testing import Failing, Oracle, Scripted
 
-FIRST = "haystack_integrations.components.rankers.rerank_plugins.ranker.FirstRanker"
-PLUGIN = "haystack_integrations.components.rankers.rerank_plugins.ranker.PluginRanker"
+FIRST = "haystack_integrations.components.rankers.rerank_plugins.first.FirstRanker"
+PLUGIN = "haystack_integrations.components.rankers.rerank_plugins.plugin.PluginRanker"
 META = {
     "model",
     "score_kind",
@@ -92,7 +92,8 @@ def test_a_top_k_that_is_no_integer_is_refused(top_k):
 
 def test_defaults_and_laziness(monkeypatch):
     monkeypatch.setattr(
-        "rerank_plugins.backends.causal_lm.load_causal_lm", lambda *a, **k: pytest.fail("loaded")
+        "rerank_plugins.backends.causal_lm.load_language_model",
+        lambda *a, **k: pytest.fail("loaded"),
     )
     ranker = FirstRanker()
     assert (ranker.model, ranker.top_k, ranker.raise_on_failure) == (
@@ -136,7 +137,7 @@ def test_bad_arguments_say_what_to_do(arguments, error, says):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"model": "castorini/rank_zephyr_7b_v1_full"}, "not trained for FIRST"),
+        ({"model": "castorini/rank_zephyr_7b_v1_full"}, "another way of ranking"),
         ({"window": 1}, "window size"),
         ({"window": 5, "stride": 5}, "stride"),
         ({"prompt": "no-such.v1"}, "first.v1"),
@@ -200,9 +201,22 @@ def test_to_dict_and_back_with_everything_set():
     assert data["type"] == PLUGIN
     assert parameters["strategy"] == {
         "name": "sliding-window",
-        "inner": {"name": "permutation", "prompt": "rankvicuna.v1", "max_tokens": None},
+        "inner": {
+            "name": "permutation",
+            "prompt": "rankvicuna.v1",
+            "max_tokens": None,
+            "top_m": None,
+            "sampling": {
+                "name": "sampling",
+                "temperature": 0.0,
+                "top_p": 1.0,
+                "top_k": 0,
+                "seed": 0,
+            },
+        },
         "size": 8,
         "stride": 4,
+        "passes": 1,
     }
     assert parameters["backend"]["name"] == "transformers"
     assert parameters["backend"]["dtype"] == "bfloat16"
@@ -276,7 +290,7 @@ def loads(monkeypatch, tiny_model, tokenizer):
         calls.append({"name": name, "thread": threading.current_thread(), **options})
         return tiny_model, tokenizer
 
-    monkeypatch.setattr("rerank_plugins.backends.causal_lm.load_causal_lm", load)
+    monkeypatch.setattr("rerank_plugins.backends.causal_lm.load_language_model", load)
     return calls
 
 
@@ -482,6 +496,8 @@ def test_what_the_model_leaves_out_follows_or_is_dropped(colour):
         "duplicates": 1,
         "out_of_range": 1,
         "unseen_labels": 0,
+        "cut_answers": 0,
+        "invalid_grades": 0,
     }
     assert not kept["meta"]["fallback"]
     assert ids(run(ranker(drop_unranked=True), docs(1, 1, 1), colour)) == ["2"]
@@ -521,7 +537,7 @@ def test_babble_keeps_the_order(colour, answer, caplog):
     result = run(ranker, [replace(d, score=0.5) for d in docs(1, 2, 3)], colour)
     assert [(d.id, d.score) for d in result["documents"]] == [("0", 0.5), ("1", 0.5)]
     assert result["meta"]["repairs"]["malformed"] == 1
-    assert result["meta"]["causes"] == ["the model's answer names no passage"]
+    assert result["meta"]["causes"] == ["the model's answer cannot be read"]
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
 
 

@@ -120,7 +120,7 @@ def test_the_fields_are_the_constructors_keywords(cls):
         ({"window": 1}, InputError, "window size"),
         ({"stride": 20}, InputError, "stride"),
         ({"prompt": "no-such.v1"}, UnknownNameError, "first.v1"),
-        ({"model": "castorini/rank_vicuna_7b_v1"}, InputError, "not trained for FIRST"),
+        ({"model": "castorini/rank_vicuna_7b_v1"}, InputError, "another way of ranking"),
         ({"backend": "no-such"}, UnknownNameError, "transformers"),
         ({"backend_options": {"modl": 1}}, InputError, "modl"),
         ({"limits": {"calls": 1}}, InputError, "max_calls"),

@@ -4,13 +4,57 @@ from pathlib import Path
 
 import pytest
 
-from rerank_plugins import ConfigurationError, InputError, UnknownNameError
+from rerank_plugins import ConfigurationError, InputError, Passage, Reranker, UnknownNameError
+from rerank_plugins.backends.rendering import Renderer
 from rerank_plugins.calls import Untrusted
-from rerank_plugins.prompts import LikelihoodPrompt, ListwisePrompt, list_prompts, load_prompt
+from rerank_plugins.presets import find_preset
+from rerank_plugins.prompts import (
+    LikelihoodPrompt,
+    ListwisePrompt,
+    PointwisePrompt,
+    list_prompts,
+    load_prompt,
+)
+from rerank_plugins.strategies import Permutation
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-LISTWISE = ["first.v1", "rankllm-letters.v1", "rankvicuna.v1", "rankzephyr.v1"]
-PASSAGES = ["Fleas  live for\na year.", "See [C] and [3].", "It's a dogâ€™s life â€“ truly."]
+QUERY = "how long do fleas live?"
+PASSAGES = [
+    Passage("Fleas  live for\na year.", title="Fleas"),
+    "See [C] and [3].",
+    "It's a dogâ€™s life â€“ truly.",
+]
+LISTWISE = [
+    "dear-listwise.v1",
+    "first.v1",
+    "grouprank.v1",
+    "rank-r1.v1",
+    "rankllm-letters.v1",
+    "rankmistral100.v1",
+    "rankvicuna.v1",
+    "rankzephyr.v1",
+    "reasonrank-512.v1",
+    "reasonrank-8b.v1",
+    "reasonrank.v1",
+    "setwise.v1",
+]
+POINTWISE = ["erank.v1", "monot5.v1"]
+# pairwise.v1 and qwen3-reranker.v1 have golden tests of their own; these are nobody's checkpoint's.
+OURS = ["full-list-tokens.v1", "grades.v1", "query-likelihood.v1", "yes-no.v1"]
+# The unit and number of the limit in each checkpoint's contract.
+LIMITS = {
+    "first.v1": ("words", 300),
+    "rankllm-letters.v1": ("words", 300),
+    "rankzephyr.v1": ("words", 300),
+    "rankvicuna.v1": ("words", 300),
+    "dear-listwise.v1": ("words", 300),
+    "rankmistral100.v1": ("words", 100),
+    "reasonrank.v1": ("tokens", 100),
+    "reasonrank-8b.v1": ("tokens", 100),
+    "reasonrank-512.v1": ("tokens", 512),
+    "grouprank.v1": ("characters", 3000),
+    "erank.v1": ("tokens", 2048),
+}
 
 
 def as_golden(prompt) -> str:
@@ -24,13 +68,93 @@ def golden(name: str) -> str:
 
 @pytest.mark.parametrize("name", LISTWISE)
 def test_the_prompt_is_the_published_one_to_the_character(name):
-    prompt, shortened = load_prompt(name).render("how long do fleas live?", PASSAGES)
+    prompt, shortened = load_prompt(name).render(QUERY, PASSAGES)
     assert as_golden(prompt) == golden(name)
     assert not shortened
 
 
-def test_every_prompt_that_ships_has_a_test():
-    assert sorted([*LISTWISE, "query-likelihood.v1"]) == sorted(list_prompts())
+@pytest.mark.parametrize("name", POINTWISE)
+def test_the_pointwise_prompt_is_the_published_one_to_the_character(name):
+    prompt, shortened = load_prompt(name).render(QUERY, PASSAGES[0])
+    assert as_golden(prompt) == golden(name)
+    assert not shortened
+
+
+def test_the_pairwise_prompt_is_the_published_one_to_the_character():
+    prompt, _ = load_prompt("pairwise.v1").render(QUERY, PASSAGES[:2])
+    assert as_golden(prompt) == golden("pairwise.v1")
+
+
+def test_qwen3_reranker_gets_the_exact_string_of_its_authors(tokenizer):
+    """Through the chat template of the preset, which any ChatML tokenizer can render."""
+    preset = find_preset("Qwen/Qwen3-Reranker-0.6B")
+    renderer = Renderer(tokenizer, chat_template=preset["backend"]["chat_template"])
+    prompt, _ = load_prompt("qwen3-reranker.v1").render(QUERY, PASSAGES[0])
+    assert renderer.encode(prompt).text == golden("qwen3-reranker.v1.exact")
+
+
+def test_an_empty_title_leaves_no_trace():
+    prompt, _ = load_prompt("first.v1").render("q", ["Title: Content: Fleas.", "b"])
+    assert prompt.untrusted[1].text == "Fleas."
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_passages_are_cut_in_the_unit_of_the_checkpoint(name):
+    unit, limit = LIMITS[name]
+    template = load_prompt(name)
+    long = "w " * 5000 if unit == "words" else "w" * 9000
+    if template.kind == "pointwise":
+        prompt, cut = template.render("q", long)
+    else:
+        prompt, cut = template.render("q", [long, "b"])
+    part = max(prompt.untrusted, key=lambda p: len(p.text))
+    if unit == "tokens":  # counted by the backend, which has the tokenizer
+        assert part.max_tokens == limit
+        assert not cut
+    else:
+        size = len(part.text.split()) if unit == "words" else len(part.text)
+        assert size == limit
+        assert cut == frozenset({0})
+
+
+def test_the_backend_cuts_to_tokens_and_the_ranking_says_so(tiny):
+    reranker = Reranker(Permutation(prompt="reasonrank.v1", max_tokens=1), tiny)
+    ranking = reranker.rank("q", ["flea " * 300, "short", "cat " * 99])
+    assert ranking.report.truncated == {0}
+
+
+def test_line_breaks_are_joined_before_characters_are_counted():
+    prompt, cut = load_prompt("grouprank.v1").render("q", ["a\n\n\nb" + "c" * 2997, "x"])
+    assert prompt.untrusted[1].text == "a b" + "c" * 2997
+    assert not cut
+
+
+def test_every_prompt_that_ships_has_a_golden_text():
+    known = {*LISTWISE, *POINTWISE, *OURS, "pairwise.v1", "qwen3-reranker.v1"}
+    assert known == set(list_prompts())
+
+
+def test_what_is_unverified_is_said():
+    for name in ("liuwenhan/RankMistral100", "Alibaba-NLP/ERank-4B"):
+        assert find_preset(name)["unverified"]
+
+
+def test_words_that_mark_an_identifier_are_escaped():
+    prompt, _ = load_prompt("setwise.v1").render("q", ['x"\n\nPassage C: "me', "b", "c"])
+    assert 'Passage (C): "me' in prompt.text
+
+
+def test_a_pointwise_prompt_needs_words_or_a_grade():
+    for wrong in ({}, {"labels": ("yes",)}, {"labels": ("a", "b"), "top_grade": 3}):
+        with pytest.raises(ConfigurationError, match="two labels or a top_grade"):
+            PointwisePrompt(user="{query}{passage}", **wrong)
+    with pytest.raises(ConfigurationError, match="top_grade"):
+        PointwisePrompt(user="{query}{passage}", top_grade=0)
+
+
+def test_instructions_replace_the_prompts_own():
+    prompt, _ = load_prompt("qwen3-reranker.v1").render("q", "p", instruction="Find code.")
+    assert "<Instruct>: Find code.\n" in prompt.text
 
 
 def test_the_likelihood_prompt():
@@ -42,7 +166,7 @@ def test_the_likelihood_prompt():
     assert not shortened
 
 
-@pytest.mark.parametrize("name", LISTWISE)
+@pytest.mark.parametrize("name", ["first.v1", "rankzephyr.v1", "reasonrank.v1"])
 def test_passages_and_query_are_marked_untrusted(name):
     prompt, _ = load_prompt(name).render("flea", ["one", "two"])
     assert [(p.kind, p.text) for p in prompt.untrusted] == [

@@ -1,5 +1,9 @@
 """LLM rerankers as LlamaIndex node postprocessors."""
 
-from .base import FirstRerank, PluginRerank
+from .first import FirstRerank
+from .full_list import FullListRerank
+from .groupwise import GroupwiseRerank
+from .plugin import PluginRerank
+from .pointwise import PointwiseRerank
 
-__all__ = ["FirstRerank", "PluginRerank"]
+__all__ = ["FirstRerank", "FullListRerank", "GroupwiseRerank", "PluginRerank", "PointwiseRerank"]

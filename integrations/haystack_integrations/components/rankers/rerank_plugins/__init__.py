@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LLM rerankers as Haystack components."""
+from .first import FirstRanker
+from .full_list import FullListRanker
+from .groupwise import GroupwiseRanker
+from .plugin import PluginRanker
+from .pointwise import PointwiseRanker
 
-from .ranker import FirstRanker, PluginRanker
-
-__all__ = ["FirstRanker", "PluginRanker"]
+__all__ = ["FirstRanker", "FullListRanker", "GroupwiseRanker", "PluginRanker", "PointwiseRanker"]

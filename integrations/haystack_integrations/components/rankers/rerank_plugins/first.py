@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`FirstRanker`: one forward pass orders a window."""
+
+from typing import Any
+
+from haystack import component, default_from_dict
+from haystack.utils import ComponentDevice, Secret
+
+from rerank_plugins.handlers import AnyBackend
+from rerank_plugins.integration import FIRST_MODEL, first_strategy
+
+from .base import HF_TOKEN, Ranker
+
+
+@component
+class FirstRanker(Ranker):
+    """Ranks documents with FIRST: one forward pass orders a window, and no text is generated.
+
+    The order of a window is that of the log-probabilities of its passages' identifiers in the
+    model's next token; lists longer than a window are sorted by windows that slide from the bottom
+    to the top. Scores are those log-probabilities (``score_kind="logprob"``) for lists that fit one
+    window, else reciprocal ranks (``score_kind="rank"``), to which ``score_threshold`` is not
+    applied.
+
+    Paper: Reddy et al., FIRST: Faster Improved Listwise Reranking with Single Token Decoding,
+    arXiv:2406.15657.
+
+    ### Usage example
+
+    ```python
+    from haystack import Document
+    from haystack_integrations.components.rankers.rerank_plugins import FirstRanker
+
+    ranker = FirstRanker(model="castorini/first_mistral", top_k=5)
+    documents = [Document(content="A flea lives for two months."), Document(content="Cats sleep.")]
+    result = ranker.run(query="how long does a flea live?", documents=documents)
+    print(result["documents"], result["meta"]["usage"])
+    ```
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | None = None,
+        backend: AnyBackend | str | dict[str, Any] | None = None,
+        window: int = 20,
+        stride: int = 10,
+        prompt: str | None = None,
+        top_k: int | None = 10,
+        score_threshold: float | None = None,
+        meta_fields_to_embed: list[str] | None = None,
+        meta_data_separator: str = "\n",
+        device: ComponentDevice | None = None,
+        token: Secret | None = HF_TOKEN,
+        backend_options: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
+        raise_on_failure: bool = False,
+    ) -> None:
+        """
+        Creates a FirstRanker. Nothing is loaded before `warm_up` or the first run.
+
+        :param model: A causal language model: a hub id, a folder or a ``.gguf`` file.
+            ``castorini/first_mistral`` when neither ``model`` nor ``backend`` is given.
+        :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
+        :param window: Documents in a window, 2 to 26.
+        :param stride: How far the window moves, at least 1 and below ``window``.
+        :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
+            was trained with.
+        :param top_k: How many documents to return at most; all when None.
+        :param score_threshold: The lowest log-probability to return, in nats, for lists that fit
+            one window.
+        :param meta_fields_to_embed: Meta fields that are put before the content.
+        :param meta_data_separator: What stands between them.
+        :param device: Where the model runs. By default the best device of the machine that runs it.
+        :param token: For private models on the Hugging Face hub.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
+        :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
+        :raises ValueError: An argument is out of range, or the model was trained for another way of
+            ranking.
+        """
+        if model is None and backend is None:
+            model = FIRST_MODEL
+        self._keep(locals())
+        self._set_up(first_strategy(model, prompt, window, stride))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "FirstRanker":
+        """
+        Deserializes the component from a dictionary.
+
+        :param data: Dictionary to deserialize from.
+        :returns: Deserialized component.
+        """
+        return default_from_dict(cls, data)

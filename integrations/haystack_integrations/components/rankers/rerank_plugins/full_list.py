@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`FullListRanker`: all documents in one prompt of a long context."""
+
+from typing import Any
+
+from haystack import component, default_from_dict
+from haystack.utils import ComponentDevice, Secret
+
+from rerank_plugins.handlers import AnyBackend
+from rerank_plugins.integration import FULL_LIST_MODEL, full_list_strategy
+from rerank_plugins.strategies.full_list import Read
+
+from .base import HF_TOKEN, Ranker
+
+
+@component
+class FullListRanker(Ranker):
+    """Ranks all documents in one prompt of a model with a long context.
+
+    The model writes the order and stops after the first ``top_m`` documents (``read="written"``, as
+    RankMistral100), writes it under a constraint that nothing but an order fits
+    (``"constrained"``), or gives all of it by the log-probabilities of one token
+    (``"single-token"``). Scores are of kind ``rank``; for ``"single-token"`` they are those
+    log-probabilities.
+
+    Paper: Liu et al., Sliding Windows Are Not the End, arXiv:2412.14574.
+
+    ### Usage example
+
+    ```python
+    from haystack import Document
+    from haystack_integrations.components.rankers.rerank_plugins import FullListRanker
+
+    ranker = FullListRanker(model="liuwenhan/RankMistral100", top_k=5)
+    documents = [Document(content="A flea lives for two months."), Document(content="Cats sleep.")]
+    result = ranker.run(query="how long does a flea live?", documents=documents)
+    print(result["documents"], result["meta"]["usage"])
+    ```
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | None = None,
+        backend: AnyBackend | str | dict[str, Any] | None = None,
+        read: Read = "written",
+        top_m: int | None = None,
+        prompt: str | None = None,
+        top_k: int | None = 10,
+        score_threshold: float | None = None,
+        meta_fields_to_embed: list[str] | None = None,
+        meta_data_separator: str = "\n",
+        device: ComponentDevice | None = None,
+        token: Secret | None = HF_TOKEN,
+        backend_options: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
+        raise_on_failure: bool = False,
+    ) -> None:
+        """
+        Creates a FullListRanker. Nothing is loaded before `warm_up` or the first run.
+
+        :param model: A causal language model: a hub id, a folder or a ``.gguf`` file.
+            ``liuwenhan/RankMistral100`` when neither ``model`` nor ``backend`` is given.
+        :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
+        :param read: ``"written"``, ``"constrained"`` or ``"single-token"``.
+        :param top_m: How many documents the model puts in order, by default ``top_k``; the others
+            follow in their order.
+        :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
+            was trained with.
+        :param top_k: How many documents to return at most; all when None.
+        :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
+            names. Not applied to ``rank`` scores and to kept orders.
+        :param meta_fields_to_embed: Meta fields that are put before the content.
+        :param meta_data_separator: What stands between them.
+        :param device: Where the model runs. By default the best device of the machine that runs it.
+        :param token: For private models on the Hugging Face hub.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
+        :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
+        :raises ValueError: An argument is out of range, or the model was trained for another way of
+            ranking.
+        """
+        if model is None and backend is None:
+            model = FULL_LIST_MODEL
+        self._keep(locals())
+        self._set_up(full_list_strategy(model, prompt, read, top_m or top_k))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "FullListRanker":
+        """
+        Deserializes the component from a dictionary.
+
+        :param data: Dictionary to deserialize from.
+        :returns: Deserialized component.
+        """
+        return default_from_dict(cls, data)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`GroupwiseRanker`: grades for groups of documents."""
+
+from typing import Any
+
+from haystack import component, default_from_dict
+from haystack.utils import ComponentDevice, Secret
+
+from rerank_plugins.handlers import AnyBackend
+from rerank_plugins.integration import GROUPWISE_MODEL, groupwise_strategy
+
+from .base import HF_TOKEN, Ranker
+
+
+@component
+class GroupwiseRanker(Ranker):
+    """Ranks documents by the grades a model gives them in groups.
+
+    Shuffled, overlapping groups are graded from 0 to 10, all at once; a document's score is its
+    mean grade, mixed with its place in the retriever's order (``score_kind="grade"``, 0 to 1). An
+    answer that cannot be read is missing and not zero.
+
+    Paper: GroupRank, arXiv:2511.11653.
+
+    ### Usage example
+
+    ```python
+    from haystack import Document
+    from haystack_integrations.components.rankers.rerank_plugins import GroupwiseRanker
+
+    ranker = GroupwiseRanker(model="AQ-MedAI/Diver-GroupRank-7B", top_k=5)
+    documents = [Document(content="A flea lives for two months."), Document(content="Cats sleep.")]
+    result = ranker.run(query="how long does a flea live?", documents=documents)
+    print(result["documents"], result["meta"]["usage"])
+    ```
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | None = None,
+        backend: AnyBackend | str | dict[str, Any] | None = None,
+        group_size: int = 20,
+        interval: int = 10,
+        repeats: int = 1,
+        weight: float = 0.6,
+        prompt: str | None = None,
+        top_k: int | None = 10,
+        score_threshold: float | None = None,
+        meta_fields_to_embed: list[str] | None = None,
+        meta_data_separator: str = "\n",
+        device: ComponentDevice | None = None,
+        token: Secret | None = HF_TOKEN,
+        backend_options: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
+        raise_on_failure: bool = False,
+    ) -> None:
+        """
+        Creates a GroupwiseRanker. Nothing is loaded before `warm_up` or the first run.
+
+        :param model: A causal language model: a hub id, a folder or a ``.gguf`` file.
+            ``AQ-MedAI/Diver-GroupRank-7B`` when neither ``model`` nor ``backend`` is given.
+        :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
+        :param group_size: Documents in a group.
+        :param interval: How far apart the groups begin; below ``group_size`` they overlap.
+        :param repeats: How often everything is shuffled and graded anew.
+        :param weight: Of the grade against the retriever's order, 0 to 1.
+        :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
+            was trained with.
+        :param top_k: How many documents to return at most; all when None.
+        :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
+            names. Not applied to ``rank`` scores and to kept orders.
+        :param meta_fields_to_embed: Meta fields that are put before the content.
+        :param meta_data_separator: What stands between them.
+        :param device: Where the model runs. By default the best device of the machine that runs it.
+        :param token: For private models on the Hugging Face hub.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
+        :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
+        :raises ValueError: An argument is out of range, or the model was trained for another way of
+            ranking.
+        """
+        if model is None and backend is None:
+            model = GROUPWISE_MODEL
+        self._keep(locals())
+        strategy = groupwise_strategy(
+            model, prompt, size=group_size, interval=interval, repeats=repeats, weight=weight
+        )
+        self._set_up(strategy)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "GroupwiseRanker":
+        """
+        Deserializes the component from a dictionary.
+
+        :param data: Dictionary to deserialize from.
+        :returns: Deserialized component.
+        """
+        return default_from_dict(cls, data)

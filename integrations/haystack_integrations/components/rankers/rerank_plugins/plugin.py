@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`PluginRanker`: any strategy over any backend."""
+
+from typing import Any
+
+from haystack import component, default_from_dict
+from haystack.utils import ComponentDevice, Secret
+
+from rerank_plugins.data import Strategy
+from rerank_plugins.handlers import AnyBackend
+from rerank_plugins.integration import choose_strategy
+
+from .base import HF_TOKEN, Ranker
+
+
+@component
+class PluginRanker(Ranker):
+    """Ranks documents with any strategy and any backend, of rerank-plugins or of an extension.
+
+    Both are given by name, as plain dictionaries (which is how YAML stores them), or as instances.
+    A checkpoint that the library knows needs its name alone.
+
+    ### Usage example
+
+    ```python
+    from haystack_integrations.components.rankers.rerank_plugins import PluginRanker
+
+    by_preset = PluginRanker(preset="castorini/rank_zephyr_7b_v1_full")
+    by_parts = PluginRanker(
+        strategy={"name": "blend", "inner": "query-likelihood"},
+        backend={"name": "transformers", "model": "HuggingFaceTB/SmolLM2-135M-Instruct"},
+    )
+    ```
+    """
+
+    def __init__(
+        self,
+        *,
+        strategy: Strategy | str | dict[str, Any] | None = None,
+        backend: AnyBackend | str | dict[str, Any] | None = None,
+        model: str | None = None,
+        preset: str | None = None,
+        top_k: int | None = 10,
+        score_threshold: float | None = None,
+        drop_unranked: bool = False,
+        meta_fields_to_embed: list[str] | None = None,
+        meta_data_separator: str = "\n",
+        query_prefix: str = "",
+        query_suffix: str = "",
+        document_prefix: str = "",
+        document_suffix: str = "",
+        device: ComponentDevice | None = None,
+        token: Secret | None = HF_TOKEN,
+        backend_options: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
+        raise_on_failure: bool = False,
+    ) -> None:
+        """
+        Creates a PluginRanker. Nothing is loaded before `warm_up` or the first run.
+
+        :param strategy: How to rank: a strategy, its registered name, or a plain dictionary. Needed
+            unless ``model`` or ``preset`` is a known checkpoint.
+        :param backend: What answers: a backend, its registered name, or a plain dictionary.
+        :param model: Instead of ``backend``: a causal language model in this process, as a hub id,
+            a folder or a ``.gguf`` file.
+        :param preset: A known checkpoint. Alone it is loaded from the hub; beside ``model`` it says
+            what that is a copy of; beside ``backend`` it gives the strategy.
+        :param top_k: How many documents to return at most; all when None.
+        :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
+            names: raw logits, log-probabilities in nats, probabilities or grades. Not applied to
+            ``rank`` scores and to kept orders.
+        :param drop_unranked: Leave out the documents that the model's answer left out, instead of
+            appending them.
+        :param meta_fields_to_embed: Meta fields that are put before the content.
+        :param meta_data_separator: What stands between them.
+        :param query_prefix: What the model was trained to see before a query, where the strategy's
+            prompt lacks it.
+        :param query_suffix: The same after a query.
+        :param document_prefix: The same before a document.
+        :param document_suffix: The same after a document.
+        :param device: Where the model runs. By default the best device of the machine that runs it.
+        :param token: For private models on the Hugging Face hub.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
+        :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
+        :raises ValueError: An argument is out of range, missing or unknown.
+        :raises UnknownNameError: No strategy or backend of that name; the message lists those there
+            are.
+        """
+        self._keep(locals())
+        self._set_up(choose_strategy(strategy, model, preset), preset)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "PluginRanker":
+        """
+        Deserializes the component from a dictionary.
+
+        :param data: Dictionary to deserialize from.
+        :returns: Deserialized component.
+        """
+        return default_from_dict(cls, data)

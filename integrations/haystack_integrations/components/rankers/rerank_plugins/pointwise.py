@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`PointwiseRanker`: a score for each document on its own."""
+
+from typing import Any
+
+from haystack import component, default_from_dict
+from haystack.utils import ComponentDevice, Secret
+
+from rerank_plugins.handlers import AnyBackend
+from rerank_plugins.integration import POINTWISE_MODEL, pointwise_strategy
+
+from .base import HF_TOKEN, Ranker
+
+
+@component
+class PointwiseRanker(Ranker):
+    """Ranks documents by a score that each gets on its own.
+
+    What the model was trained for decides how: the log-odds of "yes" (Qwen3-Reranker, monoT5), a
+    grade times its probability (ERank), or the logit of a cross-encoder (DeAR, MiniLM, bge). A
+    model that the library does not know is asked for yes or no. Scores are logits or grades,
+    comparable between queries.
+
+    ### Usage example
+
+    ```python
+    from haystack import Document
+    from haystack_integrations.components.rankers.rerank_plugins import PointwiseRanker
+
+    ranker = PointwiseRanker(model="Qwen/Qwen3-Reranker-0.6B", top_k=5)
+    documents = [Document(content="A flea lives for two months."), Document(content="Cats sleep.")]
+    result = ranker.run(query="how long does a flea live?", documents=documents)
+    print(result["documents"], result["meta"]["usage"])
+    ```
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | None = None,
+        backend: AnyBackend | str | dict[str, Any] | None = None,
+        prompt: str | None = None,
+        instruction: str | None = None,
+        expectation: bool = False,
+        hybrid: float | None = None,
+        top_k: int | None = 10,
+        score_threshold: float | None = None,
+        meta_fields_to_embed: list[str] | None = None,
+        meta_data_separator: str = "\n",
+        device: ComponentDevice | None = None,
+        token: Secret | None = HF_TOKEN,
+        backend_options: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
+        raise_on_failure: bool = False,
+    ) -> None:
+        """
+        Creates a PointwiseRanker. Nothing is loaded before `warm_up` or the first run.
+
+        :param model: A hub id, a folder or a ``.gguf`` file: a known checkpoint, or any causal
+            language model.
+            ``Qwen/Qwen3-Reranker-0.6B`` when neither ``model`` nor ``backend`` is given.
+        :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
+        :param prompt: A pointwise prompt's versioned name or a TOML file. By default the one the
+            checkpoint was trained with.
+        :param instruction: What relevance means here, where the prompt has a place for it.
+        :param expectation: Of a prompt that asks for grades: score by the mean grade under the
+            model's distribution.
+        :param hybrid: The weight of the documents' own scores, 0 to 1: both are mixed as z-scores.
+            None ranks by the model alone.
+        :param top_k: How many documents to return at most; all when None.
+        :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
+            names. Not applied to ``rank`` scores and to kept orders.
+        :param meta_fields_to_embed: Meta fields that are put before the content.
+        :param meta_data_separator: What stands between them.
+        :param device: Where the model runs. By default the best device of the machine that runs it.
+        :param token: For private models on the Hugging Face hub.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
+        :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
+        :raises ValueError: An argument is out of range, or the model was trained for another way of
+            ranking.
+        """
+        if model is None and backend is None:
+            model = POINTWISE_MODEL
+        self._keep(locals())
+        strategy = pointwise_strategy(
+            model, prompt, instruction, expectation=expectation, hybrid=hybrid
+        )
+        self._set_up(strategy)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "PointwiseRanker":
+        """
+        Deserializes the component from a dictionary.
+
+        :param data: Dictionary to deserialize from.
+        :returns: Deserialized component.
+        """
+        return default_from_dict(cls, data)

@@ -1,0 +1,102 @@
+"""`FirstRerank`: one forward pass orders a window."""
+
+from typing import Any, Dict, Optional
+
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.schema import MetadataMode
+
+from rerank_plugins.integration import FIRST_MODEL, first_strategy
+
+from .base import Rerank, plain
+
+
+class FirstRerank(Rerank):
+    """Reranks nodes with FIRST: one forward pass orders a window, and no text is generated.
+
+    The order of a window is that of the log-probabilities of its passages' identifiers in the
+    model's next token; longer lists are sorted by windows that slide from the bottom to the top.
+    Scores are those log-probabilities for lists that fit one window, else reciprocal ranks.
+
+    When a call to the model fails, the nodes it concerns keep their order, a warning says why, and
+    the end event's ``tags["rerank_plugins"]`` has the cause, unless ``raise_on_failure`` is set.
+
+    Args:
+        model: A causal language model: a hub id, a folder or a ``.gguf`` file.
+            ``castorini/first_mistral`` when neither ``model`` nor ``backend`` is given.
+        backend: Instead of ``model``: a backend, its registered name, or a dictionary.
+        window: Nodes in a window, 2 to 26.
+        stride: How far the window moves, at least 1 and below ``window``.
+        prompt: A prompt's versioned name, a TOML file, or a dictionary. By default the one the
+            checkpoint was trained with.
+        top_n: How many nodes to return at most; all when None.
+        score_threshold: The lowest log-probability to return, in nats, for lists that fit one
+            window.
+        metadata_mode: Which metadata the model reads with each node.
+        device: Where the model runs; the best device of the machine when None.
+        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
+        raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
+        callback_manager: The framework's own; query engines set it.
+
+    Raises:
+        ValueError: An argument is out of range, or the model was trained for another way of
+            ranking.
+
+    References:
+        Reddy et al., FIRST: Faster Improved Listwise Reranking with Single Token Decoding,
+        arXiv:2406.15657, 2024.
+
+    Examples:
+        >>> from llama_index.core.schema import NodeWithScore, TextNode
+        >>> from rerank_plugins.testing import Oracle
+        >>> by_length = Oracle(key=lambda query, passage: len(passage))
+        >>> reranker = FirstRerank(backend=by_length, top_n=1)
+        >>> nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("a", "abc", "ab")]
+        >>> reranker.postprocess_nodes(nodes, query_str="the longest")[0].node.get_content()
+        'abc'
+    """
+
+    window: int = Field(frozen=True, description="Nodes in a window.")
+    stride: int = Field(frozen=True, description="How far the window moves.")
+    prompt: Any = Field(frozen=True, description="A prompt's name, a TOML file, or a dictionary.")
+
+    def __init__(
+        self,
+        *,
+        model: Optional[str] = None,
+        backend: Any = None,
+        window: int = 20,
+        stride: int = 10,
+        prompt: Any = None,
+        top_n: Optional[int] = 10,
+        score_threshold: Optional[float] = None,
+        metadata_mode: MetadataMode = MetadataMode.EMBED,
+        device: Optional[str] = None,
+        backend_options: Optional[Dict[str, Any]] = None,
+        limits: Optional[Dict[str, Any]] = None,
+        raise_on_failure: bool = False,
+        callback_manager: Optional[CallbackManager] = None,
+    ) -> None:
+        if model is None and backend is None:
+            model = FIRST_MODEL
+        super().__init__(
+            model=model,
+            backend=plain("backends", backend),
+            window=window,
+            stride=stride,
+            prompt=plain("strategies", prompt),
+            top_n=top_n,
+            score_threshold=score_threshold,
+            metadata_mode=metadata_mode,
+            device=device,
+            backend_options=backend_options,
+            limits=limits,
+            raise_on_failure=raise_on_failure,
+            callback_manager=callback_manager or CallbackManager(),
+        )
+        self._connect(first_strategy(model, self.prompt, self.window, self.stride), backend)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "FirstRerank"

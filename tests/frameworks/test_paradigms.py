@@ -1,0 +1,214 @@
+"""The full-list, groupwise and pointwise components of both frameworks, through real pipelines."""
+
+import asyncio
+
+import pytest
+
+haystack = pytest.importorskip("haystack")
+pytest.importorskip("llama_index.core")
+
+from haystack import Document, Pipeline  # noqa: E402
+from haystack_integrations.components.rankers.rerank_plugins import (  # noqa: E402
+    FullListRanker,
+    GroupwiseRanker,
+    PluginRanker,
+    PointwiseRanker,
+)
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode  # noqa: E402
+from llama_index.postprocessor.rerank_plugins import (  # noqa: E402
+    FullListRerank,
+    GroupwiseRerank,
+    PluginRerank,
+    PointwiseRerank,
+)
+
+from rerank_plugins import InputError, UnknownNameError  # noqa: E402
+from rerank_plugins.strategies import (  # noqa: E402
+    FullList,
+    Groupwise,
+    Hybrid,
+    PairScore,
+    Pointwise,
+    PointwiseGrade,
+    SlidingWindow,
+)
+from rerank_plugins.testing import Babbling, Oracle  # noqa: E402
+
+TEXTS = [f"passage {i}" for i in range(30)]
+BEST = [f"passage {i}" for i in (29, 28, 27, 26, 25)]
+
+
+def oracle():
+    """Later passages are better; grades tell the best eleven apart."""
+    return Oracle(
+        key=lambda query, passage: float(passage.split()[-1]) / 30,
+        grade=lambda key: max(0, round(30 * key) - 19),
+    )
+
+
+HAYSTACK = [
+    lambda **k: FullListRanker(**k),
+    lambda **k: FullListRanker(read="constrained", **k),
+    lambda **k: FullListRanker(read="single-token", **k),
+    lambda **k: GroupwiseRanker(weight=1.0, **k),
+    lambda **k: PointwiseRanker(**k),
+    lambda **k: PointwiseRanker(prompt="erank.v1", **k),
+    lambda **k: PluginRanker(preset="cross-encoder/ms-marco-MiniLM-L6-v2", **k),
+    lambda **k: PluginRanker(preset="liuwenhan/reasonrank-7B", **k),
+]
+LLAMA = [
+    lambda **k: FullListRerank(**k),
+    lambda **k: FullListRerank(read="constrained", **k),
+    lambda **k: FullListRerank(read="single-token", **k),
+    lambda **k: GroupwiseRerank(weight=1.0, **k),
+    lambda **k: PointwiseRerank(**k),
+    lambda **k: PointwiseRerank(prompt="erank.v1", **k),
+    lambda **k: PluginRerank(preset="cross-encoder/ms-marco-MiniLM-L6-v2", **k),
+    lambda **k: PluginRerank(preset="liuwenhan/reasonrank-7B", **k),
+]
+
+
+def documents():
+    return [Document(content=text, score=1.0 - i / 30) for i, text in enumerate(TEXTS)]
+
+
+def nodes():
+    return [NodeWithScore(node=TextNode(text=t), score=1.0 - i / 30) for i, t in enumerate(TEXTS)]
+
+
+@pytest.mark.parametrize("build", HAYSTACK)
+def test_every_haystack_ranker_finds_the_best_in_a_pipeline(build):
+    data = {"ranker": {"query": "q", "documents": documents()}}
+    pipeline = Pipeline()
+    pipeline.add_component("ranker", build(backend=oracle(), top_k=5))
+    found = pipeline.run(data)["ranker"]
+    assert [d.content for d in found["documents"]] == BEST
+    assert not found["meta"]["fallback"]
+    on_loop = Pipeline()
+    on_loop.add_component("ranker", build(backend=oracle(), top_k=5))
+    assert asyncio.run(on_loop.run_async(data))["ranker"]["documents"] == found["documents"]
+
+
+@pytest.mark.parametrize("build", LLAMA)
+def test_every_llama_index_postprocessor_finds_the_best(build):
+    reranker = build(backend=oracle(), top_n=5)
+    found = reranker.postprocess_nodes(nodes(), query_str="q")
+    assert [n.get_content() for n in found] == BEST
+    again = asyncio.run(reranker.apostprocess_nodes(nodes(), query_bundle=QueryBundle("q")))
+    assert [(n.get_content(), n.score) for n in again] == [
+        (n.get_content(), n.score) for n in found
+    ]
+
+
+@pytest.mark.parametrize("build", HAYSTACK)
+def test_every_haystack_ranker_comes_back_from_yaml(build):
+    pipeline = Pipeline()
+    pipeline.add_component("ranker", build())  # the checkpoint is not loaded before it is needed
+    again = Pipeline.loads(pipeline.dumps())
+    assert again.dumps() == pipeline.dumps()
+    original, loaded = pipeline.get_component("ranker"), again.get_component("ranker")
+    assert loaded._reranker.strategy == original._reranker.strategy
+
+
+@pytest.mark.parametrize("build", LLAMA)
+def test_every_postprocessor_comes_back_from_json(build):
+    original = build()
+    again = type(original).from_json(original.to_json())
+    assert again._reranker.strategy == original._reranker.strategy
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("build", HAYSTACK[:6])
+def test_babble_loses_no_document(build, seed, caplog):
+    found = build(backend=Babbling(seed), top_k=None).run(query="q", documents=documents())
+    assert sorted(d.content for d in found["documents"]) == sorted(TEXTS)
+    repairs = found["meta"]["repairs"]
+    assert found["meta"]["causes"] or any(repairs.values())
+    assert caplog.records
+
+
+def strategy_of(component):
+    return component._reranker.strategy
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("Qwen/Qwen3-Reranker-4B", Pointwise()),
+        ("castorini/monot5-base-msmarco", Pointwise(prompt="monot5.v1")),
+        ("Alibaba-NLP/ERank-4B", PointwiseGrade(max_tokens=4096)),
+        ("BAAI/bge-reranker-v2-m3", PairScore()),
+        ("cross-encoder/ms-marco-MiniLM-L-6-v2", PairScore()),
+        ("some/other-model", Pointwise(prompt="yes-no.v1")),
+    ],
+)
+def test_the_model_decides_how_a_pointwise_ranker_scores(model, expected):
+    assert strategy_of(PointwiseRanker(model=model)) == expected
+    assert strategy_of(PointwiseRerank(model=model)) == expected
+    assert strategy_of(PointwiseRanker(model=model, hybrid=0.2)) == Hybrid(expected, alpha=0.2)
+
+
+def test_defaults_are_the_papers_checkpoints():
+    full, group, point = FullListRanker(), GroupwiseRanker(), PointwiseRanker()
+    assert (full._model, group._model, point._model) == (
+        "liuwenhan/RankMistral100",
+        "AQ-MedAI/Diver-GroupRank-7B",
+        "Qwen/Qwen3-Reranker-0.6B",
+    )
+    assert strategy_of(full) == FullList(top_m=10)  # a pipeline needs its top_k and no more
+    assert strategy_of(group).sampling.temperature == 0.3
+    assert isinstance(strategy_of(group), Groupwise)
+    assert FullListRerank().model == full._model
+    assert GroupwiseRerank().model == group._model
+    assert PointwiseRerank().model == point._model
+
+
+@pytest.mark.parametrize(
+    ("build", "error"),
+    [
+        (lambda: FullListRanker(model="castorini/first_mistral"), InputError),
+        (lambda: FullListRanker(read="aloud"), InputError),
+        (lambda: GroupwiseRanker(model="Qwen/Qwen3-Reranker-4B"), InputError),
+        (lambda: GroupwiseRanker(weight=2.0), InputError),
+        (lambda: GroupwiseRanker(interval=30), InputError),
+        (lambda: PointwiseRanker(model="liuwenhan/RankMistral100"), InputError),
+        (lambda: PointwiseRanker(model="BAAI/bge-reranker-base", instruction="x"), InputError),
+        (lambda: PointwiseRanker(expectation=True), InputError),
+        (lambda: PointwiseRanker(hybrid=-1.0), InputError),
+        (lambda: PluginRanker(preset="no/such"), UnknownNameError),
+        (lambda: PointwiseRerank(hybrid=2.0), InputError),
+        (lambda: FullListRerank(read="aloud"), InputError),
+        (lambda: GroupwiseRerank(repeats=0), InputError),
+        (lambda: PluginRerank(preset="no/such"), UnknownNameError),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once(build, error):
+    with pytest.raises(error):
+        build()
+
+
+def test_a_preset_beside_a_model_says_what_that_is_a_copy_of():
+    ranker = PluginRanker(model="my/folder", preset="castorini/first_mistral")
+    assert isinstance(strategy_of(ranker), SlidingWindow)
+    assert ranker._model == "my/folder"
+    assert ranker._reranker.backend.inner.context_tokens == 4096
+
+
+def test_hybrid_uses_the_documents_own_scores():
+    """Two documents swap: the retriever is far surer of one than the model is of the other."""
+    given = [Document(content="a", score=0.9), Document(content="b", score=0.1)]
+    near = Oracle(key=lambda query, passage: {"a": 0.50, "b": 0.51}[passage])
+    model = PointwiseRanker(backend=near).run(query="q", documents=given)["documents"]
+    mixed = PointwiseRanker(backend=near, hybrid=0.6).run(query="q", documents=given)["documents"]
+    assert [d.content for d in model] == ["b", "a"]
+    assert [d.content for d in mixed] == ["a", "b"]
+
+
+def test_prompts_can_be_looked_at_and_changed():
+    reranker = PointwiseRerank(backend=oracle())
+    [place] = reranker.get_prompts()
+    from llama_index.core.prompts import PromptTemplate
+
+    reranker.update_prompts({place: PromptTemplate("{query} | {passage} | relevant?")})
+    assert reranker._reranker.strategy.prompt.user == "{query} | {passage} | relevant?"
+    assert reranker._reranker.strategy.prompt.labels == ("Yes", "No")
