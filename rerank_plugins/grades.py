@@ -14,9 +14,12 @@ from .parsing import answer_text
 
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*?)```", re.DOTALL)
 _OBJECT = re.compile(r"\{[^{}]*\}")
-_KEY = re.compile(r"\[*(\d{1,9})\]*\.?")
-# A pair in a damaged object. What follows shows that the number is whole.
-_PAIR = re.compile(r"\"?(\[*\w+\]*)\"?\s*:\s*\"?(-?\d{1,9}(?:\.\d+)?)\"?(?=\s*[,}\n])")
+_KEY = re.compile(r"\[{0,3}(\d{1,9})\]{0,3}\.?")
+# A pair in a damaged object. What follows shows that the number is whole. Every repetition has an
+# end: model output must not be able to cost minutes of matching.
+_PAIR = re.compile(
+    r"\"?(\[{0,3}\w{1,20}\]{0,3})\"?\s{0,9}:\s{0,9}\"?(-?\d{1,9}(?:\.\d{1,9})?)\"?(?=\s{0,9}[,}\n])"
+)
 _INTEGER = re.compile(r"[\s\[*\"']*(\d{1,9})(?![\d%]|[.,]\d)")
 _LONGEST = 100_000  # characters of an answer that are looked at
 

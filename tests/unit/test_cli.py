@@ -1,0 +1,110 @@
+"""The command line: what it lists is what loads."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rerank_plugins import Reranker, list_presets, load_reranker
+from rerank_plugins.cli import described, listing, shown_prompt
+from rerank_plugins.presets import find_preset
+from rerank_plugins.strategies import Permutation, SlidingWindow
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "rerank_plugins.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_checkpoint_is_listed():
+    found = command("models")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.rstrip("\n") == listing()
+    assert [line.split()[0] for line in found.stdout.splitlines()] == list(list_presets())
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_every_checkpoint_builds_and_can_be_shown(name):
+    preset = find_preset(name)
+    assert preset["licence"]
+    assert preset["source"]
+    reranker = load_reranker(name)
+    assert isinstance(reranker, Reranker)
+    assert reranker.backend.model == name
+    assert Reranker.from_spec(reranker.to_spec()).strategy == reranker.strategy
+    assert preset["description"] in described(name)
+    text = shown_prompt(name)
+    assert "how long does a flea live" in text
+    assert "Adult fleas live for two to three months." in text
+
+
+def test_the_prompt_is_shown_to_the_character():
+    from rerank_plugins.cli import EXAMPLE_PASSAGES, EXAMPLE_QUERY
+    from rerank_plugins.prompts import load_prompt
+
+    prompt, _ = load_prompt("reasonrank.v1").render(EXAMPLE_QUERY, EXAMPLE_PASSAGES)
+    found = command("models", "liuwenhan/reasonrank-7B", "--show-prompt").stdout
+    for message in prompt.messages:
+        assert f"--- {message.role}\n{message.text}\n" in found
+    assert "Title: Flea Content: Adult fleas" in found
+    assert "up to 3172 tokens, greedily" in found
+
+
+def test_aliases_and_case_lead_to_the_same_checkpoint():
+    assert find_preset("cross-encoder/ms-marco-MiniLM-L-6-v2") is find_preset(
+        "Cross-Encoder/MS-MARCO-MiniLM-L6-v2"
+    )
+    assert "cross-encoder/ms-marco-MiniLM-L-6-v2" not in list_presets()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["models", "no/such"], "there is no preset 'no/such'"),
+        (["models", "--show-prompt"], "needs the NAME"),
+        (["modles"], "No such command"),
+    ],
+)
+def test_mistakes_end_with_a_sentence_and_no_traceback(arguments, says):
+    found = command(*arguments)
+    assert found.returncode != 0
+    assert says in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_without_click_the_extra_is_named():
+    code = (
+        "import sys; sys.modules['click'] = None\n"
+        "from rerank_plugins.cli import main; sys.argv = ['x', 'models']; main()"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1
+    assert "rerank-plugins[cli]" in found.stderr
+
+
+def test_presets_hold_what_the_authors_ran():
+    group = load_reranker("AQ-MedAI/Diver-GroupRank-7B").strategy
+    assert (group.size, group.interval, group.weight, group.max_tokens) == (20, 10, 0.6, 8000)
+    assert (group.sampling.temperature, group.sampling.top_p, group.seed) == (0.3, 0.8, 666)
+    reason = load_reranker("lwhlwh/reasonrank-8B").strategy.inner
+    assert (reason.sampling.temperature, reason.sampling.top_p, reason.sampling.top_k) == (
+        0.6,
+        0.95,
+        20,
+    )
+    dear = load_reranker("abdoelsayed/dear-8b-reranker-listwise-v1").strategy
+    assert dear.inner.max_tokens == 1024
+    assert isinstance(dear, SlidingWindow)
+    assert isinstance(dear.inner, Permutation)
+    pairs = load_reranker("abdoelsayed/dear-3b-reranker-ce-v1").backend
+    assert (pairs.query_template, pairs.passage_template) == (
+        "query: {query}",
+        "document: {passage}",
+    )
+    assert pairs.max_tokens == 228
