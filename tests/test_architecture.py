@@ -99,3 +99,26 @@ def test_every_framework_example_runs(name, smollm2_folder):
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout
+
+
+def pages():
+    return [ROOT / "docs" / "strategies.md"]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_every_python_block_of_the_documents_runs(page):
+    for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL):
+        exec(compile(code, str(page), "exec"), {"__name__": "page"})
+
+
+def test_every_strategy_is_in_the_table_and_in_the_readme():
+    table = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    measured = table.partition("<!-- generated -->")[2]
+    for name in rerank_plugins.strategies.__all__:
+        thing = getattr(rerank_plugins.strategies, name)
+        if not hasattr(thing, "rank"):
+            continue
+        # One adds nothing to the order, the other is FullList(constrained).
+        assert name in ("KeepOrder", "ConstrainedPermutation") or name in measured, name
+        assert name == "ConstrainedPermutation" or f"`{name}" in readme, name

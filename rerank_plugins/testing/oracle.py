@@ -122,7 +122,7 @@ class Oracle:
 
     def _digits(self, call: NextToken, score: float) -> dict[str, float]:
         """The next digit of the grade: its first one, or the one after a 1."""
-        grade = str(self._grade(score))
+        grade = str(min(self._grade(score), 9 if "0~9" in call.prompt.text else 19))
         later = call.prompt.text.endswith("1") and "relevance score" in call.prompt.text
         wanted = (grade[1:] or None) if later else grade[0]
         rest = math.log((1.0 - SURE) / max(len(call.labels) - 1, 1))
@@ -136,15 +136,17 @@ class Oracle:
         if '{"[1]"' in asked:
             text = json.dumps({f"[{i + 1}]": self._grade(s) for i, s in enumerate(scores)})
         elif "relevance score" in asked:
-            text = str(self._grade(scores[0]))
+            text = str(min(self._grade(scores[0]), 9 if "0~9" in asked else 19))
         elif "most relevant" in asked:
             text = f"[{names[order[0]]}]"
         else:
             text = " > ".join(f"[{names[i]}]" for i in order)
         if "<answer>" in asked:
             text = f"<think>It is known.</think> <answer>{text}</answer>"
-        tokens = ((text, 0.0),) if call.logprobs else ()
-        return Reply(Completion(text, tokens=tokens), _words(call.prompt), len(text.split()))
+        written = " ".join(text.split(" ")[: call.max_tokens])
+        tokens = ((written, 0.0),) if call.logprobs else ()
+        completion = Completion(written, "stop" if written == text else "length", tokens)
+        return Reply(completion, _words(call.prompt), len(written.split()))
 
     def _likelihood(self, call: Likelihood) -> Reply[ContinuationLogprob]:
         passage = " ".join(p.text for p in call.prompt.untrusted if p.kind == "passage")

@@ -327,7 +327,7 @@ def test_presets_build_the_papers_set_up():
     assert "rryisthebest/First_Model" in list_presets()
     reranker = load_reranker("rryisthebest/first_model", device="cpu")
     assert reranker.strategy == SlidingWindow(inner=SingleToken(prompt="first.v1"))
-    assert reranker.backend.model == "rryisthebest/first_model"
+    assert reranker.backend.model == "rryisthebest/First_Model"
     assert (reranker.backend.context_tokens, reranker.backend.device) == (4096, "cpu")
     for name in list_presets():
         assert load_reranker(name).to_spec()["backend"]["model"] == name
