@@ -75,7 +75,10 @@ def test_every_python_block_of_the_readme_runs(number, smollm2_gguf, tmp_path, m
     exec(compile(blocks()[number], f"README block {number}", "exec"), namespace)
 
 
-@pytest.mark.parametrize("name", ["01_rank_documents", "02_write_a_strategy", "03_write_a_backend"])
+@pytest.mark.parametrize(
+    "name",
+    ["01_rank_documents", "02_write_a_strategy", "03_write_a_backend", "07_paradigms"],
+)
 def test_every_example_runs(name, smollm2_folder):
     found = subprocess.run(
         [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py")],

@@ -67,8 +67,8 @@ def shorter(limit: int, error: PromptTooLongError, passages: Sequence[str]) -> i
         raise PromptTooLongError(
             error.excess_tokens,
             limit=error.limit,
-            hint="It does not fit with one word a passage either: use a smaller window, a "
-            "shorter query or a model with a longer context.",
+            hint="It does not fit with one word a passage either: use a smaller window, a shorter "
+            "query, less room for the answer (max_tokens) or a model with a longer context.",
         ) from error
     step = max(1, error.excess_tokens // (4 * len(passages)))
     return longest - min(step, longest // 2)

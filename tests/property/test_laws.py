@@ -1,5 +1,8 @@
 """Laws that hold for every input, checked on generated ones."""
 
+import itertools
+import json
+import random
 import string
 from itertools import pairwise
 
@@ -8,13 +11,24 @@ from hypothesis import strategies as st
 
 from rerank_plugins import Reranker
 from rerank_plugins.backends.batching import batches
+from rerank_plugins.grades import parse_grades
 from rerank_plugins.parsing import parse_permutation
 from rerank_plugins.plans import gather, run
 from rerank_plugins.strategies import (
+    Cascade,
+    Consensus,
+    FullList,
+    Groupwise,
+    Hybrid,
+    PairScore,
     Permutation,
+    PointwiseGrade,
     QueryLikelihood,
+    Setwise,
     SingleToken,
     SlidingWindow,
+    TopDown,
+    Tournament,
     windows,
 )
 from rerank_plugins.testing import Oracle, Scripted
@@ -63,11 +77,65 @@ def test_permutation_survives_any_script(script, n):
     assert sorted(ranking.order) == list(range(n))
 
 
+keys = st.text(alphabet="0123456789[]. x-", max_size=6)
+values = st.one_of(st.integers(-2, 12), st.floats(), st.text(max_size=3), st.none())
+grades = st.one_of(
+    answers,
+    st.dictionaries(keys, values, max_size=6).map(lambda d: f"<answer>{json.dumps(d)}</answer>"),
+    st.text(alphabet='{}[]":,0123456789 <>answer/', max_size=80).map(lambda s: f"<answer>{s}"),
+)
+
+
+@given(st.lists(grades, min_size=1, max_size=5), st.integers(0, 12))
+def test_reading_strategies_survive_any_script(script, n):
+    for strategy in (
+        Groupwise(size=4, interval=2, repeats=2),
+        PointwiseGrade(),
+        Setwise(answer="written", others=2, top_m=3),
+        Setwise(prompt="rank-r1.v1", answer="written", others=4, top_m=3, method="bubble"),
+        FullList(top_m=3),
+    ):
+        passages = [f"p{i}" for i in range(n)]
+        ranking = Reranker(strategy, Scripted(itertools.cycle(script))).rank("q", passages)
+        assert sorted(ranking.order) == list(range(n))
+        assert ranking.report.missing <= set(range(n))
+
+
+@given(st.text(max_size=300), st.integers(0, 12))
+def test_grades_are_whole_numbers_of_the_scale_for_passages_that_exist(text, n):
+    found = parse_grades(f"<answer>{text}</answer>", n).by_position
+    assert set(found) <= set(range(n))
+    assert all(type(grade) is int and 0 <= grade <= 10 for grade in found.values())
+
+
+@given(st.dictionaries(st.integers(0, 9), st.integers(0, 10), max_size=10))
+def test_a_well_formed_grading_is_read_exactly(expected):
+    text = json.dumps({f"[{i + 1}]": grade for i, grade in expected.items()})
+    assert parse_grades(f"<answer>```json\n{text}\n```</answer>", 10).by_position == expected
+
+
+@given(st.integers(0, 80), st.integers(4, 26), st.integers(1, 15), st.integers(0, 9))
+def test_top_down_is_right_about_the_top_and_keeps_its_word(n, size, top_m, seed):
+    passages = [f"p{i}" for i in range(n)]
+    places = dict(zip(passages, random.Random(seed).sample(range(n), n), strict=True))
+    schedule = TopDown(SingleToken(), size=size, top_m=top_m)
+    ranking = Reranker(schedule, Oracle(key=lambda q, p: -places[p])).rank("q", passages)
+    wanted = min(n, top_m)
+    assert [places[passages[i]] for i in ranking.order[:wanted]] == list(range(wanted))
+    assert ranking.usage.calls <= schedule.cost(n).calls
+    assert ranking.usage.batches <= schedule.cost(n).depth
+
+
 @given(st.lists(texts, max_size=30), texts, st.integers(0, 5))
 def test_every_strategy_returns_a_permutation_of_any_texts(passages, query, seed):
     for strategy in (
         SlidingWindow(inner=SingleToken(), size=4, stride=2),
         SlidingWindow(inner=Permutation(), size=4, stride=2),
+        TopDown(SingleToken(), size=5, top_m=3),
+        Tournament(Consensus(SingleToken(), passes=2), size=5),
+        Cascade(first=PairScore(), then=Setwise(), depth=4),
+        Hybrid(Groupwise(size=6, interval=3)),
+        FullList(read="single-token"),
         QueryLikelihood(),
     ):
         ranking = Reranker(strategy, Oracle(seed=seed)).rank(query, passages)

@@ -7,9 +7,10 @@ import pytest
 
 from rerank_plugins import InputError, Reranker
 from rerank_plugins.calls import Completion, LabelLogprobs, NextToken, Reply, text_of
+from rerank_plugins.middleware import recorded
 from rerank_plugins.plans import run
 from rerank_plugins.strategies import ConstrainedPermutation, FullList
-from rerank_plugins.testing import Oracle, Scripted
+from rerank_plugins.testing import Oracle, Replay, Scripted
 
 STREAMS = 10_000
 
@@ -108,6 +109,15 @@ def test_one_token_orders_a_hundred():
     assert isinstance(call, NextToken)
     assert call.labels[24:28] == ("Y", "Z", "AA", "AB")
     assert call.prompt.identifiers == 100
+
+
+@pytest.mark.parametrize("read", ["single-token", "constrained"])
+def test_identifiers_survive_a_transcript(read, tmp_path):
+    strategy, texts = FullList(read=read), list(map(str, range(30)))
+    path = tmp_path / "transcript.jsonl"
+    expected = Reranker(strategy, recorded(Oracle(), path)).rank("q", texts)
+    replayed = Reranker(strategy, Replay(path)).rank("q", texts)
+    assert (replayed.order, replayed.scores) == (expected.order, expected.scores)
 
 
 def test_fake_identifiers_of_many_letters_are_escaped():
