@@ -4,7 +4,8 @@ make demo                                  # once: installs the library and a sm
 .venv/bin/python examples/07_paradigms.py
 
 The model is small and was not trained to rerank, so only some of the orders mean something. The
-ways of asking are those of the papers; `rerank-plugins models` lists the checkpoints trained for them.
+ways of asking are those of the papers; `rerank-plugins models` lists the checkpoints that were
+trained for them.
 """
 
 import importlib.util

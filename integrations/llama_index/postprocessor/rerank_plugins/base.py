@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
-from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -223,6 +223,16 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     def __deepcopy__(self, memo: Optional[Dict[int, Any]] = None) -> "Rerank":
         """A copy that shares the model: two of it would not fit."""
         return self.model_copy()
+
+
+def kept(arguments: Mapping[str, Any]) -> Dict[str, Any]:
+    """The arguments of a constructor as the fields keep them."""
+    values = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
+    for name, group in _PARTS.items():
+        if name in values:
+            values[name] = plain(group, values[name])
+    values["callback_manager"] = values["callback_manager"] or CallbackManager()
+    return values
 
 
 def plain(group: Group, part: Any) -> Any:

@@ -8,7 +8,7 @@ from llama_index.core.schema import MetadataMode
 
 from rerank_plugins.integration import FIRST_MODEL, first_strategy
 
-from .base import Rerank, plain
+from .base import Rerank, kept
 
 
 class FirstRerank(Rerank):
@@ -80,21 +80,7 @@ class FirstRerank(Rerank):
     ) -> None:
         if model is None and backend is None:
             model = FIRST_MODEL
-        super().__init__(
-            model=model,
-            backend=plain("backends", backend),
-            window=window,
-            stride=stride,
-            prompt=plain("strategies", prompt),
-            top_n=top_n,
-            score_threshold=score_threshold,
-            metadata_mode=metadata_mode,
-            device=device,
-            backend_options=backend_options,
-            limits=limits,
-            raise_on_failure=raise_on_failure,
-            callback_manager=callback_manager or CallbackManager(),
-        )
+        super().__init__(**kept(locals()))
         self._connect(first_strategy(model, self.prompt, self.window, self.stride), backend)
 
     @classmethod

@@ -9,7 +9,7 @@ from llama_index.core.schema import MetadataMode
 from rerank_plugins.integration import FULL_LIST_MODEL, full_list_strategy
 from rerank_plugins.strategies.full_list import Read
 
-from .base import Rerank, plain
+from .base import Rerank, kept
 
 
 class FullListRerank(Rerank):
@@ -81,21 +81,7 @@ class FullListRerank(Rerank):
     ) -> None:
         if model is None and backend is None:
             model = FULL_LIST_MODEL
-        super().__init__(
-            model=model,
-            backend=plain("backends", backend),
-            read=read,
-            top_m=top_m,
-            prompt=plain("strategies", prompt),
-            top_n=top_n,
-            score_threshold=score_threshold,
-            metadata_mode=metadata_mode,
-            device=device,
-            backend_options=backend_options,
-            limits=limits,
-            raise_on_failure=raise_on_failure,
-            callback_manager=callback_manager or CallbackManager(),
-        )
+        super().__init__(**kept(locals()))
         self._connect(full_list_strategy(model, self.prompt, read, top_m or top_n), backend)
 
     @classmethod

@@ -8,7 +8,7 @@ from llama_index.core.schema import MetadataMode
 
 from rerank_plugins.integration import GROUPWISE_MODEL, groupwise_strategy
 
-from .base import Rerank, plain
+from .base import Rerank, kept
 
 
 class GroupwiseRerank(Rerank):
@@ -83,23 +83,7 @@ class GroupwiseRerank(Rerank):
     ) -> None:
         if model is None and backend is None:
             model = GROUPWISE_MODEL
-        super().__init__(
-            model=model,
-            backend=plain("backends", backend),
-            group_size=group_size,
-            interval=interval,
-            repeats=repeats,
-            weight=weight,
-            prompt=plain("strategies", prompt),
-            top_n=top_n,
-            score_threshold=score_threshold,
-            metadata_mode=metadata_mode,
-            device=device,
-            backend_options=backend_options,
-            limits=limits,
-            raise_on_failure=raise_on_failure,
-            callback_manager=callback_manager or CallbackManager(),
-        )
+        super().__init__(**kept(locals()))
         strategy = groupwise_strategy(
             model, self.prompt, size=group_size, interval=interval, repeats=repeats, weight=weight
         )

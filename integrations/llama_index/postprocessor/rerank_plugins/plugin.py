@@ -9,7 +9,7 @@ from llama_index.core.schema import MetadataMode
 from rerank_plugins.data import Strategy
 from rerank_plugins.integration import choose_strategy
 
-from .base import Rerank, plain
+from .base import Rerank, kept, plain
 
 
 class PluginRerank(Rerank):
@@ -73,21 +73,7 @@ class PluginRerank(Rerank):
         raise_on_failure: bool = False,
         callback_manager: Optional[CallbackManager] = None,
     ) -> None:
-        super().__init__(
-            strategy=plain("strategies", strategy),
-            backend=plain("backends", backend),
-            model=model,
-            preset=preset,
-            top_n=top_n,
-            score_threshold=score_threshold,
-            drop_unranked=drop_unranked,
-            metadata_mode=metadata_mode,
-            device=device,
-            backend_options=backend_options,
-            limits=limits,
-            raise_on_failure=raise_on_failure,
-            callback_manager=callback_manager or CallbackManager(),
-        )
+        super().__init__(**kept(locals()))
         self._connect(choose_strategy(strategy, model, preset), backend, preset)
 
     @classmethod

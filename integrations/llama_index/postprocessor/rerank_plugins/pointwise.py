@@ -8,7 +8,7 @@ from llama_index.core.schema import MetadataMode
 
 from rerank_plugins.integration import POINTWISE_MODEL, pointwise_strategy
 
-from .base import Rerank, plain
+from .base import Rerank, kept
 
 
 class PointwiseRerank(Rerank):
@@ -81,22 +81,7 @@ class PointwiseRerank(Rerank):
     ) -> None:
         if model is None and backend is None:
             model = POINTWISE_MODEL
-        super().__init__(
-            model=model,
-            backend=plain("backends", backend),
-            prompt=plain("strategies", prompt),
-            instruction=instruction,
-            expectation=expectation,
-            hybrid=hybrid,
-            top_n=top_n,
-            score_threshold=score_threshold,
-            metadata_mode=metadata_mode,
-            device=device,
-            backend_options=backend_options,
-            limits=limits,
-            raise_on_failure=raise_on_failure,
-            callback_manager=callback_manager or CallbackManager(),
-        )
+        super().__init__(**kept(locals()))
         strategy = pointwise_strategy(
             model, self.prompt, instruction, expectation=expectation, hybrid=hybrid
         )
