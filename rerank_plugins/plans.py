@@ -54,6 +54,18 @@ def settle(plan: Plan[T]) -> Plan[T | CallError]:
         return error
 
 
+def sublist(plan: Plan[T]) -> Plan[T]:
+    """The plan's result, where it ranks a part of a list or the list in another order.
+
+    A failure loses its ``partial`` ranking: its positions mean nothing outside.
+    """
+    try:
+        return (yield from plan)
+    except CallError as error:
+        error.partial = None
+        raise
+
+
 def gather(plans: Sequence[Plan[T]]) -> Plan[list[T]]:
     """Advance plans together: one merged batch per round, results in the order given.
 

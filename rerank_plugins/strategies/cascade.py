@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ..calls import Plan
 from ..data import Ranking, Strategy, check_inner, input_order
 from ..errors import CallError, InputError
-from ..plans import gather
+from ..plans import gather, sublist
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,8 @@ class Consensus:
         if n < 2:
             return (yield from self.inner.rank(query, passages)) if n else input_order(0)
         orders = self._orders(n)
-        plans = [self.inner.rank(query, [passages[i] for i in order]) for order in orders]
+        inputs = [[passages[i] for i in order] for order in orders]
+        plans = [sublist(self.inner.rank(query, texts)) for texts in inputs]
         rankings = yield from gather(plans)
         places, report = [0] * n, rankings[0].report
         for order, ranking in zip(orders, rankings, strict=True):

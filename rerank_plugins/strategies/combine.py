@@ -42,8 +42,9 @@ class KeepOrder:
             return (yield from self.inner.rank(query, passages))
         except CallError as error:
             cause = Report(fallbacks=(f"{type(error).__name__}: {error}",))
-            if isinstance(error.partial, Ranking):
-                return replace(error.partial, report=error.partial.report + cause)
+            known = error.partial
+            if isinstance(known, Ranking) and sorted(known.order) == list(range(len(passages))):
+                return replace(known, report=known.report + cause)
             return input_order(len(passages), report=cause)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ..calls import Plan
 from ..data import Cost, Ranking, Report, Strategy, input_order
 from ..errors import InputError
-from ..plans import gather
+from ..plans import gather, sublist
 from .windows import check_window
 
 
@@ -231,7 +231,7 @@ class _Windows:
         if len(positions) < 2:
             return list(positions)
         texts = [self.passages[i] for i in positions]
-        ranking = yield from self.inner.rank(self.query, texts)
+        ranking = yield from sublist(self.inner.rank(self.query, texts))
         self.report += ranking.report.mapped(positions)
         return [positions[j] for j in ranking.order]
 

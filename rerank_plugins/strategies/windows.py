@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ..calls import Plan
 from ..data import Cost, Ranking, Report, Strategy, check_inner, input_order
 from ..errors import InputError
+from ..plans import sublist
 
 
 def windows(n: int, size: int, stride: int) -> Iterator[slice]:
@@ -83,7 +84,7 @@ class SlidingWindow:
         report = Report()
         for window in self._windows(n):
             seen = order[window]
-            best = yield from self.inner.rank(query, [passages[i] for i in seen])
+            best = yield from sublist(self.inner.rank(query, [passages[i] for i in seen]))
             order[window] = [seen[j] for j in best.order]
             report += best.report.mapped(seen)
         return Ranking(tuple(order), report=report)

@@ -1,15 +1,18 @@
 """Who finds the best ten of a hundred, at what cost, and that the cost was said before."""
 
+import itertools
 import random
 from statistics import fmean
 
 import pytest
 
 from rerank_plugins import InputError, Reranker
+from rerank_plugins.calls import ScorePair
 from rerank_plugins.strategies import (
     Cascade,
     Consensus,
     Groupwise,
+    KeepOrder,
     PairScore,
     Pairwise,
     Permutation,
@@ -22,7 +25,7 @@ from rerank_plugins.strategies import (
     TopDown,
     Tournament,
 )
-from rerank_plugins.testing import Oracle
+from rerank_plugins.testing import Failing, Oracle
 
 HUNDRED = [f"{' '.join(['word'] * 60)} {i}" for i in range(100)]
 FIRST = SingleToken()
@@ -119,6 +122,27 @@ def test_top_down_is_exact_for_every_size(seed, size):
     place = truth(seed)
     found = Reranker(TopDown(FIRST, size=size, top_m=7), oracle(place)).rank("q", HUNDRED)
     assert [place[HUNDRED[i]] for i in found.order[:7]] == list(range(7))
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [
+        lambda inner: SlidingWindow(inner, size=4, stride=2),
+        lambda inner: TopDown(inner, size=4),
+        lambda inner: Tournament(inner, size=4),
+        lambda inner: Consensus(inner, passes=4),
+        lambda inner: Cascade(first=QueryLikelihood(), then=inner, depth=4),
+    ],
+)
+def test_what_is_known_of_a_part_is_not_taken_for_the_whole(outer):
+    """The third pair fails; its window knows an order of its own four passages."""
+    count = itertools.count(1)
+    failing = Failing(when=lambda call: isinstance(call, ScorePair) and next(count) == 3)
+    ranking = Reranker(KeepOrder(outer(PairScore())), failing).rank("q", list("abcdefghij"))
+    assert sorted(ranking.order) == list(range(10))
+    assert ranking.report.fallbacks
+    if not isinstance(outer(PairScore()), Cascade):  # whose first stage has ranked everything
+        assert ranking.order == tuple(range(10))
 
 
 def test_a_tournament_repeated_is_a_consensus():
