@@ -49,9 +49,15 @@ def first_strategy(
 
 
 def full_list_strategy(
-    model: str | None, prompt: AnyPromptSpec, read: Read, top_m: int | None
+    model: str | None,
+    prompt: AnyPromptSpec,
+    read: Read,
+    top_m: int | None,
+    top_k: int | None,
 ) -> FullList:
     """A full list, with the prompt that a checkpoint was trained with.
+
+    Where nothing else is said, the model orders as many passages as the component returns.
 
     Raises:
         InputError: The model is a known checkpoint of another kind, or an argument is wrong.
@@ -59,11 +65,8 @@ def full_list_strategy(
     known = _preset_strategy(model)
     _require_kind(model, known, {"full-list"})
     trained = known.get("prompt") if read == "written" else None
-    return FullList(
-        read=read,
-        prompt=_prompt(prompt) or trained,
-        top_m=None if read == "single-token" else top_m,
-    )
+    wanted = top_k if top_m is None and read != "single-token" else top_m
+    return FullList(read=read, prompt=_prompt(prompt) or trained, top_m=wanted)
 
 
 def groupwise_strategy(model: str | None, prompt: AnyPromptSpec, **settings: Any) -> Groupwise:

@@ -168,6 +168,8 @@ def test_defaults_are_the_papers_checkpoints():
     [
         (lambda: FullListRanker(model="castorini/first_mistral"), InputError),
         (lambda: FullListRanker(read="aloud"), InputError),
+        (lambda: FullListRanker(read="single-token", top_m=3), InputError),
+        (lambda: FullListRerank(top_m=0), InputError),
         (lambda: GroupwiseRanker(model="Qwen/Qwen3-Reranker-4B"), InputError),
         (lambda: GroupwiseRanker(weight=2.0), InputError),
         (lambda: GroupwiseRanker(interval=30), InputError),

@@ -82,7 +82,7 @@ class FullListRerank(Rerank):
         if model is None and backend is None:
             model = FULL_LIST_MODEL
         super().__init__(**kept(locals()))
-        self._connect(full_list_strategy(model, self.prompt, read, top_m or top_n), backend)
+        self._connect(full_list_strategy(model, self.prompt, read, top_m, top_n), backend)
 
     @classmethod
     def class_name(cls) -> str:

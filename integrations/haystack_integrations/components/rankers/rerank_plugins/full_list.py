@@ -83,7 +83,7 @@ class FullListRanker(Ranker):
         if model is None and backend is None:
             model = FULL_LIST_MODEL
         self._keep(locals())
-        self._set_up(full_list_strategy(model, prompt, read, top_m or top_k))
+        self._set_up(full_list_strategy(model, prompt, read, top_m, top_k))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "FullListRanker":
