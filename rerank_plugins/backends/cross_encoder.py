@@ -2,7 +2,8 @@
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -136,13 +137,38 @@ class CrossEncoderBackend:
                     max_length=self.max_tokens,
                     model_kwargs={"use_safetensors": True, "dtype": dtype},
                 )
+                missing = self._missing(found)
         except Exception as error:
             raise ModelLoadError(
                 f"cannot load the cross-encoder {self.model!r}: {first_line(error)}",
                 hint="Give a hub id that this machine can reach or has in its cache, or a folder "
                 "with config.json and safetensors weights. Models that bring code are refused.",
             ) from error
+        if missing:
+            raise ModelLoadError(
+                f"the weights of {self.model!r} lack {len(missing)} tensors, {missing[0]} "
+                "among them",
+                hint="They would be random numbers, and so would every score.",
+            )
         return found
+
+    def _missing(self, model: "CrossEncoder") -> list[str]:
+        """Weights that the checkpoint lacks: the library fills them in and only logs it."""
+        modules: list[Any] = list(model)
+        if len(modules) != 1:  # the head is a module of its own, loaded from its own file
+            return []
+        kind: Any = type(modules[0].model)
+        _, info = kind.from_pretrained(
+            self.model,
+            revision=self.revision,
+            token=self.token() if callable(self.token) else self.token,
+            trust_remote_code=False,
+            use_safetensors=True,
+            config=modules[0].model.config,
+            device_map="meta",  # names only: no tensor is read a second time
+            output_loading_info=True,
+        )
+        return sorted(info["missing_keys"])
 
 
 class _Loaded:
@@ -158,8 +184,17 @@ class _Loaded:
         self._renderer = Renderer(tokenizer)
         own = model.max_seq_length or tokenizer.model_max_length
         self._limit = min(max_tokens or _NO_LIMIT, own or _NO_LIMIT)
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """The limit for this batch only: a model that was passed in is the caller's."""
+        own = self._model.max_seq_length
         if self._limit < _NO_LIMIT:
-            model.max_seq_length = int(self._limit)
+            self._model.max_seq_length = int(self._limit)
+        try:
+            yield
+        finally:
+            self._model.max_seq_length = own
 
     def scored(self, pairs: Sequence[tuple[str, str]]) -> Answers:
         """The logit of each pair, in place."""
@@ -167,20 +202,38 @@ class _Loaded:
 
         on_cpu = torch.device(self._model.device).type == "cpu"
         size = 1 if on_cpu else self._batch_size  # padding only costs on a CPU, and moves scores
-        replies: list[Reply[Any] | CallError] = []
-        for start in range(0, len(pairs), size):
-            some = [(self._safe(q), self._safe(p)) for q, p in pairs[start : start + size]]
-            if abandoned():
-                replies += [BackendError("nobody waits for this answer any more")] * len(some)
-                continue
-            logits = self._model.predict(
-                some,
-                batch_size=size,
-                activation_fn=torch.nn.Identity(),
-                show_progress_bar=False,
-            )
-            replies += [self._reply(p, float(x)) for p, x in zip(some, logits, strict=True)]
-        return replies
+        replies: dict[int, Reply[Any] | CallError] = {}
+        safe: dict[int, tuple[str, str]] = {}
+        for i, (query, passage) in enumerate(pairs):
+            try:
+                safe[i] = self._safe(query), self._safe(passage)
+            except CallError as error:  # this pair's alone
+                replies[i] = error
+        where = list(safe)
+        for start in range(0, len(where), size):
+            chosen = where[start : start + size]
+            found = self._guarded([safe[i] for i in chosen], size)
+            replies.update(zip(chosen, found, strict=True))
+        return [replies[i] for i in range(len(pairs))]
+
+    def _guarded(self, pairs: list[tuple[str, str]], size: int) -> Answers:
+        """The replies, or the error of this batch for each of its pairs."""
+        import torch
+
+        if abandoned():
+            return [BackendError("nobody waits for this answer any more") for _ in pairs]
+        try:
+            with self._limited():
+                logits = self._model.predict(
+                    pairs,
+                    batch_size=size,
+                    activation_fn=torch.nn.Identity(),
+                    show_progress_bar=False,
+                )
+        except torch.OutOfMemoryError:
+            hint = "Lower batch_size or max_tokens."
+            return [BackendError("the device ran out of memory", hint=hint) for _ in pairs]
+        return [self._reply(p, float(x)) for p, x in zip(pairs, logits, strict=True)]
 
     def _safe(self, text: str) -> str:
         return self._renderer.harmless(text)

@@ -70,7 +70,7 @@ class Renderer:
             ChatTemplateError: It is a chat and there is no usable template.
             CallError: Text from outside keeps producing control tokens.
         """
-        prompt = self._spelled(prompt)
+        prompt = self.spelled(prompt)
         shortened, cut = self._shortened(prompt)
         for harmless in (self._inert, self._plain):
             safe = _map_untrusted(shortened, harmless)
@@ -124,7 +124,7 @@ class Renderer:
         spelled = {Identifier(i).text: spelling for i, spelling in enumerate(picked)}
         return tuple(spelled.get(label, label) for label in labels)
 
-    def _spelled(self, prompt: Prompt) -> Prompt:
+    def spelled(self, prompt: Prompt) -> Prompt:
         """The prompt with every identifier as text."""
         if not prompt.identifiers:
             return prompt
@@ -157,13 +157,14 @@ class Renderer:
     def _label_id(self, tail: str, label: str) -> int:
         before = self._tokenize(tail, special=False)
         after = self._tokenize(tail + label, special=False)
-        if after[: len(before)] == before and len(after) == len(before) + 1:
+        known = after[-1:] != [self.tokenizer.unk_token_id]
+        if known and after[: len(before)] == before and len(after) == len(before) + 1:
             return after[-1]
         # The label merges with what stands before it ("[A" is one token in some vocabularies).
         # After a prefill the model is asked for the bare piece, as in training.
-        known = self.tokenizer.convert_tokens_to_ids(label)
-        if isinstance(known, int) and known != self.tokenizer.unk_token_id:
-            return known
+        bare = self.tokenizer.convert_tokens_to_ids(label)
+        if isinstance(bare, int) and bare != self.tokenizer.unk_token_id:
+            return bare
         raise LabelError(
             f"the label {label!r} is not a single token of this model",
             hint="Use a prompt with letters and windows of at most 26.",

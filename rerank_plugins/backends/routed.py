@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..calls import Batch, Call, Replies, ScorePair
+from ..errors import UnsupportedCallError
 from ..handlers import AnyBackend, async_handler, on_loop, sync_handler
 
 
@@ -14,7 +15,7 @@ class Routed:
     For a `Cascade` of a cross-encoder and a language model.
 
     Args:
-        pairs: Answers `ScorePair`.
+        pairs: Answers `ScorePair`; None where nothing asks for it.
         text: Answers every other kind.
 
     Examples:
@@ -27,36 +28,33 @@ class Routed:
         3
     """
 
-    pairs: AnyBackend
+    pairs: AnyBackend | None = None
     text: AnyBackend
 
     @property
     def kinds(self) -> frozenset[type[Call[Any]]] | None:
         """What the two answer together; None where one does not say it."""
-        pairs, text = getattr(self.pairs, "kinds", None), getattr(self.text, "kinds", None)
+        none = frozenset[type[Call[Any]]]()
+        pairs = none if self.pairs is None else getattr(self.pairs, "kinds", None)
+        text = getattr(self.text, "kinds", None)
         if pairs is None or text is None:
             return None
         return frozenset((pairs & {ScorePair}) | (text - {ScorePair}))
 
     def run(self, calls: Batch) -> Replies:
         """Answer a batch."""
-        ours, others = _split(calls)
         replies = dict[int, Any]()
-        for backend, where in ((self.pairs, ours), (self.text, others)):
-            if where:
-                found = sync_handler(backend)([calls[i] for i in where])
-                replies.update(zip(where, found, strict=True))
+        for backend, where in self._parts(calls):
+            found = sync_handler(backend)([calls[i] for i in where])
+            replies.update(zip(where, found, strict=True))
         return [replies[i] for i in range(len(calls))]
 
     async def arun(self, calls: Batch) -> Replies:
         """`run`, on an event loop: both backends at the same time."""
         import asyncio  # imported here: sync users need none
 
-        ours, others = _split(calls)
-        parts = [(self.pairs, ours), (self.text, others)]
-        asked = [
-            async_handler(backend)([calls[i] for i in where]) for backend, where in parts if where
-        ]
+        parts = self._parts(calls)
+        asked = [async_handler(backend)([calls[i] for i in where]) for backend, where in parts]
         answers = await asyncio.gather(*asked)
         places = [i for _, where in parts for i in where]
         replies = dict(zip(places, [r for found in answers for r in found], strict=True))
@@ -64,28 +62,35 @@ class Routed:
 
     def warm_up(self) -> None:
         """Load both models. Safe to repeat."""
-        for backend in (self.pairs, self.text):
+        for backend in self._backends():
             if hasattr(backend, "warm_up"):
                 backend.warm_up()
 
     async def awarm_up(self) -> None:
         """`warm_up`, without blocking the event loop."""
-        for backend in (self.pairs, self.text):
+        for backend in self._backends():
             await on_loop(backend, "warm_up")
 
     def close(self) -> None:
         """Release both models. Safe to repeat."""
-        for backend in (self.pairs, self.text):
+        for backend in self._backends():
             if hasattr(backend, "close"):
                 backend.close()
 
     async def aclose(self) -> None:
         """`close`, without blocking the event loop."""
-        for backend in (self.pairs, self.text):
+        for backend in self._backends():
             await on_loop(backend, "close")
 
+    def _backends(self) -> tuple[AnyBackend, ...]:
+        return (self.text,) if self.pairs is None else (self.pairs, self.text)
 
-def _split(calls: Batch) -> tuple[list[int], list[int]]:
-    """The places of the pairs, and of all other calls."""
-    pairs = [i for i, call in enumerate(calls) if type(call) is ScorePair]
-    return pairs, [i for i, call in enumerate(calls) if type(call) is not ScorePair]
+    def _parts(self, calls: Batch) -> list[tuple[AnyBackend, list[int]]]:
+        """Each backend that is asked something, and the places of its calls."""
+        pairs = [i for i, call in enumerate(calls) if type(call) is ScorePair]
+        if not pairs:
+            return [(self.text, list(range(len(calls))))] if calls else []
+        if self.pairs is None:
+            raise UnsupportedCallError("ScorePair has no backend", hint="Give pairs=... too.")
+        others = [i for i, call in enumerate(calls) if type(call) is not ScorePair]
+        return [(self.pairs, pairs), *([(self.text, others)] if others else [])]

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..calls import Batch, Call, LabelLogprobs, NextToken, Prompt, Replies, Reply, text_of
-from ..errors import BackendError, CallError, InputError, ModelOutputError, PromptTooLongError
+from ..errors import (
+    BackendError,
+    CallError,
+    InputError,
+    ModelLoadError,
+    ModelOutputError,
+    PromptTooLongError,
+)
 from ..handlers import abandoned
 from .base import SECRET, Answers, by_kind
 from .loading import load_language_model
@@ -108,7 +115,13 @@ class Seq2SeqBackend:
             model.train(False)  # no dropout
             own = tokenizer.model_max_length
             limit = self.context_tokens or (own if own < 1 << 30 else USUAL_CONTEXT)
-            self._loaded = _Loaded(model, Renderer(tokenizer), limit)
+            start = getattr(model.config, "decoder_start_token_id", None)
+            if start is None:
+                raise ModelLoadError(
+                    f"{self!r} has no decoder_start_token_id",
+                    hint="Write it into the model's config.json; for a T5 it is 0.",
+                )
+            self._loaded = _Loaded(model, Renderer(tokenizer), limit, start)
         return self._loaded
 
 
@@ -119,6 +132,7 @@ class _Loaded:
     model: Any  # its methods are untyped
     renderer: Renderer
     context: int
+    start: int
 
     def next_token(self, calls: Sequence[NextToken]) -> Answers:
         return [self._answered(call) for call in calls]
@@ -126,32 +140,38 @@ class _Loaded:
     def _answered(self, call: NextToken) -> Reply[LabelLogprobs] | CallError:
         if abandoned():
             return BackendError("nobody waits for this answer any more")
+        import torch
+
         try:
             encoded = self.renderer.encode(self._question(call.prompt))
             if len(encoded.ids) > self.context:
                 excess = len(encoded.ids) - self.context
                 return PromptTooLongError(excess, limit=self.context)
             return self._asked(call, encoded)
+        except torch.OutOfMemoryError:
+            hint = "Use a smaller window or shorter passages."
+            return BackendError("the device ran out of memory", hint=hint)
         except CallError as error:
             return error
 
     def _question(self, prompt: Prompt) -> Prompt:
         """What the encoder reads: the prompt without the beginning of the answer."""
         chat = prompt.chat and self.renderer.tokenizer.chat_template is not None
-        return replace(prompt, prefill="", chat=chat)
+        # Spelled before the prefill goes: what it ends in decides how identifiers are spelled.
+        return replace(self.renderer.spelled(prompt), prefill="", chat=chat)
 
     def _asked(self, call: NextToken, encoded: Encoded) -> Reply[LabelLogprobs]:
         import torch
 
-        begun = text_of(call.prompt.prefill)
-        wanted = list(self.renderer.label_ids(begun, call.labels))
+        begun = text_of(self.renderer.spelled(call.prompt).prefill)
+        spellings = self.renderer.spellings(call.prompt, call.labels)
+        wanted = list(self.renderer.label_ids(begun, spellings))
         written = self.renderer.tokenizer(begun, add_special_tokens=False)["input_ids"]
-        start = self.model.config.decoder_start_token_id
         device = self.model.device
         with torch.inference_mode():
             logits = self.model(
                 input_ids=torch.tensor([encoded.ids], device=device),
-                decoder_input_ids=torch.tensor([[start, *written]], device=device),
+                decoder_input_ids=torch.tensor([[self.start, *written]], device=device),
             ).logits
         values = logits[0, -1].float().log_softmax(-1)[wanted].tolist()
         if any(value != value for value in values):

@@ -10,8 +10,8 @@ import pytest
 
 from rerank_plugins import ConfigurationError, MissingExtraError, ModelLoadError, ModelOutputError
 from rerank_plugins.backends import CrossEncoderBackend, Routed, Seq2SeqBackend
-from rerank_plugins.calls import Message, NextToken, Prompt, Reply, ScorePair, Untrusted
-from rerank_plugins.errors import LabelError
+from rerank_plugins.calls import Identifier, Message, NextToken, Prompt, Reply, ScorePair, Untrusted
+from rerank_plugins.errors import BackendError, CallError, LabelError, UnsupportedCallError
 from rerank_plugins.testing import Oracle
 
 SPECIAL = ["<pad>", "</s>", "<unk>", "<s>", "<|im_end|>"]
@@ -296,3 +296,95 @@ def test_a_part_that_needs_a_loop_says_so_and_works_on_one(llama_folder):
     with pytest.raises(ConfigurationError, match="OnLoopOnly is asynchronous only"):
         routed.run(calls)
     assert all(isinstance(reply, Reply) for reply in asyncio.run(routed.arun(calls)))
+
+
+def test_a_head_that_is_not_in_the_checkpoint_is_refused(llama_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(llama_folder, tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["score.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError, match=r"score\.weight"):
+        CrossEncoderBackend(tmp_path).warm_up()
+
+
+def test_text_that_cannot_be_made_harmless_costs_one_call(llama_folder, monkeypatch):
+    backend = CrossEncoderBackend(llama_folder)
+    backend.warm_up()
+    renderer = backend._loaded._renderer
+    harmless = renderer.harmless
+
+    def refusing(text):
+        if text == "sea":
+            raise CallError("no")
+        return harmless(text)
+
+    monkeypatch.setattr(renderer, "harmless", refusing)
+    good, bad = backend.run([ScorePair("flea", "cat"), ScorePair("flea", "sea")])
+    assert isinstance(good, Reply)
+    assert isinstance(bad, CallError)
+
+
+def test_a_full_device_is_a_value(llama_folder, t5_folder, monkeypatch):
+    import torch
+
+    def full(*_args, **_kwargs):
+        raise torch.OutOfMemoryError
+
+    classifier, seq2seq = CrossEncoderBackend(llama_folder), Seq2SeqBackend(t5_folder)
+    monkeypatch.setattr(classifier_of(classifier), "forward", full)
+    seq2seq.warm_up()
+    monkeypatch.setattr(seq2seq._loaded.model, "forward", full)
+    replies = [*classifier.run([ScorePair("flea", "cat")]), *seq2seq.run([asked("flea")])]
+    assert all(isinstance(reply, BackendError) for reply in replies)
+
+
+def test_a_loaded_model_keeps_its_own_limit(llama_folder):
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(str(llama_folder), device="cpu")
+    [cut] = CrossEncoderBackend(model, max_tokens=4).run([ScorePair("flea", "a very good cat")])
+    [whole] = CrossEncoderBackend(model).run([ScorePair("flea", "a very good cat")])
+    assert (cut.truncated, whole.truncated) == ((0,), ())
+    assert model.max_seq_length == 64
+
+
+def test_identifiers_are_spelled_as_the_vocabulary_has_them(t5_folder):
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(t5_folder)
+    place = tokenizer.convert_tokens_to_ids("A")
+    words = {("Z" if word == "A" else word): i for word, i in tokenizer.get_vocab().items()}
+    raw = tokenizer.backend_tokenizer
+    raw.model = type(raw.model)(words, unk_token="<unk>")
+    model = AutoModelForSeq2SeqLM.from_pretrained(t5_folder)
+    backend = Seq2SeqBackend(model, tokenizer=tokenizer)
+    parts = (Identifier(0), " flea ", Identifier(1), " cat")
+    prompt = Prompt((Message("user", parts),), chat=False)
+    backend.warm_up()
+    with reading(model) as seen:
+        [named] = backend.run([NextToken(prompt, ("A", "B"))])
+    assert [i for i in seen[0] if i in (place, words["B"])] == [words["B"], place]
+    plain = Prompt((Message("user", ("B flea Z cat",)),), chat=False)
+    [spelled] = backend.run([NextToken(plain, ("B", "Z"))])
+    assert list(named.answer.seen.values()) == list(spelled.answer.seen.values())
+
+
+def test_a_decoder_without_a_start_is_refused(t5_folder):
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(t5_folder)
+    model.config.decoder_start_token_id = None
+    backend = Seq2SeqBackend(model, tokenizer=AutoTokenizer.from_pretrained(t5_folder))
+    with pytest.raises(ModelLoadError, match="decoder_start_token_id"):
+        backend.warm_up()
+
+
+def test_a_route_may_have_no_pairs():
+    routed = Routed(text=Oracle())
+    assert all(isinstance(reply, Reply) for reply in routed.run([asked("cat")]))
+    routed.warm_up()
+    routed.close()
+    with pytest.raises(UnsupportedCallError, match="ScorePair"):
+        routed.run([ScorePair("flea", "cat")])
