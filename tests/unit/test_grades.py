@@ -28,6 +28,7 @@ def answer(text):
         ('{"[0]": 9, "[1]": 5}', Grades({0: 5}, out_of_range=1)),  # never the last document
         ('{"[1]": 5, "[1]": 9, "[2]": 1}', Grades({0: 5, 1: 1}, duplicates=1)),
         ('{"[1]": 11, "[2]": -1}', Grades({}, invalid=2)),
+        ('{"[1]": 11, "[1]": 5}', Grades({}, duplicates=1, invalid=1)),  # no second chance
         ('{"[1]": 4.5, "[2]": NaN}', Grades({}, invalid=2)),
         ('{"[1]": true, "[2]": null}', Grades({}, invalid=2)),
         ('{"[1]": 1e400, "[2]": [3]}', Grades({}, invalid=2)),
