@@ -6,7 +6,7 @@ one is an event in the public API.
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -201,11 +201,19 @@ class ScorePair(Call[float]):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found by a search. ``score`` is the index's own; compare ranks, not scores."""
+    """A passage found by a search.
+
+    Args:
+        id: What the index knows it by.
+        text: What a reranker reads.
+        vector: What the index compares the query with, shape ``(dim,)``; empty where the index
+            does not give it away.
+        score: The index's own, and of any kind: compare ranks, not scores.
+    """
 
     id: str
     text: str
-    vector: tuple[float, ...] = ()
+    vector: Sequence[float] = field(default=(), compare=False, repr=False)
     score: float | None = None
 
 

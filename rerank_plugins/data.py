@@ -19,6 +19,7 @@ class Usage:
 
     Attributes:
         calls: Questions put to the model.
+        searches: Questions put to an index, by relevance feedback.
         batches: Rounds of questions that had to wait for each other: the sequential depth.
         prompt_tokens: Tokens the model read.
         generated_tokens: Tokens the model wrote.
@@ -26,6 +27,7 @@ class Usage:
     """
 
     calls: int = 0
+    searches: int = 0
     batches: int = 0
     prompt_tokens: int = 0
     generated_tokens: int = 0
@@ -35,6 +37,7 @@ class Usage:
         """Both costs together, as if one had been run after the other."""
         return Usage(
             calls=self.calls + other.calls,
+            searches=self.searches + other.searches,
             batches=self.batches + other.batches,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             generated_tokens=self.generated_tokens + other.generated_tokens,
@@ -162,6 +165,12 @@ class Ranking:
     def top(self, k: int | None) -> "Ranking":
         """The first ``k`` (all when None)."""
         return replace(self, order=self.order[:k], scores=self.scores[:k])
+
+    @property
+    def kept_order(self) -> bool:
+        """Whether this is nothing but the input's order, because something failed."""
+        in_order = self.order == tuple(range(len(self)))
+        return self.report.fallback and in_order and self.score_kind == "rank"
 
     def ranked(self, passages: Sequence[T]) -> list[RankedPassage[T]]:
         """The caller's objects in this order, each with its rank and score.

@@ -52,7 +52,7 @@ _PARTS = {  # of strategies: they nest in specs under these names
 }
 _NESTED: Mapping[Group, frozenset[str]] = {  # arguments where a bare name stands for a spec
     "strategies": frozenset({"inner", "first", "then"}),
-    "backends": frozenset({"inner", "pairs", "text"}),
+    "backends": frozenset({"inner", "pairs", "search", "text"}),
 }
 
 

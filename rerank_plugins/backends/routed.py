@@ -1,22 +1,23 @@
-"""One backend made of two, for strategies whose stages need different models."""
+"""One backend made of several, for plans whose stages need different models, or an index."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from ..calls import Batch, Call, Replies, ScorePair
+from ..calls import Batch, Call, Replies, ScorePair, Search
 from ..errors import UnsupportedCallError
 from ..handlers import AnyBackend, async_handler, on_loop, sync_handler
 
 
 @dataclass(frozen=True, kw_only=True)
 class Routed:
-    """Sends `ScorePair` calls to one backend and all others to another.
+    """Sends `ScorePair` calls to one backend, `Search` to an index, and all others to a third.
 
-    For a `Cascade` of a cross-encoder and a language model.
+    For a `Cascade` of a cross-encoder and a language model, and for relevance feedback.
 
     Args:
         pairs: Answers `ScorePair`; None where nothing asks for it.
         text: Answers every other kind.
+        search: Answers `Search`; None where nothing asks for it.
 
     Examples:
         >>> from rerank_plugins import Reranker
@@ -30,16 +31,18 @@ class Routed:
 
     pairs: AnyBackend | None = None
     text: AnyBackend
+    search: AnyBackend | None = None
 
     @property
     def kinds(self) -> frozenset[type[Call[Any]]] | None:
-        """What the two answer together; None where one does not say it."""
+        """What they answer together; None where one does not say it."""
         none = frozenset[type[Call[Any]]]()
         pairs = none if self.pairs is None else getattr(self.pairs, "kinds", None)
         text = getattr(self.text, "kinds", None)
         if pairs is None or text is None:
             return None
-        return frozenset((pairs & {ScorePair}) | (text - {ScorePair}))
+        found = none if self.search is None else {Search}
+        return frozenset((pairs & {ScorePair}) | (text - {ScorePair, Search}) | found)
 
     def run(self, calls: Batch) -> Replies:
         """Answer a batch."""
@@ -50,7 +53,7 @@ class Routed:
         return [replies[i] for i in range(len(calls))]
 
     async def arun(self, calls: Batch) -> Replies:
-        """`run`, on an event loop: both backends at the same time."""
+        """`run`, on an event loop: all backends at the same time."""
         import asyncio  # imported here: sync users need none
 
         parts = self._parts(calls)
@@ -61,7 +64,7 @@ class Routed:
         return [replies[i] for i in range(len(calls))]
 
     def warm_up(self) -> None:
-        """Load both models. Safe to repeat."""
+        """Load every model. Safe to repeat."""
         for backend in self._backends():
             if hasattr(backend, "warm_up"):
                 backend.warm_up()
@@ -72,7 +75,7 @@ class Routed:
             await on_loop(backend, "warm_up")
 
     def close(self) -> None:
-        """Release both models. Safe to repeat."""
+        """Release every model. Safe to repeat."""
         for backend in self._backends():
             if hasattr(backend, "close"):
                 backend.close()
@@ -82,15 +85,27 @@ class Routed:
         for backend in self._backends():
             await on_loop(backend, "close")
 
-    def _backends(self) -> tuple[AnyBackend, ...]:
-        return (self.text,) if self.pairs is None else (self.pairs, self.text)
+    def _backends(self) -> list[AnyBackend]:
+        found: list[AnyBackend] = []
+        for backend in (self.pairs, self.text, self.search):
+            if backend is not None and not any(backend is other for other in found):
+                found.append(backend)
+        return found
 
     def _parts(self, calls: Batch) -> list[tuple[AnyBackend, list[int]]]:
         """Each backend that is asked something, and the places of its calls."""
-        pairs = [i for i, call in enumerate(calls) if type(call) is ScorePair]
-        if not pairs:
-            return [(self.text, list(range(len(calls))))] if calls else []
-        if self.pairs is None:
-            raise UnsupportedCallError("ScorePair has no backend", hint="Give pairs=... too.")
-        others = [i for i, call in enumerate(calls) if type(call) is not ScorePair]
-        return [(self.pairs, pairs), *([(self.text, others)] if others else [])]
+        routes = {ScorePair: self.pairs, Search: self.search}
+        parts: list[tuple[AnyBackend, list[int]]] = []
+        for i, call in enumerate(calls):
+            backend = routes.get(type(call), self.text)
+            if backend is None:
+                name = "pairs" if type(call) is ScorePair else "search"
+                raise UnsupportedCallError(
+                    f"{type(call).__name__} has no backend", hint=f"Give {name}=... too."
+                )
+            places = next((where for known, where in parts if known is backend), None)
+            if places is None:
+                parts.append((backend, [i]))
+            else:
+                places.append(i)
+        return parts

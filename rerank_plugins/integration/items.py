@@ -112,7 +112,7 @@ def conclude(
         score_threshold: The lowest score to return, in the unit of ``ranking.score_kind``.
         drop_unranked: Leave out what the model's answers left out.
     """
-    kept = _order_was_kept(ranking)
+    kept = ranking.kept_order
     applied = score_threshold is not None and ranking.score_kind != "rank"
     lines = [
         (found.positions[i], found.scores[i] if kept else score)
@@ -131,11 +131,6 @@ def _number(score: object) -> float | None:
 
 def _strength(score: float | None) -> float:
     return -math.inf if score is None or math.isnan(score) else score
-
-
-def _order_was_kept(ranking: Ranking) -> bool:
-    in_order = ranking.order == tuple(range(len(ranking)))
-    return ranking.report.fallback and in_order and ranking.score_kind == "rank"
 
 
 def _meta(ranking: Ranking, found: Candidates) -> dict[str, Any]:
@@ -168,7 +163,7 @@ def _warning(ranking: Ranking, found: Candidates, ignored: bool) -> str:
     said = []
     if causes := _causes(ranking.report):
         more = f" (and {len(causes) - 1} more)" if len(causes) > 1 else ""
-        extent = "the order was kept" if _order_was_kept(ranking) else "a part kept its order"
+        extent = "the order was kept" if ranking.kept_order else "a part kept its order"
         said.append(f"{extent}: {causes[0]}{more}")
     if empty := sum(not text.strip() for text in found.texts):
         said.append(f"{empty} of {len(found.texts)} passages have no text")

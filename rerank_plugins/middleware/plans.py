@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..calls import Batch, Plan, Replies, Reply
+from ..calls import Batch, Plan, Replies, Reply, Search
 from ..data import Usage
 from ..errors import BudgetError, InputError
 from ..plans import Done, step
@@ -18,7 +18,7 @@ class Limits:
     """What one ranking may cost. None means no limit.
 
     Args:
-        max_calls: Questions to the model.
+        max_calls: Questions to the model; searches in an index are not counted.
         max_prompt_tokens: Tokens the model may read; checked before each round.
         max_generated_tokens: Tokens the model may write; checked before each round.
         timeout_s: Seconds from the start. A `Reranker` also gives up a round under way, whose
@@ -83,7 +83,7 @@ def limited(
         state = step(plan)
         while not isinstance(state, Done):
             spent = usage + Usage(seconds=clock() - start)
-            if reason := limits.exceeded(spent, len(state)):
+            if reason := limits.exceeded(spent, _asked(state)):
                 replies: Replies = [BudgetError(reason) for _ in state]
             else:
                 replies = yield state
@@ -96,9 +96,16 @@ def limited(
 
 def _cost(batch: Batch, replies: Replies) -> Usage:
     answered = [r for r in replies if isinstance(r, Reply)]
+    calls = _asked(batch)
     return Usage(
-        calls=len(batch),
+        calls=calls,
+        searches=len(batch) - calls,
         batches=1,
         prompt_tokens=sum(r.prompt_tokens for r in answered),
         generated_tokens=sum(r.generated_tokens for r in answered),
     )
+
+
+def _asked(batch: Batch) -> int:
+    """How many questions are for a model: a search is not."""
+    return sum(not isinstance(call, Search) for call in batch)

@@ -112,6 +112,10 @@ def encode_reply(reply: Reply[Any] | CallError) -> dict[str, Any]:
     if isinstance(reply, CallError):
         return {"error": str(reply), "retryable": reply.retryable}
     data = asdict(reply)
+    if isinstance(reply.answer, tuple):  # hits, whose vectors may be arrays
+        data["answer"] = [
+            {**hit, "vector": [float(x) for x in hit["vector"]]} for hit in data["answer"]
+        ]
     if isinstance(reply.answer, LabelLogprobs) and math.isinf(reply.answer.floor):
         data["answer"]["floor"] = None  # JSON has no infinity
     return data
