@@ -63,7 +63,7 @@ class Turn:
         degrees: The angle, between 0 and 90.
         smoothing: ``lambda``. Higher trusts single passages less.
         doubt: The sum of both statistics up to which the query stays; None to trust every
-            reranker. Trust is complete 2 above.
+            reranker. Trust is complete 1 above.
 
     Examples:
         >>> Turn(degrees=45, smoothing=3, doubt=None)
@@ -92,7 +92,7 @@ class Turn:
         trust = np.ones(len(feedback))
         if self.doubt is not None:
             evidence = agreement * np.sqrt(n - 1) + _coherence(gram, y, spread, n)
-            trust = np.clip((evidence - self.doubt) / 2, 0, 1) * (agreement > 0)
+            trust = np.clip(evidence - self.doubt, 0, 1) * (agreement > 0)
         weights = _solved(gram, self.smoothing * spread, y)
         moved = _turned(queries, _combined(weights, centred), self.degrees * trust)
         after = _agreement(y, _products(centred, moved), n)

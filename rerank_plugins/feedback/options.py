@@ -1,7 +1,8 @@
 """How to search with feedback."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import InputError
 from .fusion import FUSIONS, Fuse
@@ -34,7 +35,7 @@ class FeedbackOptions:
 
     k: int = 100
     depth: int | None = None
-    method: str | Method = "safe"
+    method: str | Mapping[str, Any] | Method = "safe"
     rounds: int = 1
     rerank_new: bool = True
     fuse: Fuse = "head"

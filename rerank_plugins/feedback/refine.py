@@ -1,7 +1,7 @@
 """`refine_query`: the reranker's opinion, distilled into the retriever's query vector."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def refine_query(
     scores: Any = None,
     *,
     order: Any = None,
-    method: str | Method = "safe",
+    method: str | Mapping[str, Any] | Method = "safe",
 ) -> Refinement:
     """Move a query vector so that its own ranking of the passages comes closer to a reranker's.
 
@@ -69,7 +69,8 @@ def refine_query(
         method: ``"safe"``: turns the query by up to 25 degrees, less where the reranker's scores
             look random. ``"bold"``: always turns it by 45 degrees; for a reranker that is known to
             be strong. ``"refit"`` and ``"first"``: the published recipes. Or a `Turn`, `Refit` or
-            `First` with other constants, or a method of your own.
+            `First` with other constants, a mapping such as ``{"name": "safe", "degrees": 30}``, or
+            a method of your own.
 
     Returns:
         The refined vector with diagnostics. Where nothing can be learned (fewer than two scores,
@@ -100,13 +101,27 @@ def refine_query(
     return _first(refined) if single else refined
 
 
-def find_method(method: str | Method) -> Method:
+def find_method(method: str | Mapping[str, Any] | Method) -> Method:
     """The method that goes by a name, or the one that was given.
+
+    Args:
+        method: A name, a method, or a mapping of a ``name`` and constants to change.
 
     Raises:
         UnknownNameError: There is no such method.
-        InputError: It is not a method.
+        InputError: It is not a method, or has no such constant.
+
+    Examples:
+        >>> find_method({"name": "safe", "degrees": 30}).degrees
+        30
     """
+    if isinstance(method, Mapping):
+        changes = {name: value for name, value in method.items() if name != "name"}
+        found = find_method(str(method.get("name", "safe")))
+        known = [f.name for f in fields(found)]  # type: ignore[arg-type]  # all of ours are
+        if unknown := sorted(set(changes) - set(known)):
+            raise InputError(f"the method has no {unknown}", hint=f"It has {known}.")
+        return replace(found, **changes)  # type: ignore[type-var]
     if isinstance(method, str):
         if method not in METHODS:
             raise UnknownNameError(

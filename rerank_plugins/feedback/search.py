@@ -1,8 +1,8 @@
 """The plan of relevance feedback: search, rerank, refine the query, search again, fuse."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,11 +34,13 @@ class FeedbackResult:
     Attributes:
         hits: Everything that was found, best first, each once.
         reranked: Ids of what was reranked, best first.
+        scores: The reranker's scores by id; empty where the order is all that is known.
         first: Ids of the first search, in its order.
         second: Ids of the last search, in its order; those of the first where there was no other.
         vector: The query vector of the last search, shape ``(dim,)``.
         refinements: One for each round.
         skipped: Why there was no (further) refinement or search; empty when all went well.
+        failed: Whether that is because something failed or is missing, and not a decision.
         score_kind: What the reranker's scores were.
         report: What happened while reranking; positions count along ``hits``.
         usage: What it cost, where it was measured.
@@ -46,11 +48,13 @@ class FeedbackResult:
 
     hits: tuple[Hit, ...]
     reranked: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
     first: tuple[str, ...] = ()
     second: tuple[str, ...] = ()
     vector: FloatArray
     refinements: tuple[Refinement, ...] = ()
     skipped: str = ""
+    failed: bool = False
     score_kind: ScoreKind = "rank"
     report: Report = field(default_factory=Report)
     usage: Usage = field(default_factory=Usage)
@@ -60,6 +64,24 @@ class FeedbackResult:
         """Ids that the first search missed, in the order of ``hits``."""
         known = set(self.first)
         return tuple(hit.id for hit in self.hits if hit.id not in known)
+
+    def scored(self, top_k: int | None = None) -> tuple[list[tuple[Hit, float | None]], str]:
+        """The best hits with scores of one kind, and which kind that is.
+
+        The reranker's where it scored all of them and they fall along the order; the index's own
+        (kind ``"index"``) where nothing was reranked; else reciprocal ranks.
+
+        Args:
+            top_k: How many; all when None.
+        """
+        hits = self.hits[:top_k]
+        if not self.reranked:
+            return [(hit, hit.score) for hit in hits], "index"
+        own = [self.scores.get(hit.id) for hit in hits]
+        known = [score for score in own if score is not None]
+        if len(known) == len(hits) and known == sorted(known, reverse=True):
+            return list(zip(hits, own, strict=True)), self.score_kind
+        return [(hit, 1 / rank) for rank, hit in enumerate(hits, start=1)], "rank"
 
 
 def search_with_feedback(
@@ -135,6 +157,13 @@ def query_vector(vector: Any) -> FloatArray:
     return array
 
 
+class _Stop(NamedTuple):
+    """Why there is no further round: see `FeedbackResult.skipped` and ``failed``."""
+
+    reason: str
+    failed: bool = False
+
+
 @dataclass(slots=True)
 class _Loop:
     """One search with feedback under way: the variables of its plan."""
@@ -158,39 +187,42 @@ class _Loop:
         while stop is None and left:
             left -= 1
             stop = yield from self._round(rerank=bool(left) or self.options.rerank_new)
-        return self._result(first, stop or "")
+        return self._result(first, stop or _Stop(""))
 
-    def _opening(self, first: Sequence[str]) -> Plan[str | None]:
+    def _opening(self, first: Sequence[str]) -> Plan[_Stop | None]:
         """Rerank what the first search found. A reason to stop, or None."""
         if not first:
-            return NOTHING
+            return _Stop(NOTHING)
         if not self.query.strip():
-            return BLANK
+            return _Stop(BLANK)
         yield from self._rerank(first)
-        return f"the reranker failed: {self.judged.failed}" if self.judged.failed else None
+        if self.judged.failed:
+            return _Stop(f"the reranker failed: {self.judged.failed}", failed=True)
+        return None
 
-    def _round(self, *, rerank: bool) -> Plan[str | None]:
+    def _round(self, *, rerank: bool) -> Plan[_Stop | None]:
         """Refine, and search again. A reason to stop (empty when there is nothing new), or None."""
         refined = yield from self._refine(self.last)
-        if isinstance(refined, str):
+        if isinstance(refined, _Stop):
             return refined
         self.refinements.append(refined)
         if refined.skipped:
-            return str(refined.skipped)
+            return _Stop(refined.skipped)
         self.vector = keep_length(refined.vector.astype(np.float64), self.vector)
         found = yield from settle(ask([self._search()]))
         if isinstance(found, CallError):
             if self.options.on_error == "raise":
                 raise found
-            return f"the next search failed: {found}"
+            return _Stop(f"the next search failed: {found}", failed=True)
         known = set(self.pool)
         self.last = self._meet(found[0])
         if known.issuperset(self.last):
-            return ""
+            return _Stop("")
         if rerank:
             yield from self._rerank(self.last)
         if self.judged.failed:
-            return f"what the next search added was not reranked: {self.judged.failed}"
+            why = f"what the next search added was not reranked: {self.judged.failed}"
+            return _Stop(why, failed=True)
         return None
 
     def _search(self) -> Search:
@@ -222,20 +254,26 @@ class _Loop:
             levels = {key: self._level(key) for key in (*self.judged.order, *asked)}
         self.judged = self.judged.grown(asked, ranking, levels)
 
-    def _refine(self, ids: Sequence[str]) -> Plan[Refinement | str]:
+    def _refine(self, ids: Sequence[str]) -> Plan[Refinement | _Stop]:
         """A refinement, or why there can be none."""
-        yield from self._get_vectors(ids)
+        if missed := (yield from self._get_vectors(ids)):
+            return _Stop(missed, failed=True)
         missing = np.full(len(self.vector), np.nan, dtype=np.float32)
         rows = [self.vectors[key] if len(self.vectors[key]) else missing for key in ids]
         if not any(len(self.vectors[key]) for key in ids):
-            return NO_VECTORS
+            return _Stop(NO_VECTORS, failed=True)
         return refine_query(
             self.vector, np.stack(rows), **self.judged.of(ids), method=self.options.method
         )
 
-    def _get_vectors(self, ids: Sequence[str]) -> Plan[None]:
+    def _get_vectors(self, ids: Sequence[str]) -> Plan[str]:
+        """Learn the vectors of hits; why that failed, or nothing."""
         wanted = [self.pool[key] for key in ids if key not in self.vectors]
-        found = yield from self.ask_vectors(wanted)
+        found = yield from settle(self.ask_vectors(wanted))
+        if isinstance(found, CallError):
+            if self.options.on_error == "raise":
+                raise found
+            return f"getting the vectors failed: {found}"
         for hit, vector in zip(wanted, found, strict=True):
             self.vectors[hit.id] = np.asarray(vector, dtype=np.float32)
             if (n := len(self.vectors[hit.id])) not in (0, len(self.vector)):
@@ -244,22 +282,25 @@ class _Loop:
                     f"{hit.id!r} has {n}",
                     hint="Both must come from the same embedding model.",
                 )
+        return ""
 
     def _level(self, key: str) -> float:
-        own = self.vectors[key]
+        own = self.vectors.get(key, ())
         return float(own @ self.vector) if len(own) else -np.inf
 
-    def _result(self, first: Sequence[str], skipped: str) -> FeedbackResult:
+    def _result(self, first: Sequence[str], stop: _Stop) -> FeedbackResult:
         options = self.options
         ids = fused(self.judged.order, first, self.last, fuse=options.fuse, head=options.head)
         return FeedbackResult(
             hits=tuple(self.pool[key] for key in ids),
             reranked=self.judged.order,
+            scores=self.judged.scores,
             first=tuple(first),
             second=tuple(self.last),
             vector=self.vector,
             refinements=tuple(self.refinements),
-            skipped=skipped,
+            skipped=stop.reason,
+            failed=stop.failed,
             score_kind=self.judged.kind,
             report=self.judged.report(ids),
         )
