@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
@@ -100,20 +100,32 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         """`close`, without blocking the event loop."""
         await self._reranker.aclose()
 
+    def ranked(
+        self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
+    ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
+        """`postprocess_nodes`, and what the end event's tags say: score kind, usage, causes."""
+        with self._reported(nodes, query_bundle) as job:
+            job.ranking = self._reranker.rank(job.query, job.found.texts)
+        return job.nodes, job.meta
+
+    async def aranked(
+        self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
+    ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
+        """`ranked`, without blocking the event loop."""
+        with self._reported(nodes, query_bundle) as job:
+            job.ranking = await self._reranker.arank(job.query, job.found.texts)
+        return job.nodes, job.meta
+
     def _postprocess_nodes(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> List[NodeWithScore]:
-        with self._reported(nodes, query_bundle) as job:
-            job.ranking = self._reranker.rank(job.query, job.found.texts)
-        return job.nodes
+        return self.ranked(nodes, query_bundle)[0]
 
     @dispatcher.span  # added by the framework for the synchronous method only
     async def _apostprocess_nodes(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> List[NodeWithScore]:
-        with self._reported(nodes, query_bundle) as job:
-            job.ranking = await self._reranker.arank(job.query, job.found.texts)
-        return job.nodes
+        return (await self.aranked(nodes, query_bundle))[0]
 
     @contextmanager
     def _reported(
