@@ -1,6 +1,7 @@
 """Metrics, by ``ir_measures`` over trec_eval: linear gain, ties broken by the order given."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import InputError, MissingExtraError
 from .collection import Qrels
@@ -23,6 +24,32 @@ def evaluate(run: Run, qrels: Qrels, measures: Sequence[str] = ("nDCG@10",)) -> 
         >>> evaluate({"q": ["a", "b"]}, {"q": {"b": 1}}, ["RR@10"])
         {'RR@10': 0.5}
     """
+    parsed, judged, scored = _prepared(run, qrels, measures)
+    import ir_measures  # imported here: an extra, which `_prepared` has found
+
+    found = ir_measures.calc_aggregate(parsed, judged, scored)
+    return {name: float(found[m]) for name, m in zip(measures, parsed, strict=True)}
+
+
+def evaluate_each(run: Run, qrels: Qrels, measure: str = "nDCG@10") -> dict[str, float]:
+    """One measure of every judged query that the run answers.
+
+    Arguments and errors as for `evaluate`.
+
+    Examples:
+        >>> evaluate_each({"q": ["a", "b"], "r": ["c"]}, {"q": {"b": 1}, "r": {"c": 1}}, "RR@10")
+        {'q': 0.5, 'r': 1.0}
+    """
+    parsed, judged, scored = _prepared(run, qrels, (measure,))
+    import ir_measures  # imported here: an extra, which `_prepared` has found
+
+    values = ir_measures.iter_calc(parsed, judged, scored)
+    found = {value.query_id: float(value.value) for value in values}
+    return {query: found[query] for query in scored}
+
+
+def _prepared(run: Run, qrels: Qrels, measures: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Measures, judgements and scores as ``ir_measures`` wants them."""
     try:
         import ir_measures
     except ImportError as error:
@@ -38,6 +65,4 @@ def evaluate(run: Run, qrels: Qrels, measures: Sequence[str] = ("nDCG@10",)) -> 
     if not judged:
         raise InputError("no query of the run is judged")
     # Descending integers stand for the order, so that trec_eval's rule for ties never applies.
-    scored = {q: {d: float(-i) for i, d in enumerate(run[q])} for q in judged}
-    found = ir_measures.calc_aggregate(parsed, judged, scored)
-    return {name: float(found[m]) for name, m in zip(measures, parsed, strict=True)}
+    return parsed, judged, {q: {d: float(-i) for i, d in enumerate(run[q])} for q in judged}

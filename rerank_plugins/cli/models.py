@@ -1,14 +1,13 @@
-"""The command line: what the library knows, and what it would send."""
+"""``rerank-plugins models``: what the library knows, and what it would send."""
 
-import sys
 from typing import Any
 
-from .calls import Call, Generate, Identifier, NextToken, Prompt, ScorePair
-from .errors import MissingExtraError, RerankError
-from .plans import Done, step
-from .presets import find_preset, list_presets
-from .registry import from_spec
-from .text import Passage
+from ..calls import Call, Generate, Identifier, NextToken, Prompt, ScorePair
+from ..errors import RerankError
+from ..plans import Done, step
+from ..presets import find_preset, list_presets
+from ..registry import from_spec
+from ..text import Passage
 
 EXAMPLE_QUERY = "how long does a flea live"
 EXAMPLE_PASSAGES = (
@@ -18,40 +17,11 @@ EXAMPLE_PASSAGES = (
 )
 
 
-def main() -> None:
-    """Run ``rerank-plugins``.
+def command() -> Any:
+    """``rerank-plugins models``."""
+    import click
 
-    Errors of the library end it with one line and exit code 2, without a traceback.
-    """
-    try:
-        command = build()
-    except MissingExtraError as error:
-        sys.exit(f"rerank-plugins: {error}")
-    try:
-        command()
-    except RerankError as error:
-        sys.exit(f"rerank-plugins: {error}")
-
-
-def build() -> Any:
-    """The command with its subcommands.
-
-    Raises:
-        MissingExtraError: ``click`` is not installed.
-    """
-    try:
-        import click
-    except ImportError as error:
-        raise MissingExtraError(
-            "click is not installed", hint='Install it with: pip install "rerank-plugins[cli]".'
-        ) from error
-
-    @click.group(help="LLM reranking for retrieval-augmented generation.")
-    @click.version_option(package_name="rerank-plugins")
-    def command() -> None:
-        pass
-
-    @command.command()
+    @click.command()
     @click.argument("name", required=False)
     @click.option("--show-prompt", is_flag=True, help="Print what would be sent, to the character.")
     def models(name: str | None, show_prompt: bool) -> None:
@@ -66,7 +36,7 @@ def build() -> Any:
         else:
             click.echo(shown_prompt(name) if show_prompt else described(name))
 
-    return command
+    return models
 
 
 def listing() -> str:
@@ -140,11 +110,7 @@ def _decoding(call: Generate) -> str:
 
 
 def _preset(name: str) -> Any:
-    from .presets import preset_parts  # raises the error that names the command
+    from ..presets import preset_parts  # raises the error that names the command
 
     preset_parts(name)
     return find_preset(name)
-
-
-if __name__ == "__main__":
-    main()

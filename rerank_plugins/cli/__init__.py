@@ -1,0 +1,45 @@
+"""The command line: ``rerank-plugins``."""
+
+import sys
+from typing import Any
+
+from ..errors import MissingExtraError, RerankError
+
+
+def main() -> None:
+    """Run ``rerank-plugins``.
+
+    Errors of the library end it with one line, without a traceback.
+    """
+    try:
+        command = build()
+    except MissingExtraError as error:
+        sys.exit(f"rerank-plugins: {error}")
+    try:
+        command()
+    except RerankError as error:
+        sys.exit(f"rerank-plugins: {error}")
+
+
+def build() -> Any:
+    """The command with its subcommands.
+
+    Raises:
+        MissingExtraError: ``click`` is not installed.
+    """
+    try:
+        import click
+    except ImportError as error:
+        raise MissingExtraError(
+            "click is not installed", hint='Install it with: pip install "rerank-plugins[cli]".'
+        ) from error
+    from . import feedback, models
+
+    @click.group(help="LLM reranking for retrieval-augmented generation.")
+    @click.version_option(package_name="rerank-plugins")
+    def command() -> None:
+        pass
+
+    command.add_command(models.command())
+    command.add_command(feedback.command())
+    return command

@@ -1,0 +1,159 @@
+"""What feedback does to recall, query by query, beside what it does without a teacher."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..backends import Routed
+from ..calls import Hit, Plan
+from ..data import Ranking
+from ..errors import InputError
+from ..evaluation import Collection, Run, evaluate_each
+from ..handlers import AnyBackend
+from ..plans import run
+from ..reranker import Reranker
+from ..strategies.combine import keeping_order
+from .faiss_index import FaissIndex
+from .objectives import FloatArray
+from .options import FeedbackOptions
+from .refine import keep_length, refine_query
+from .search import Rank, Vector, query_vector, ranked_by, search_with_feedback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One query with and without feedback.
+
+    Attributes:
+        query: Its id.
+        before: The measure of the first search.
+        after: The measure of the last search.
+        control: The measure of a second search for which the retriever's own scores were the
+            teacher: what feedback brings without any reranker.
+        fused: The measure of the list that a user gets.
+        angle: How far the query's vector was turned in all, in degrees.
+        skipped: Why there was no feedback; empty where there was.
+    """
+
+    query: str
+    before: float
+    after: float
+    control: float
+    fused: float
+    angle: float
+    skipped: str
+
+
+def compare(
+    collection: Collection,
+    index: FaissIndex,
+    vectors: Mapping[str, Vector],
+    *,
+    teacher: "Teacher",
+    options: FeedbackOptions,
+    measure: str = "R@100",
+) -> Iterator[Comparison]:
+    """Measure every query of a collection, one after the other.
+
+    Args:
+        collection: Queries and judgements; its documents are those of the index.
+        index: What is searched.
+        vectors: Query vectors by query id.
+        teacher: What ranks.
+        options: How to search.
+        measure: A name as ``ir_measures`` writes it.
+    """
+    backend = Routed(pairs=teacher.backend, text=teacher.backend or index, search=index)
+    for key, vector in vectors.items():
+        start = query_vector(vector)
+        plan = search_with_feedback(
+            collection.queries[key], start, rank=teacher.rank(key), options=options
+        )
+        found = run(plan, backend.run)
+        lists = {
+            "before": found.first,
+            "after": found.second,
+            "control": _untaught(index, start, options),
+            "fused": [hit.id for hit in found.hits],
+        }
+        values = {
+            name: evaluate_each({key: list(ids)}, collection.qrels, measure)[key]
+            for name, ids in lists.items()
+        }
+        cosine = start @ found.vector / np.linalg.norm(start) / np.linalg.norm(found.vector)
+        yield Comparison(
+            query=key,
+            **values,
+            angle=float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
+            skipped=found.skipped,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """What ranks the hits of a query.
+
+    Args:
+        rank: How, by the query's id.
+        backend: What answers its calls; None where it asks nothing.
+    """
+
+    rank: Callable[[str], Rank]
+    backend: AnyBackend | None = None
+
+    @classmethod
+    def by_reranker(cls, reranker: Reranker) -> "Teacher":
+        """A reranker; what it cannot rank keeps its order."""
+        rank = ranked_by(keeping_order(reranker.strategy))
+        return cls(lambda _: rank, reranker.backend)
+
+    @classmethod
+    def by_run(cls, listed: Run) -> "Teacher":
+        """The order of a run; hits that it does not list follow in their order.
+
+        Examples:
+            >>> rank = Teacher.by_run({"q1": ["b", "a"]}).rank("q1")
+            >>> run(rank("a question", [Hit("a", ""), Hit("x", ""), Hit("b", "")]), list).order
+            (2, 0, 1)
+        """
+
+        def ranks(key: str) -> Rank:
+            if key not in listed:
+                raise InputError(f"the run has no query {key!r}")
+            place = {document: i for i, document in enumerate(listed[key])}
+
+            def rank(query: str, hits: Sequence[Hit]) -> Plan[Ranking]:  # noqa: ARG001
+                yield from ()
+                order = sorted(range(len(hits)), key=lambda i: place.get(hits[i].id, len(place)))
+                return Ranking(tuple(order))
+
+            return rank
+
+        return cls(ranks)
+
+
+def interval(changes: Sequence[float], *, draws: int = 2000) -> tuple[float, float]:
+    """The 95 % interval of a mean, by a bootstrap over the queries.
+
+    Examples:
+        >>> interval([0.5, 0.5, 0.5])
+        (0.5, 0.5)
+    """
+    values = np.asarray(changes, dtype=np.float64)
+    rows = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
+    low, high = np.quantile(values[rows].mean(axis=1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _untaught(index: FaissIndex, vector: FloatArray, options: FeedbackOptions) -> list[str]:
+    """Ids of a second search that the retriever taught itself."""
+    hits = index.search(vector, options.k)
+    if not hits:
+        return []
+    rows = np.array([hit.vector for hit in hits])
+    own = rows @ vector
+    own[options.depth :] = np.nan
+    refined = refine_query(vector, rows, own, method=options.method)
+    again = index.search(keep_length(refined.vector, vector), options.k)
+    return [hit.id for hit in again]
