@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..errors import InputError
 from .objectives import FloatArray
 
 Objective = Callable[[FloatArray], tuple[float, FloatArray]]
@@ -38,3 +39,15 @@ def adam(objective: Objective, start: FloatArray, *, rate: float, steps: int) ->
         size = np.sqrt(square / (1 - 0.999**step)) + 1e-8
         vector -= rate / (1 - 0.9**step) * mean / size
     return vector
+
+
+def check_descent(rate: float, steps: int) -> None:
+    """Refuse constants with which nothing descends.
+
+    Raises:
+        InputError: The rate or the number of steps is not positive.
+    """
+    if not 0 < rate < np.inf:
+        raise InputError(f"rate is {rate}, expected a positive number")
+    if steps < 1:
+        raise InputError(f"steps is {steps}, expected at least 1")

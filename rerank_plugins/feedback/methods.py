@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import InputError
-from .descent import adam
+from .descent import adam, check_descent
 from .objectives import FloatArray, softmax_kl, weighted_ranknet
 from .teacher import EQUAL, FEW, Feedback, Mask
 
@@ -95,6 +95,7 @@ class Turn:
             trust = np.clip(evidence - self.doubt, 0, 1) * (agreement > 0)
         weights = _solved(gram, self.smoothing * spread, y)
         moved = _turned(queries, _combined(weights, centred), self.degrees * trust)
+        moved = moved.astype(passages.dtype)
         after = _agreement(y, _products(centred, moved), n)
         reasons = np.where(spread > 0, np.where(trust > 0, "", UNTRUSTED), SAME_VECTORS)
         return Moved(moved, 1 - agreement, 1 - after, trust, tuple(reasons.tolist()))
@@ -119,6 +120,9 @@ class Refit:
 
     rate: float = 0.005
     steps: int = 100
+
+    def __post_init__(self) -> None:
+        check_descent(self.rate, self.steps)
 
     def move(self, feedback: Feedback) -> Moved:
         """Descend for each query."""
@@ -160,6 +164,9 @@ class First:
     cross_encoder: Refit = Refit()
     rate: float = 0.001
     steps: int = 20
+
+    def __post_init__(self) -> None:
+        check_descent(self.rate, self.steps)
 
     def move(self, feedback: Feedback) -> Moved:
         """Descend for each query."""

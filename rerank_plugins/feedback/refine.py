@@ -174,7 +174,7 @@ def _refinement(feedback: Feedback, moved: Moved) -> Refinement:
     reasons = tuple(a or b for a, b in zip(feedback.skipped, moved.skipped, strict=True))
     stays = np.array([bool(reason) for reason in reasons], dtype=bool)
     kept = np.array([bool(reason) for reason in feedback.skipped], dtype=bool)
-    new = np.where(stays[:, None], old, moved.vectors)
+    new = np.where(stays[:, None], old.astype(moved.vectors.dtype), moved.vectors)
     length = np.linalg.norm(old, axis=1)
     apart = np.linalg.norm(new - old, axis=1)
     other = np.linalg.norm(new, axis=1)

@@ -72,7 +72,7 @@ class Feedback:
         if self.scores is None:
             return by_rank
         known = np.isfinite(self.scores) & present
-        lowest = np.where(known, self.scores, np.inf).min(axis=1, keepdims=True)
+        lowest = np.where(known, self.scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
         filled = np.where(known, self.scores, np.where(np.isfinite(lowest), lowest, 0.0))
         return standardised(standardised(filled, present) + by_rank, present)
 
