@@ -49,11 +49,15 @@ class Judged:
         scores = dict(zip(order, ranking.scores, strict=True))
         if not self.order:
             return Judged(order, scores, ranking.score_kind, reports)
-        if ranking.score_kind == self.kind and self.kind in _ACROSS:
+        if self.comparable(ranking):
             both = {**self.scores, **scores}
             merged = sorted((*self.order, *order), key=lambda key: -both[key])
             return Judged(tuple(merged), both, self.kind, reports)
         return Judged(tuple(dealt(self.order, order, level)), {}, "rank", reports)
+
+    def comparable(self, ranking: Ranking) -> bool:
+        """Whether scores decide between these passages and those of another ranking."""
+        return ranking.score_kind == self.kind and self.kind in _ACROSS
 
     def of(self, ids: Sequence[str]) -> dict[str, Any]:
         """The opinion of these passages, as `refine_query` reads it."""

@@ -249,7 +249,7 @@ class _Loop:
                 raise ranking
             ranking = Ranking(tuple(range(len(asked))), report=Report(fallbacks=(str(ranking),)))
         levels: dict[str, float] = {}
-        if done and not ranking.kept_order:
+        if done and not ranking.kept_order and not self.judged.comparable(ranking):
             yield from self._get_vectors((*self.judged.order, *asked))
             levels = {key: self._level(key) for key in (*self.judged.order, *asked)}
         self.judged = self.judged.grown(asked, ranking, levels)

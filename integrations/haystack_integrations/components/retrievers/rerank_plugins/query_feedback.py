@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`QueryFeedback`: a reranker's opinion, distilled into the query's embedding."""
 
+from dataclasses import replace
 from typing import Any
 
 from haystack import Document, component, default_from_dict, default_to_dict, logging
@@ -213,8 +214,11 @@ def _items(documents: list[Document], candidates: list[Document] | None) -> list
     found: dict[str, Document] = {}
     for document in (*documents, *(candidates or [])):
         found.setdefault(document.id, document)
-    embedded = {d.id: d for d in candidates or [] if d.embedding is not None}
-    return [d if d.embedding is not None else embedded.get(d.id, d) for d in found.values()]
+    known = {d.id: d.embedding for d in candidates or [] if d.embedding is not None}
+    return [
+        replace(d, embedding=known[d.id]) if d.embedding is None and d.id in known else d
+        for d in found.values()
+    ]
 
 
 def _failure(ranker_meta: dict[str, Any] | None) -> str:

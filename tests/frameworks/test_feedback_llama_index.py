@@ -1,0 +1,337 @@
+"""Feedback in LlamaIndex: over three stores, in a query engine, sync and async."""
+
+import asyncio
+import copy
+import logging
+import uuid
+import warnings
+
+import numpy as np
+import pytest
+from llama_index.core import (
+    MockEmbedding,
+    StorageContext,
+    VectorStoreIndex,
+    get_response_synthesizer,
+)
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.llms import MockLLM
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from llama_index.postprocessor.rerank_plugins import FirstRerank, PluginRerank
+from llama_index.retrievers.rerank_plugins import FeedbackEvent, FeedbackRetriever
+
+from rerank_plugins import BackendError, InputError, RerankError
+from rerank_plugins.testing import Failing, Oracle
+
+N, DIM, K = 200, 12, 40
+VECTORS = np.random.default_rng(3).normal(size=(N, DIM)).astype(np.float32)
+VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
+QUERY = [float(x) for x in VECTORS[0]]
+RELEVANCE = VECTORS @ (VECTORS[0] + VECTORS[1])
+BEST = {str(i) for i in np.argsort(-RELEVANCE)[:K]}
+COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
+
+
+class Known(MockEmbedding):
+    """An embedding model that knows the passages and the question; counts what it embeds."""
+
+    def __init__(self):
+        super().__init__(DIM)
+
+    def _get_query_embedding(self, query):
+        return QUERY
+
+    async def _aget_query_embedding(self, query):
+        return QUERY
+
+    def _get_text_embedding(self, text):
+        EMBEDDED.append(text)
+        return VECTORS[int(text.split()[-1])].tolist()
+
+    async def _aget_text_embedding(self, text):
+        return self._get_text_embedding(text)
+
+
+EMBEDDED = []
+
+
+def nodes():
+    return [
+        TextNode(id_=str(i), text=f"passage {i}", embedding=v.tolist())
+        for i, v in enumerate(VECTORS)
+    ]
+
+
+def simple():
+    return VectorStoreIndex(nodes(), embed_model=Known())
+
+
+def faiss():
+    import faiss
+    from llama_index.vector_stores.faiss import FaissVectorStore
+
+    store = FaissVectorStore(faiss.IndexFlatIP(DIM))
+    return VectorStoreIndex(
+        nodes(),
+        storage_context=StorageContext.from_defaults(vector_store=store),
+        embed_model=Known(),
+    )
+
+
+class Awaited:
+    """A synchronous client, awaited."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def __getattr__(self, name):
+        method = getattr(self._client, name)
+
+        async def call(*args, **kwargs):
+            return method(*args, **kwargs)
+
+        return call
+
+
+def qdrant():
+    import qdrant_client
+    from llama_index.vector_stores.qdrant import QdrantVectorStore
+
+    client = qdrant_client.QdrantClient(":memory:")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # payload indexes need a server
+        # An embedded store belongs to one client: the asynchronous one would see an empty one.
+        store = QdrantVectorStore("passages", client=client, aclient=Awaited(client))
+        found = nodes()
+        for node in found:
+            node.id_ = str(uuid.UUID(int=int(node.id_)))  # what the store wants for ids
+        context = StorageContext.from_defaults(vector_store=store)
+        return VectorStoreIndex(found, storage_context=context, embed_model=Known())
+
+
+def number(node):
+    return node.text.split()[-1]
+
+
+STORES = pytest.mark.parametrize("store", [simple, faiss, qdrant])
+
+
+def oracle():
+    return Oracle(key=lambda query, passage: float(RELEVANCE[int(passage.split()[-1])]))
+
+
+def reranker(backend=None, **options):
+    return PluginRerank(
+        **{"strategy": "pair-score", "backend": backend or oracle(), "top_n": None, **options}
+    )
+
+
+def retrieve(retriever, colour, query="a question"):
+    return (
+        retriever.retrieve(query) if colour == "sync" else asyncio.run(retriever.aretrieve(query))
+    )
+
+
+@pytest.fixture
+def events():
+    found = []
+
+    class Handler(BaseEventHandler):
+        @classmethod
+        def class_name(cls):
+            return "Handler"
+
+        def handle(self, event, **kwargs):
+            if isinstance(event, FeedbackEvent):
+                found.append(event.meta)
+
+    root = get_dispatcher()
+    handler = Handler()
+    root.add_event_handler(handler)
+    yield found
+    root.event_handlers.remove(handler)
+
+
+@COLOURS
+@STORES
+def test_it_finds_more_of_what_is_relevant(store, colour, events):
+    index = store()
+    plain = index.as_retriever(similarity_top_k=K)
+    first = {number(n.node) for n in plain.retrieve("a question")}
+    EMBEDDED.clear()
+    model = oracle()
+    found = retrieve(FeedbackRetriever(plain, reranker(model), top_k=None), colour)
+    ids = [number(n.node) for n in found]
+    assert len(BEST & set(ids)) > len(BEST & first) + 4
+    assert first < set(ids)
+    assert [n.score for n in found] == pytest.approx([RELEVANCE[int(i)] for i in ids], abs=1e-6)
+    assert ids == sorted(ids, key=lambda i: -RELEVANCE[int(i)])
+    assert EMBEDDED == []  # the vectors came from the store
+    assert len(model.asked) == len(ids) == len({c.passage for c in model.asked})
+    [meta] = events
+    assert meta["skipped"] == ""
+    assert meta["usage"]["searches"] == 2
+    assert meta["usage"]["calls"] == len(ids)
+    assert meta["rounds"][0]["angle"] == pytest.approx(25, abs=0.1)
+
+
+@COLOURS
+def test_a_query_engine_asks_about_no_node_twice(colour):
+    model = oracle()
+    retriever = FeedbackRetriever(
+        simple().as_retriever(similarity_top_k=K), reranker(model), top_k=5
+    )
+    engine = RetrieverQueryEngine(retriever, get_response_synthesizer(llm=MockLLM()))
+    response = (
+        engine.query("a question") if colour == "sync" else asyncio.run(engine.aquery("a question"))
+    )
+    assert [n.node.node_id for n in response.source_nodes] == [
+        str(i) for i in np.argsort(-RELEVANCE)[:5]
+    ]
+    assert len(model.asked) == len({c.passage for c in model.asked}) > K
+
+
+@COLOURS
+def test_the_callers_bundle_is_not_changed(colour):
+    bundle = QueryBundle("a question")
+    before = copy.deepcopy(bundle)
+    retriever = FeedbackRetriever(simple().as_retriever(similarity_top_k=K), reranker())
+    without = retrieve(retriever, colour, bundle)
+    assert bundle == before
+    given = QueryBundle("a question", embedding=list(QUERY))
+    same = retrieve(retriever, colour, given)
+    assert given.embedding == QUERY
+    assert [n.node.node_id for n in same] == [n.node.node_id for n in without]
+    assert len(without) == 10
+
+
+class Somewhere(BaseRetriever):
+    """Somebody's retriever: it honours the embedding, and there is no store to be seen."""
+
+    def _retrieve(self, query_bundle):
+        scores = VECTORS @ np.array(query_bundle.embedding, dtype=np.float32)
+        best = np.argsort(-scores)[:K]
+        # Distances for scores, as some stores have it.
+        return [
+            NodeWithScore(
+                node=TextNode(id_=str(i), text=f"passage {i}"), score=float(1 - scores[i])
+            )
+            for i in best
+        ]
+
+
+@COLOURS
+def test_any_retriever_with_nodes_embedded_again_or_not_at_all(colour, caplog):
+    bundle = QueryBundle("a question", embedding=list(QUERY))
+    EMBEDDED.clear()
+    found = retrieve(
+        FeedbackRetriever(Somewhere(), reranker(), embed_model=Known(), top_k=None), colour, bundle
+    )
+    assert len(found) > K
+    assert len(EMBEDDED) == K  # what was found first; the refined query needs no more
+    with caplog.at_level(logging.WARNING):
+        found = retrieve(FeedbackRetriever(Somewhere(), reranker(), top_k=None), colour, bundle)
+    assert len(found) == K
+    assert "no hit came with a vector" in caplog.text
+    assert found[0].node.node_id == max(
+        (str(i) for i in range(N) if str(i) in {n.node.node_id for n in found}),
+        key=lambda i: RELEVANCE[int(i)],
+    )
+    with pytest.raises(RerankError, match="embed_model"):
+        retrieve(FeedbackRetriever(Somewhere(), reranker()), colour, "a question")
+
+
+def down():
+    return BackendError("the server is down")
+
+
+class Broken(BaseNodePostprocessor):
+    def _postprocess_nodes(self, nodes, query_bundle=None):
+        raise RuntimeError("CUDA out of memory")
+
+
+@COLOURS
+@pytest.mark.parametrize(
+    "broken", [lambda: reranker(Failing(down)), Broken], ids=["ours", "theirs"]
+)
+def test_a_reranker_that_fails(colour, broken, caplog, events):
+    plain = simple().as_retriever(similarity_top_k=K)
+    first = plain.retrieve("a question")
+    with caplog.at_level(logging.WARNING):
+        found = retrieve(FeedbackRetriever(plain, broken()), colour)
+    assert [(n.node.node_id, n.score) for n in found] == [
+        (n.node.node_id, n.score) for n in first[:10]
+    ]
+    assert "the reranker failed" in caplog.text
+    assert "the reranker failed" in events[0]["skipped"]
+    with pytest.raises(RerankError, match=r"down|CUDA"):
+        retrieve(FeedbackRetriever(plain, strict(broken), raise_on_failure=True), colour)
+
+
+def strict(broken):
+    return broken() if broken is Broken else reranker(Failing(down), raise_on_failure=True)
+
+
+class Theirs(BaseNodePostprocessor):
+    """Writes into the nodes that it gets, and cuts."""
+
+    top_n: int = 2
+
+    def _postprocess_nodes(self, nodes, query_bundle=None):
+        for node in nodes:
+            node.score = 1000 - float(RELEVANCE[int(node.node.node_id)])
+        return sorted(nodes, key=lambda n: n.score)[: self.top_n]
+
+
+@COLOURS
+def test_somebody_elses_reranker_is_not_cut_and_counts_by_its_order(colour):
+    plain = simple().as_retriever(similarity_top_k=K)
+    theirs = Theirs()
+    found = retrieve(FeedbackRetriever(plain, theirs, top_k=None), colour)
+    assert len(found) > K
+    assert theirs.top_n == 2
+    assert [n.score for n in found[:3]] == [1, 1 / 2, 1 / 3]
+    assert found[0].node.node_id == str(np.argmax(RELEVANCE))
+
+
+@COLOURS
+def test_our_own_top_n_is_not_applied(colour):
+    retriever = FeedbackRetriever(
+        simple().as_retriever(similarity_top_k=K), FirstRerank(backend=oracle(), top_n=2), top_k=12
+    )
+    assert len(retrieve(retriever, colour)) == 12
+
+
+def test_a_retriever_that_finds_little_is_pointed_out(caplog):
+    with caplog.at_level(logging.WARNING):
+        FeedbackRetriever(simple().as_retriever(), reranker())
+    assert "similarity_top_k is 2" in caplog.text
+
+
+@COLOURS
+def test_blank_queries(colour):
+    retriever = FeedbackRetriever(simple().as_retriever(similarity_top_k=K), reranker())
+    with pytest.raises(InputError, match="blank"):
+        retrieve(retriever, colour, "  ")
+    found = retrieve(retriever, colour, QueryBundle(" ", embedding=list(QUERY)))
+    assert len(found) == 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"top_k": 0}, {"depth": 0}, {"rounds": 0}, {"fuse": "x"}, {"top_k": 5, "rerank_new": False}],
+)
+def test_options_that_cannot_be(options):
+    with pytest.raises(InputError):
+        FeedbackRetriever(simple().as_retriever(similarity_top_k=K), reranker(), **options)
+
+
+def test_prompts_of_the_reranker_can_be_seen():
+    retriever = FeedbackRetriever(
+        simple().as_retriever(similarity_top_k=K), FirstRerank(backend=oracle())
+    )
+    assert any("prompt" in place for place in retriever.get_prompts())
