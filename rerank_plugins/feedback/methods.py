@@ -13,6 +13,7 @@ from .teacher import EQUAL, FEW, Feedback, Mask
 
 SAME_VECTORS = "all passages have the same vector"
 FLAT = "the retriever gave every passage the same score"
+ALONG = "what the reranker likes lies in the query's own direction"
 UNTRUSTED = "the reranker's order looks random to the retriever's vectors"
 
 
@@ -92,13 +93,17 @@ class Turn:
         trust = np.ones(len(feedback))
         if self.doubt is not None:
             evidence = agreement * np.sqrt(n - 1) + _coherence(gram, y, spread, n)
-            trust = np.clip(evidence - self.doubt, 0, 1) * (agreement > 0)
+            trust = np.minimum(np.maximum(evidence - self.doubt, 0), 1) * (agreement > 0)
         weights = _solved(gram, self.smoothing * spread, y)
-        moved = _turned(queries, _combined(weights, centred), self.degrees * trust)
-        moved = moved.astype(passages.dtype)
+        aside = _aside(queries, _combined(weights, centred))
+        moved = _turned(queries, aside, self.degrees * trust).astype(passages.dtype)
         after = _agreement(y, _products(centred, moved), n)
-        reasons = np.where(spread > 0, np.where(trust > 0, "", UNTRUSTED), SAME_VECTORS)
-        return Moved(moved, 1 - agreement, 1 - after, trust, tuple(reasons.tolist()))
+        checks = zip(spread.tolist(), trust.tolist(), aside.any(axis=1).tolist(), strict=True)
+        reasons = tuple(
+            SAME_VECTORS if not s else UNTRUSTED if not t else "" if a else ALONG
+            for s, t, a in checks
+        )
+        return Moved(moved, 1 - agreement, 1 - after, trust, reasons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,8 +263,7 @@ def _centred(passages: FloatArray, present: Mask) -> FloatArray:
     n = np.maximum(present.sum(axis=1), 1)[:, None, None]
     size = np.abs(passages).max(axis=(1, 2), keepdims=True, initial=0.0)
     scaled = passages / np.where(size > 0, size, 1)
-    mean = present[:, None].astype(passages.dtype) @ scaled / n.astype(passages.dtype)
-    scaled -= mean
+    scaled -= scaled.sum(axis=1, keepdims=True) / n.astype(passages.dtype)
     if not present.all():
         scaled *= present[..., None]
     found: FloatArray = scaled
@@ -290,18 +294,32 @@ def _coherence(gram: FloatArray, y: FloatArray, spread: FloatArray, n: Any) -> F
     smooth = (y * _products(gram, y)).sum(axis=1)
     total = np.maximum(n * spread, np.finfo(gram.dtype).tiny)
     ratio = smooth * (n - 1) / (n * total)
-    deviation = np.sqrt(2 * (gram * gram).sum(axis=(1, 2))) / total
+    square = gram.reshape(len(gram), 1, -1)
+    deviation = np.sqrt(2 * (square @ square.swapaxes(1, 2))[:, 0, 0]) / total
     found: FloatArray = (ratio - 1) / np.maximum(deviation, 1e-6)
     return found
 
 
-def _turned(queries: FloatArray, towards: FloatArray, degrees: FloatArray) -> FloatArray:
-    """Queries turned by an angle towards other vectors, at their length."""
-    length = np.linalg.norm(queries, axis=1, keepdims=True)
+def lengths(vectors: FloatArray) -> FloatArray:
+    """The Euclidean length of each row."""
+    found: FloatArray = np.sqrt((vectors * vectors).sum(axis=1))
+    return found
+
+
+def _aside(queries: FloatArray, towards: FloatArray) -> FloatArray:
+    """Unit vectors orthogonal to the queries, towards others; zeros where those lie along."""
+    length = lengths(queries)[:, None]
     unit = queries / np.where(length > 0, length, 1.0)
     aside = towards - (towards * unit).sum(axis=1, keepdims=True) * unit
-    size = np.linalg.norm(aside, axis=1, keepdims=True)
-    aside = aside / np.where(size > 0, size, 1.0)
-    angle = np.where(size[:, 0] > 0, np.radians(degrees), 0.0)[:, None]
-    found: FloatArray = length * (np.cos(angle) * unit + np.sin(angle) * aside)
+    size = lengths(aside)[:, None]
+    rounding = np.sqrt(np.finfo(aside.dtype).eps) * lengths(towards)[:, None]
+    found: FloatArray = np.where(size > rounding, aside, 0.0) / np.where(size > 0, size, 1.0)
+    return found
+
+
+def _turned(queries: FloatArray, aside: FloatArray, degrees: FloatArray) -> FloatArray:
+    """Queries turned towards orthogonal unit vectors, at their length."""
+    angle = np.where(aside.any(axis=1), np.radians(degrees), 0.0)[:, None]
+    length = lengths(queries)[:, None]
+    found: FloatArray = np.cos(angle) * queries + np.sin(angle) * length * aside
     return found

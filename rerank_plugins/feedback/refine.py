@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, UnknownNameError
-from .methods import METHODS, Method, Moved
+from .methods import METHODS, Method, Moved, lengths
 from .objectives import FloatArray
 from .teacher import Feedback, read_feedback
 
@@ -170,21 +170,23 @@ def _chunks(feedback: Feedback) -> Iterator[Feedback]:
 
 
 def _refinement(feedback: Feedback, moved: Moved) -> Refinement:
-    old = feedback.queries
-    reasons = tuple(a or b for a, b in zip(feedback.skipped, moved.skipped, strict=True))
+    old, new = feedback.queries, moved.vectors
+    reasons = moved.skipped
+    if any(feedback.skipped):
+        reasons = tuple(a or b for a, b in zip(feedback.skipped, reasons, strict=True))
     stays = np.array([bool(reason) for reason in reasons], dtype=bool)
-    kept = np.array([bool(reason) for reason in feedback.skipped], dtype=bool)
-    new = np.where(stays[:, None], old.astype(moved.vectors.dtype), moved.vectors)
-    length = np.linalg.norm(old, axis=1)
-    apart = np.linalg.norm(new - old, axis=1)
-    other = np.linalg.norm(new, axis=1)
-    cosine = (old * new).sum(axis=1) / np.where(length * other > 0, length * other, 1)
+    if stays.any():
+        new = np.where(stays[:, None], old.astype(new.dtype), new)
+    before, after = lengths(old), lengths(new)
+    longest = np.where(before * after > 0, before * after, 1)
+    cosine = np.minimum(np.maximum((old * new).sum(axis=1) / longest, -1), 1)
+    untold = np.array([bool(reason) for reason in feedback.skipped], dtype=bool)
     return Refinement(
         vector=new,
-        angle=np.where(stays, 0.0, np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
-        displacement=apart / np.where(length > 0, length, 1),
-        loss_before=np.where(kept, 0.0, moved.before),
-        loss_after=np.where(kept, 0.0, np.where(stays, moved.before, moved.after)),
+        angle=np.where(stays, 0.0, np.degrees(np.arccos(cosine))),
+        displacement=lengths(new - old) / np.where(before > 0, before, 1),
+        loss_before=np.where(untold, 0.0, moved.before),
+        loss_after=np.where(untold, 0.0, np.where(stays, moved.before, moved.after)),
         trust=np.where(stays, 0.0, moved.trust),
         skipped=reasons,
     )

@@ -67,30 +67,28 @@ class Feedback:
         is only that logarithm. A passage without a score counts as the lowest that has one.
         Mean 0 and variance 1 over the passages with a vector, 0 at the others.
         """
-        present = self.present
-        by_rank = standardised(-np.log(np.where(present, self.ranks, 1.0)), present)
+        by_rank = standardised(-np.log(np.where(self.present, self.ranks, 1.0)), self.present)
         if self.scores is None:
             return by_rank
-        known = np.isfinite(self.scores) & present
-        lowest = np.where(known, self.scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-        filled = np.where(known, self.scores, np.where(np.isfinite(lowest), lowest, 0.0))
-        return standardised(standardised(filled, present) + by_rank, present)
+        known = np.isfinite(self.scores) & self.present
+        size = np.where(known, np.abs(self.scores), 0.0).max(axis=1, keepdims=True, initial=0.0)
+        scaled = self.scores / np.where(size > 0, size, 1.0)  # the square of 1e300 is infinite
+        lowest = np.where(known, scaled, 1.0).min(axis=1, keepdims=True, initial=1.0)
+        filled = np.where(known, scaled, lowest)
+        return standardised(standardised(filled, self.present) + by_rank, self.present)
 
 
 def standardised(values: FloatArray, where: Mask) -> FloatArray:
     """Mean 0 and variance 1 in each row over the places of ``where``; 0 elsewhere.
 
-    A row whose values are all but equal is all zeros.
+    A row whose values (of about 1) are all but equal is all zeros.
 
     Examples:
         >>> standardised(np.array([[0.0, 2.0, 9.0]]), np.array([[True, True, False]])).tolist()
         [[-1.0, 1.0, 0.0]]
     """
     n = np.maximum(where.sum(axis=1, keepdims=True), 1)
-    values = np.where(where, values, 0.0)
-    size = np.abs(values).max(axis=1, keepdims=True, initial=0.0)
-    values = values / np.where(size > 0, size, 1.0)  # the square of 1e300 is infinite
-    centred = np.where(where, values - values.sum(axis=1, keepdims=True) / n, 0.0)
+    centred = (values - (values * where).sum(axis=1, keepdims=True) / n) * where
     spread = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / n)
     found: FloatArray = centred / np.where(spread > 1e-6, spread, np.inf)
     return found
@@ -103,21 +101,22 @@ def mean_ranks(scores: FloatArray) -> FloatArray:
         >>> mean_ranks(np.array([[2.0, np.nan, 5.0, 2.0]])).tolist()
         [[2.5, nan, 1.0, 2.5]]
     """
-    if not scores.shape[1]:
-        return scores.copy()
+    n = scores.shape[1]
     rows = np.arange(len(scores))[:, None]
     order = np.argsort(-scores, axis=1, kind="stable")  # NaN comes last
     falling = scores[rows, order]
-    places = np.arange(scores.shape[1])
+    places: Any = np.arange(n)
     differs = falling[:, 1:] != falling[:, :-1]
-    edge = np.ones((len(scores), 1), dtype=bool)
-    first = np.where(np.hstack([edge, differs]), places, 0)
-    last = np.where(np.hstack([differs, edge]), places, places[-1])
-    first = np.maximum.accumulate(first, axis=1)
-    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    if n and not differs.all():  # a run of ties from its first place to its last
+        edge = np.ones((len(scores), 1), dtype=bool)
+        first = np.where(np.hstack([edge, differs]), places, 0)
+        last = np.where(np.hstack([differs, edge]), places, n - 1)
+        first = np.maximum.accumulate(first, axis=1)
+        places = (first + np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]) / 2
     ranks = np.empty(scores.shape)
-    ranks[rows, order] = (first + last) / 2 + 1
-    return np.where(np.isnan(scores), np.nan, ranks)
+    ranks[rows, order] = places + 1
+    ranks[np.isnan(scores)] = np.nan
+    return ranks
 
 
 def read_feedback(query: Any, passages: Any, scores: Any, order: Any) -> Feedback:
@@ -215,18 +214,19 @@ def _reasons(
     """Why nothing can be learned; empty where something can."""
     known = ~np.isnan(ordered)
     n = known.sum(axis=1)
-    infinite = (
-        np.zeros(len(queries), dtype=bool)
-        if scores is None
-        else (np.isinf(scores) & present).any(axis=1)
-    )
+    # The mean of the ranks 1 to n is (n + 1) / 2; where all are tied, so is the highest.
     tied = np.where(known, ordered, 0).max(axis=1, initial=0) * 2 == n + 1
+    infinite = (
+        np.zeros(len(n), bool) if scores is None else (np.isinf(scores) & present).any(axis=1)
+    )
     checks = (
         (infinite, INFINITE),
         (n < 2, FEW),
         (~queries.any(axis=1), NO_QUERY),
         (tied & (n == present.sum(axis=1)), EQUAL),
     )
-    return tuple(
-        next((reason for failed, reason in checks if failed[i]), "") for i in range(len(queries))
-    )
+    reasons = [""] * len(queries)
+    for failed, reason in reversed(checks):  # the first one counts
+        for i in np.flatnonzero(failed):
+            reasons[i] = reason
+    return tuple(reasons)

@@ -27,6 +27,7 @@ from rerank_plugins.strategies import Permutation, QueryLikelihood, SlidingWindo
 from rerank_plugins.testing import Scripted
 
 K = 100
+RANDOM = 5  # random teachers, of which the mean is shown
 PAGE = Path(__file__).parents[2] / "docs" / "feedback.md"
 Array = np.ndarray
 Move = Callable[["Search", Array], Array]
@@ -128,7 +129,7 @@ def teachers(search: Search, collection: Collection, cache: Path) -> Iterator[tu
     """Scores of the candidates, by what gave them; NaN where it gave none."""
     rng = np.random.default_rng(2026)
     labels, own = search.labels, standardised(search.own)
-    noise = rng.standard_normal((6, *labels.shape))
+    noise = rng.standard_normal((5, *labels.shape))
     yield "oracle, noise .5", 10 * labels + 0.5 * noise[0]
     yield "oracle, noise 3", 10 * labels + 3 * noise[1]
     yield "oracle, noise 6", 10 * labels + 6 * noise[2]
@@ -139,7 +140,8 @@ def teachers(search: Search, collection: Collection, cache: Path) -> Iterator[tu
     likelihoods = likelihood(search, collection, cache)
     if likelihoods is not None:
         yield "query likelihood, top 20", likelihoods
-    yield "random", 3 * noise[5]
+    for i in range(RANDOM):
+        yield "random", 3 * np.random.default_rng(i).standard_normal(labels.shape)
     yield "reversed", -3 * own
     yield "none: the retriever's own scores", 3 * own
 
@@ -269,6 +271,7 @@ def table(search: Search, collection: Collection, cache: Path) -> list[str]:
         "| teacher | " + " | ".join(METHODS) + " |",
         "|---" * (len(METHODS) + 1) + "|",
     ]
+    changes: dict[str, dict[str, list[Array]]] = {}
     for name, scores in teachers(search, collection, cache):
         asked = np.isfinite(scores).any(axis=1)
         part = replace(
@@ -277,12 +280,13 @@ def table(search: Search, collection: Collection, cache: Path) -> list[str]:
             relevant=search.relevant[asked],
             found=search.found[asked],
         )
-        cells = [
-            interval(part.recall(move(part, scores[asked])) - base[asked])
-            for move in METHODS.values()
-        ]
         shown = name if asked.all() else f"{name} ({asked.sum()} queries)"
-        lines.append(f"| {shown} | " + " | ".join(cells) + " |")
+        for method, move in METHODS.items():
+            change = part.recall(move(part, scores[asked])) - base[asked]
+            changes.setdefault(shown, {}).setdefault(method, []).append(change)
+    for name, by_method in changes.items():
+        cells = [interval(np.mean(draws, axis=0)) for draws in by_method.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
     return [*lines, ""]
 
