@@ -26,14 +26,14 @@ from rerank_plugins.integration.feedback import (
 from rerank_plugins.middleware import guarded
 from rerank_plugins.plans import arun, run
 
-from .parts import call_each, call_each_async, run_async, takes
+from .parts import Composite, run_async, takes
 
 logger = logging.getLogger(__name__)
 _PARTS = ("retriever", "ranker", "text_embedder", "document_embedder")
 
 
 @component
-class FeedbackRetriever:
+class FeedbackRetriever(Composite):
     """Retrieves, reranks, and lets the reranker teach the query for a second retrieval.
 
     What the reranker liked among the first documents is distilled into the query's embedding;
@@ -137,22 +137,6 @@ class FeedbackRetriever:
             head=head,
             raise_on_failure=raise_on_failure,
         )
-
-    def warm_up(self) -> None:
-        """Warm up every part."""
-        call_each(self._parts(), "warm_up")
-
-    async def warm_up_async(self) -> None:
-        """Warm up every part without blocking the event loop."""
-        await call_each_async(self._parts(), "warm_up")
-
-    def close(self) -> None:
-        """Close every part."""
-        call_each(self._parts(), "close")
-
-    async def close_async(self) -> None:
-        """Close every part without blocking the event loop."""
-        await call_each_async(self._parts(), "close")
 
     @component.output_types(
         documents=list[Document], query_embedding=list[float], meta=dict[str, Any]

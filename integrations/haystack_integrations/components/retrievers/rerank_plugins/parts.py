@@ -2,7 +2,6 @@
 """The components that a composite holds: how to call, warm up and close them in either colour."""
 
 import inspect
-from collections.abc import Iterable
 from typing import Any
 
 from rerank_plugins.handlers import off_loop
@@ -21,17 +20,36 @@ async def run_async(part: Any, **inputs: Any) -> dict[str, Any]:
     return await off_loop(lambda: part.run(**inputs))
 
 
-def call_each(parts: Iterable[Any], method: str) -> None:
-    """`warm_up` or `close`, where a component has it."""
-    for part in parts:
-        if hasattr(part, method):
-            getattr(part, method)()
+class Composite:
+    """The lifecycle of a component that holds others. Not a component itself."""
 
+    def warm_up(self) -> None:
+        """Warm up every part."""
+        self._each("warm_up")
 
-async def call_each_async(parts: Iterable[Any], method: str) -> None:
-    """The asynchronous `warm_up` or `close`, or the synchronous one in a thread."""
-    for part in parts:
-        if hasattr(part, f"{method}_async"):
-            await getattr(part, f"{method}_async")()
-        elif hasattr(part, method):
-            await off_loop(getattr(part, method))
+    async def warm_up_async(self) -> None:
+        """Warm up every part without blocking the event loop."""
+        await self._each_async("warm_up")
+
+    def close(self) -> None:
+        """Close every part."""
+        self._each("close")
+
+    async def close_async(self) -> None:
+        """Close every part without blocking the event loop."""
+        await self._each_async("close")
+
+    def _parts(self) -> list[Any]:
+        raise NotImplementedError
+
+    def _each(self, method: str) -> None:
+        for part in self._parts():
+            if hasattr(part, method):
+                getattr(part, method)()
+
+    async def _each_async(self, method: str) -> None:
+        for part in self._parts():
+            if hasattr(part, f"{method}_async"):
+                await getattr(part, f"{method}_async")()
+            elif hasattr(part, method):
+                await off_loop(getattr(part, method))

@@ -11,13 +11,13 @@ from haystack.core.serialization import component_to_dict
 from rerank_plugins.feedback.refine import find_method
 from rerank_plugins.integration.feedback import refine_from_items
 
-from .parts import call_each, call_each_async, run_async
+from .parts import Composite, run_async
 
 logger = logging.getLogger(__name__)
 
 
 @component
-class QueryFeedback:
+class QueryFeedback(Composite):
     """Moves a query's embedding towards the documents that a reranker liked.
 
     It stands between two embedding retrievers over the same store: what the second one finds, the
@@ -82,22 +82,6 @@ class QueryFeedback:
         find_method(method)
         self.method = method
         self.document_embedder = document_embedder
-
-    def warm_up(self) -> None:
-        """Warm up the document embedder."""
-        call_each(self._parts(), "warm_up")
-
-    async def warm_up_async(self) -> None:
-        """Warm up the document embedder without blocking the event loop."""
-        await call_each_async(self._parts(), "warm_up")
-
-    def close(self) -> None:
-        """Close the document embedder."""
-        call_each(self._parts(), "close")
-
-    async def close_async(self) -> None:
-        """Close the document embedder without blocking the event loop."""
-        await call_each_async(self._parts(), "close")
 
     @component.output_types(query_embedding=list[float], meta=dict[str, Any])
     def run(
