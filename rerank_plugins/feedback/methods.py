@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import InputError
 from .descent import adam, check_descent
-from .objectives import FloatArray, softmax_kl, weighted_ranknet
-from .teacher import EQUAL, FEW, Feedback, Mask
+from .objectives import FloatArray, dots, softmax_kl, weighted_ranknet
+from .teacher import EQUAL, FEW, Feedback
 
 SAME_VECTORS = "all passages have the same vector"
 FLAT = "the retriever gave every passage the same score"
@@ -83,10 +83,9 @@ class Turn:
 
     def move(self, feedback: Feedback) -> Moved:
         """Turn every query."""
-        queries, passages, present = feedback.queries, feedback.passages, feedback.present
-        n = np.maximum(present.sum(axis=1), 2)
-        y = feedback.target().astype(passages.dtype)
-        centred = _centred(passages, present)
+        queries, n = feedback.queries, np.maximum(feedback.count[:, 0], 2)
+        centred = _centred(feedback)
+        y = feedback.target().astype(centred.dtype)
         agreement = _agreement(y, _products(centred, queries), n)
         gram = centred @ centred.transpose(0, 2, 1)
         spread = np.trace(gram, axis1=1, axis2=2) / n
@@ -96,7 +95,7 @@ class Turn:
             trust = np.minimum(np.maximum(evidence - self.doubt, 0), 1) * (agreement > 0)
         weights = _solved(gram, self.smoothing * spread, y)
         aside = _aside(queries, _combined(weights, centred))
-        moved = _turned(queries, aside, self.degrees * trust).astype(passages.dtype)
+        moved = _turned(queries, aside, self.degrees * trust).astype(centred.dtype)
         after = _agreement(y, _products(centred, moved), n)
         checks = zip(spread.tolist(), trust.tolist(), aside.any(axis=1).tolist(), strict=True)
         reasons = tuple(
@@ -258,30 +257,31 @@ def _combined(weights: FloatArray, passages: FloatArray) -> FloatArray:
     return found
 
 
-def _centred(passages: FloatArray, present: Mask) -> FloatArray:
-    """Vectors around their mean, none longer than about 1, so that no square overflows."""
-    n = np.maximum(present.sum(axis=1), 1)[:, None, None]
+def _centred(feedback: Feedback) -> FloatArray:
+    """Passage vectors around their mean; zeros where there is none."""
+    passages = feedback.passages
     size = np.abs(passages).max(axis=(1, 2), keepdims=True, initial=0.0)
-    scaled = passages / np.where(size > 0, size, 1)
-    scaled -= scaled.sum(axis=1, keepdims=True) / n.astype(passages.dtype)
-    if not present.all():
-        scaled *= present[..., None]
-    found: FloatArray = scaled
-    return found
+    if not (size > 1e-6).all() or not (size < 1e6).all():  # a square must not overflow
+        passages = passages / np.where(size > 0, size, 1)
+    mean = passages.sum(axis=1, keepdims=True) / feedback.count[..., None]
+    centred: FloatArray = passages - mean.astype(passages.dtype)
+    if not feedback.present.all():
+        centred *= feedback.present[..., None]
+    return centred
 
 
 def _agreement(y: FloatArray, scores: FloatArray, n: Any) -> FloatArray:
     """The correlation of the target with the queries' own (centred) scores, from -1 to 1."""
-    length = np.sqrt((scores * scores).sum(axis=1) * n)
-    found: FloatArray = (y * scores).sum(axis=1) / np.where(length > 0, length, 1)
+    length = np.sqrt(dots(scores, scores)[:, 0] * n)
+    found: FloatArray = dots(y, scores)[:, 0] / np.where(length > 0, length, 1)
     return found
 
 
 def _solved(gram: FloatArray, ridge: FloatArray, y: FloatArray) -> FloatArray:
-    """Regression weights of the passages, which sum to zero; zeros where the ridge is zero."""
+    """Regression weights of the passages; zeros where all passages are the same."""
     regular = gram.copy()
-    places = np.arange(gram.shape[1])
-    regular[:, places, places] += np.where(ridge > 0, ridge, 1.0)[:, None].astype(gram.dtype)
+    diagonal = np.einsum("bii->bi", regular)  # a view
+    diagonal += np.where(ridge > 0, ridge, 1.0)[:, None].astype(gram.dtype)
     return np.linalg.solve(regular, y[..., None])[..., 0]
 
 
@@ -291,35 +291,34 @@ def _coherence(gram: FloatArray, y: FloatArray, spread: FloatArray, n: Any) -> F
     ``y^T G y`` has mean ``trace(G)`` (times n / (n-1)) over all permutations, and for many
     passages a variance near ``2 trace(G^2)``.
     """
-    smooth = (y * _products(gram, y)).sum(axis=1)
+    smooth = dots(y, _products(gram, y))[:, 0]
     total = np.maximum(n * spread, np.finfo(gram.dtype).tiny)
     ratio = smooth * (n - 1) / (n * total)
-    square = gram.reshape(len(gram), 1, -1)
-    deviation = np.sqrt(2 * (square @ square.swapaxes(1, 2))[:, 0, 0]) / total
+    flat = gram.reshape(len(gram), -1)
+    deviation = np.sqrt(2 * dots(flat, flat)[:, 0]) / total
     found: FloatArray = (ratio - 1) / np.maximum(deviation, 1e-6)
     return found
 
 
 def lengths(vectors: FloatArray) -> FloatArray:
     """The Euclidean length of each row."""
-    found: FloatArray = np.sqrt((vectors * vectors).sum(axis=1))
+    found: FloatArray = np.sqrt(dots(vectors, vectors)[:, 0])
     return found
 
 
 def _aside(queries: FloatArray, towards: FloatArray) -> FloatArray:
-    """Unit vectors orthogonal to the queries, towards others; zeros where those lie along."""
-    length = lengths(queries)[:, None]
-    unit = queries / np.where(length > 0, length, 1.0)
-    aside = towards - (towards * unit).sum(axis=1, keepdims=True) * unit
-    size = lengths(aside)[:, None]
-    rounding = np.sqrt(np.finfo(aside.dtype).eps) * lengths(towards)[:, None]
-    found: FloatArray = np.where(size > rounding, aside, 0.0) / np.where(size > 0, size, 1.0)
+    """Orthogonal to the queries and as long, towards other vectors; zeros where those lie along."""
+    square = dots(queries, queries)
+    aside = towards - dots(towards, queries) / np.where(square > 0, square, 1.0) * queries
+    size = np.sqrt(dots(aside, aside))
+    rounding = np.sqrt(np.finfo(aside.dtype).eps * dots(towards, towards))
+    factor = np.where(size > rounding, np.sqrt(square), 0.0) / np.where(size > 0, size, 1.0)
+    found: FloatArray = aside * factor
     return found
 
 
 def _turned(queries: FloatArray, aside: FloatArray, degrees: FloatArray) -> FloatArray:
-    """Queries turned towards orthogonal unit vectors, at their length."""
+    """Queries turned towards orthogonal vectors of the same length."""
     angle = np.where(aside.any(axis=1), np.radians(degrees), 0.0)[:, None]
-    length = lengths(queries)[:, None]
-    found: FloatArray = np.cos(angle) * queries + np.sin(angle) * length * aside
+    found: FloatArray = np.cos(angle) * queries + np.sin(angle) * aside
     return found

@@ -93,6 +93,12 @@ def weighted_ranknet(
     return loss, scale * (pull.sum(axis=0) - pull.sum(axis=1)) @ passages
 
 
+def dots(one: FloatArray, other: FloatArray) -> FloatArray:
+    """The inner product of each pair of rows, shape ``(rows, 1)``."""
+    found: FloatArray = np.einsum("ij,ij->i", one, other)[:, None]
+    return found
+
+
 def _check_shapes(query: FloatArray, passages: FloatArray, target: FloatArray) -> None:
     if query.ndim != 1 or passages.shape != (len(target), len(query)):
         raise InputError(

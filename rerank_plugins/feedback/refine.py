@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError, UnknownNameError
 from .methods import METHODS, Method, Moved, lengths
-from .objectives import FloatArray
+from .objectives import FloatArray, dots
 from .teacher import Feedback, read_feedback
 
 _CHUNK = 2**18
@@ -179,7 +179,7 @@ def _refinement(feedback: Feedback, moved: Moved) -> Refinement:
         new = np.where(stays[:, None], old.astype(new.dtype), new)
     before, after = lengths(old), lengths(new)
     longest = np.where(before * after > 0, before * after, 1)
-    cosine = np.minimum(np.maximum((old * new).sum(axis=1) / longest, -1), 1)
+    cosine = np.minimum(np.maximum(dots(old, new)[:, 0] / longest, -1), 1)
     untold = np.array([bool(reason) for reason in feedback.skipped], dtype=bool)
     return Refinement(
         vector=new,

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .objectives import FloatArray
+from .objectives import FloatArray, dots
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -25,6 +25,7 @@ class Feedback:
         queries: Query vectors, shape ``(batch, dim)``, finite.
         passages: Passage vectors, shape ``(batch, n, dim)``; zeros where there is none.
         present: Which passages have a vector, shape ``(batch, n)``.
+        count: How many those are, at least 1, shape ``(batch, 1)``.
         scores: Shape ``(batch, n)``; NaN where the reranker gave none. None where an order is all
             that is known.
         ordered: Ranks from 1 (best) by the order that was given, else by the scores, shape
@@ -37,6 +38,7 @@ class Feedback:
     queries: FloatArray
     passages: FloatArray
     present: Mask
+    count: FloatArray
     scores: FloatArray | None
     ordered: FloatArray
     ranks: FloatArray
@@ -52,6 +54,7 @@ class Feedback:
             queries=self.queries[rows],
             passages=self.passages[rows],
             present=self.present[rows],
+            count=self.count[rows],
             scores=None if self.scores is None else self.scores[rows],
             ordered=self.ordered[rows],
             ranks=self.ranks[rows],
@@ -67,29 +70,27 @@ class Feedback:
         is only that logarithm. A passage without a score counts as the lowest that has one.
         Mean 0 and variance 1 over the passages with a vector, 0 at the others.
         """
-        by_rank = standardised(-np.log(np.where(self.present, self.ranks, 1.0)), self.present)
+        by_rank = standardised(-np.log(np.where(self.present, self.ranks, 1.0)), self)
         if self.scores is None:
             return by_rank
         known = np.isfinite(self.scores) & self.present
-        size = np.where(known, np.abs(self.scores), 0.0).max(axis=1, keepdims=True, initial=0.0)
-        scaled = self.scores / np.where(size > 0, size, 1.0)  # the square of 1e300 is infinite
-        lowest = np.where(known, scaled, 1.0).min(axis=1, keepdims=True, initial=1.0)
-        filled = np.where(known, scaled, lowest)
-        return standardised(standardised(filled, self.present) + by_rank, self.present)
+        scores = self.scores if known.all() else np.where(known, self.scores, 0.0)
+        size = np.abs(scores).max(axis=1, keepdims=True, initial=0.0)
+        scores = scores / np.where(size > 0, size, 1.0)  # the square of 1e300 is infinite
+        if not known.all():
+            lowest = np.where(known, scores, 1.0).min(axis=1, keepdims=True, initial=1.0)
+            scores = np.where(known, scores, lowest)
+        return standardised(standardised(scores, self) + by_rank, self)
 
 
-def standardised(values: FloatArray, where: Mask) -> FloatArray:
-    """Mean 0 and variance 1 in each row over the places of ``where``; 0 elsewhere.
+def standardised(values: FloatArray, feedback: Feedback) -> FloatArray:
+    """Mean 0 and variance 1 over the passages with a vector; 0 at the others.
 
     A row whose values (of about 1) are all but equal is all zeros.
-
-    Examples:
-        >>> standardised(np.array([[0.0, 2.0, 9.0]]), np.array([[True, True, False]])).tolist()
-        [[-1.0, 1.0, 0.0]]
     """
-    n = np.maximum(where.sum(axis=1, keepdims=True), 1)
-    centred = (values - (values * where).sum(axis=1, keepdims=True) / n) * where
-    spread = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / n)
+    n, present = feedback.count, feedback.present
+    centred = (values - (values * present).sum(axis=1, keepdims=True) / n) * present
+    spread = np.sqrt(dots(centred, centred) / n)
     found: FloatArray = centred / np.where(spread > 1e-6, spread, np.inf)
     return found
 
@@ -152,6 +153,7 @@ def read_feedback(query: Any, passages: Any, scores: Any, order: Any) -> Feedbac
         queries=queries,
         passages=vectors,
         present=present,
+        count=np.maximum(present.sum(axis=1, keepdims=True), 1.0),
         scores=table,
         ordered=ordered,
         ranks=_completed(ordered, present),
@@ -226,6 +228,8 @@ def _reasons(
         (tied & (n == present.sum(axis=1)), EQUAL),
     )
     reasons = [""] * len(queries)
+    if not any(failed.any() for failed, _ in checks):
+        return tuple(reasons)
     for failed, reason in reversed(checks):  # the first one counts
         for i in np.flatnonzero(failed):
             reasons[i] = reason
