@@ -84,11 +84,12 @@ class Turn:
     def move(self, feedback: Feedback) -> Moved:
         """Turn every query."""
         queries, n = feedback.queries, np.maximum(feedback.count[:, 0], 2)
-        centred = _centred(feedback)
+        centred, rounding = _centred(feedback)
         y = feedback.target().astype(centred.dtype)
         agreement = _agreement(y, _products(centred, queries), n)
         gram = centred @ centred.transpose(0, 2, 1)
         spread = np.trace(gram, axis1=1, axis2=2) / n
+        spread = np.where(spread > rounding, spread, 0.0)
         trust = np.ones(len(feedback))
         if self.doubt is not None:
             evidence = agreement * np.sqrt(n - 1) + _coherence(gram, y, spread, n)
@@ -257,17 +258,22 @@ def _combined(weights: FloatArray, passages: FloatArray) -> FloatArray:
     return found
 
 
-def _centred(feedback: Feedback) -> FloatArray:
-    """Passage vectors around their mean; zeros where there is none."""
+def _centred(feedback: Feedback) -> tuple[FloatArray, FloatArray]:
+    """Passage vectors around their mean, and what their mean square may be by rounding alone.
+
+    Zeros where there is no vector.
+    """
     passages = feedback.passages
     size = np.abs(passages).max(axis=(1, 2), keepdims=True, initial=0.0)
     if not (size > 1e-6).all() or not (size < 1e6).all():  # a square must not overflow
         passages = passages / np.where(size > 0, size, 1)
+        size = np.ones_like(size)
     mean = passages.sum(axis=1, keepdims=True) / feedback.count[..., None]
     centred: FloatArray = passages - mean.astype(passages.dtype)
     if not feedback.present.all():
         centred *= feedback.present[..., None]
-    return centred
+    digit = 16 * np.finfo(passages.dtype).eps * size[:, 0, 0].astype(np.float64)
+    return centred, passages.shape[2] * digit**2
 
 
 def _agreement(y: FloatArray, scores: FloatArray, n: Any) -> FloatArray:

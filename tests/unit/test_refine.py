@@ -355,6 +355,14 @@ def test_degenerate_input_leaves_the_query_and_says_why(method, change, reason):
     assert found.angle == found.displacement == found.trust == 0
 
 
+@pytest.mark.parametrize("method", ["safe", "bold"])
+def test_copies_in_single_precision_are_seen_as_copies(method):
+    query, passages, scores, _ = problem(0, 30, 64)
+    copies = np.repeat(passages[:1], 30, axis=0).astype(np.float32)
+    found = refine_query(query.astype(np.float32), copies, scores, method=method)
+    assert "same vector" in found.skipped
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_one_passage_and_none(method):
     query, passages, scores, _ = problem(0, 10, 4)
