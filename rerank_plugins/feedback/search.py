@@ -1,6 +1,6 @@
 """The plan of relevance feedback: search, rerank, refine the query, search again, fuse."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -228,14 +228,12 @@ class _Loop:
     def _search(self) -> Search:
         return Search(tuple(self.vector.tolist()), self.options.k)
 
-    def _meet(self, hits: Iterable[Hit]) -> tuple[str, ...]:
+    def _meet(self, hits: Sequence[Hit]) -> tuple[str, ...]:
         """Their ids, each once; new ones join the pool."""
-        ids = []
+        ids = tuple(dict.fromkeys(hit.id for hit in hits))
         for hit in hits:
-            if hit.id not in ids:
-                ids.append(hit.id)
             self.pool.setdefault(hit.id, hit)
-        return tuple(ids)
+        return ids
 
     def _rerank(self, ids: Sequence[str]) -> Plan[None]:
         """Rerank those within the depth that have not been reranked."""

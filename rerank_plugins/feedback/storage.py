@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..text import Passage
 from .faiss_index import FaissIndex, import_faiss
 
 VERSION = 1
@@ -87,7 +88,7 @@ def load(folder: Path) -> FaissIndex:
             f"{index.ntotal} vectors of {index.d} dimensions, {len(passages)} passages"
         )
     return FaissIndex(
-        index, ids=[p["id"] for p in passages], texts=[p["text"] for p in passages], vectors=kept
+        index, ids=[key for key, _ in passages], texts=[text for _, text in passages], vectors=kept
     )
 
 
@@ -99,7 +100,10 @@ def _write(index: FaissIndex, generation: Path) -> None:
     )
     with (generation / _PASSAGES).open("w", encoding="utf-8") as file:
         for key, text in zip(index.ids, index.texts, strict=True):
-            file.write(json.dumps({"id": key, "text": text}) + "\n")
+            row = {"id": key, "text": str(text)}
+            if isinstance(text, Passage) and text.passage_title:
+                row["title"] = text.passage_title
+            file.write(json.dumps(row) + "\n")
     if index.vectors is not None:
         np.save(generation / _VECTORS, index.vectors, allow_pickle=False)
     for path in generation.iterdir():
@@ -144,11 +148,18 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
     return found
 
 
-def _passages(path: Path) -> list[dict[str, str]]:
+def _passages(path: Path) -> list[tuple[str, str]]:
+    """Ids and texts; a text that had a title has it again."""
     try:
         with path.open(encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
-        return [{"id": str(row["id"]), "text": str(row["text"])} for row in rows]
+        return [
+            (
+                str(row["id"]),
+                Passage(row["text"], title=str(row["title"])) if "title" in row else row["text"],
+            )
+            for row in rows
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path.name!r} does not hold passages: {error}") from error
 

@@ -10,7 +10,13 @@ import faiss
 import numpy as np
 import pytest
 
-from rerank_plugins import ConfigurationError, InputError, Reranker, UnsupportedCallError
+from rerank_plugins import (
+    ConfigurationError,
+    InputError,
+    Passage,
+    Reranker,
+    UnsupportedCallError,
+)
 from rerank_plugins.calls import Reply, ScorePair, Search
 from rerank_plugins.feedback import FaissIndex, FeedbackSearch, storage
 from rerank_plugins.strategies import PairScore
@@ -324,6 +330,13 @@ def test_texts_of_every_kind_come_back(tmp_path):
     index.save(tmp_path)
     again = FaissIndex.load(tmp_path)
     assert (again.ids, list(again.texts)) == (index.ids, texts)
+
+
+def test_titles_come_back(tmp_path):
+    texts = [Passage("They live for months.", title="Flea"), "no title"]
+    FaissIndex.build(np.eye(2), ids="ab", texts=texts).save(tmp_path)
+    flea, other = FaissIndex.load(tmp_path).texts
+    assert (flea, flea.passage_title, other) == ("They live for months.", "Flea", "no title")
 
 
 def test_it_says_what_it_is():
