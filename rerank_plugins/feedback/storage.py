@@ -156,7 +156,9 @@ def _passages(path: Path) -> list[tuple[str, str]]:
         return [
             (
                 str(row["id"]),
-                Passage(row["text"], title=str(row["title"])) if "title" in row else row["text"],
+                Passage(str(row["text"]), title=str(row["title"]))
+                if "title" in row
+                else str(row["text"]),
             )
             for row in rows
         ]

@@ -27,6 +27,7 @@ from ..calls import (
     Completion,
     ContinuationLogprob,
     Generate,
+    Hit,
     LabelLogprobs,
     Likelihood,
     Message,
@@ -35,6 +36,7 @@ from ..calls import (
     Replies,
     Reply,
     ScorePair,
+    Search,
     Untrusted,
 )
 from ..data import Ranking, Report, Strategy
@@ -166,6 +168,8 @@ class StrategyContract:
 class BackendContract:
     """Everything a backend promises. Override the ``backend`` fixture.
 
+    One that answers `Search` holds vectors of 8 dimensions.
+
     Class attributes:
         kinds: The kinds of calls to test; those the backend declares, by default.
     """
@@ -270,6 +274,7 @@ _EXAMPLES: dict[type[Call[Any]], Callable[[int], Call[Any]]] = {
     Generate: lambda i: Generate(_prompt(i), max_tokens=3 + i),
     Likelihood: lambda i: Likelihood(_prompt(i), Untrusted(" life of a flea", "query")),
     ScorePair: lambda i: ScorePair("life of a flea", ("a cat", "a flea", "flea life", "sea")[i]),
+    Search: lambda i: Search(tuple(float(i == j) for j in range(8)), k=2 + i % 2),
 }
 
 
@@ -289,6 +294,9 @@ def _check_answer(call: Call[Any], reply: Reply[Any]) -> None:
             assert reply.answer.tokens >= 1
         case ScorePair():
             assert type(reply.answer) is float
+        case Search(k=k):
+            assert all(isinstance(hit, Hit) for hit in reply.answer)
+            assert len({hit.id for hit in reply.answer}) == len(reply.answer) <= k
     assert reply.prompt_tokens >= 0
 
 
@@ -302,5 +310,7 @@ def _numbers(reply: Reply[Any] | CallError) -> list[float]:
             return [float(ord(c)) for c in text]
         case ContinuationLogprob(logprob=logprob, tokens=tokens):
             return [logprob, float(tokens)]
+        case tuple() as hits:
+            return [float(x) for hit in hits for x in (*map(ord, hit.id), *hit.vector)]
         case value:
             return [float(value)]
