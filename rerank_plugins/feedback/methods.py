@@ -12,6 +12,7 @@ from .objectives import FloatArray, dots, softmax_kl, weighted_ranknet
 from .teacher import EQUAL, FEW, Feedback
 
 SAME_VECTORS = "all passages have the same vector"
+OVERFLOWN = "the vectors or scores are too large or too small for this method"
 FLAT = "the retriever gave every passage the same score"
 ALONG = "what the reranker likes lies in the query's own direction"
 UNTRUSTED = "the reranker's order looks random to the retriever's vectors"
@@ -86,7 +87,7 @@ class Turn:
         queries, n = feedback.queries, np.maximum(feedback.count[:, 0], 2)
         centred, rounding = _centred(feedback)
         y = feedback.target().astype(centred.dtype)
-        agreement = _agreement(y, _products(centred, queries), n)
+        agreement = _agreement(y, _products(centred, queries.astype(y.dtype)), n)
         gram = centred @ centred.transpose(0, 2, 1)
         spread = np.trace(gram, axis1=1, axis2=2) / n
         spread = np.where(spread > rounding, spread, 0.0)
@@ -96,8 +97,8 @@ class Turn:
             trust = np.minimum(np.maximum(evidence - self.doubt, 0), 1) * (agreement > 0)
         weights = _solved(gram, self.smoothing * spread, y)
         aside = _aside(queries, _combined(weights, centred))
-        moved = _turned(queries, aside, self.degrees * trust).astype(centred.dtype)
-        after = _agreement(y, _products(centred, moved), n)
+        moved = _turned(queries, aside, self.degrees * trust)
+        after = _agreement(y, _products(centred, moved.astype(y.dtype)), n)
         checks = zip(spread.tolist(), trust.tolist(), aside.any(axis=1).tolist(), strict=True)
         reasons = tuple(
             SAME_VECTORS if not s else UNTRUSTED if not t else "" if a else ALONG
@@ -228,8 +229,12 @@ def _each(feedback: Feedback, move: Any) -> Moved:
         )
         if len(part.ranks) < 2 or np.ptp(part.ranks) == 0:
             skipped[i] = EQUAL if len(part.ranks) > 1 else FEW
-        elif (found := move(query, part)) is None:
+            continue
+        found = move(query, part)
+        if found is None:
             skipped[i] = FLAT
+        elif not np.isfinite([*found[0], *found[1:]]).all():
+            skipped[i] = OVERFLOWN
         else:
             vectors[i], before[i], after[i] = found
     trust = np.array([0.0 if reason else 1.0 for reason in skipped])
@@ -327,4 +332,4 @@ def _turned(queries: FloatArray, aside: FloatArray, degrees: FloatArray) -> Floa
     """Queries turned towards orthogonal vectors of the same length."""
     angle = np.where(aside.any(axis=1), np.radians(degrees), 0.0)[:, None]
     found: FloatArray = np.cos(angle) * queries + np.sin(angle) * aside
-    return found
+    return found.astype(queries.dtype)  # angles are in double precision

@@ -23,7 +23,7 @@ class Refinement:
     ``skipped``, and ``vector`` of shape ``(batch, dim)``.
 
     Attributes:
-        vector: The new query vector, shape ``(dim,)``, in the precision of the passages for
+        vector: The new query vector, shape ``(dim,)``, in the precision of the old one for
             ``"safe"`` and ``"bold"``. Equal to the old one where ``skipped`` is not empty.
         angle: Between the old vector and the new one, in degrees.
         displacement: Length of their difference, relative to the length of the old one.
@@ -96,8 +96,9 @@ def refine_query(
     """
     single = np.ndim(query) == 1
     feedback = read_feedback(query, passages, scores, order)
-    moved = _moved(feedback, find_method(method))
-    refined = _refinement(feedback, moved)
+    found = find_method(method)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of queries that stay
+        refined = _refinement(feedback, _moved(feedback, found))
     return _first(refined) if single else refined
 
 
@@ -176,7 +177,7 @@ def _refinement(feedback: Feedback, moved: Moved) -> Refinement:
         reasons = tuple(a or b for a, b in zip(feedback.skipped, reasons, strict=True))
     stays = np.array([bool(reason) for reason in reasons], dtype=bool)
     if stays.any():
-        new = np.where(stays[:, None], old.astype(new.dtype), new)
+        new = np.where(stays[:, None], old, new)
     before, after = lengths(old), lengths(new)
     longest = np.where(before * after > 0, before * after, 1)
     cosine = np.minimum(np.maximum(dots(old, new)[:, 0] / longest, -1), 1)

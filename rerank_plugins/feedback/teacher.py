@@ -1,5 +1,6 @@
 """What the reranker said, in the form that the methods need: arrays that were checked."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 FEW = "fewer than two passages have both a vector and a score"
 INFINITE = "a score is infinite"
 EQUAL = "the reranker gave every passage the same score"
-NO_QUERY = "the query vector is zero"
+NO_QUERY = "the query vector is zero, or too small or too large to measure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,8 @@ def read_feedback(query: Any, passages: Any, scores: Any, order: Any) -> Feedbac
 def _array(name: str, values: Any, dimensions: tuple[int, ...]) -> FloatArray:
     try:
         array = np.asarray(values)
+        if array.dtype.kind not in "biufO":
+            raise InputError(f"{name} holds {array.dtype.name} and not real numbers")
         if array.dtype != np.float32:
             array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -185,18 +188,40 @@ def _scores(scores: Any, shape: tuple[int, ...]) -> FloatArray:
 def _by_order(orders: Any, shape: tuple[int, ...]) -> FloatArray:
     """Falling numbers along each order; NaN for what it leaves out."""
     falling = np.full(shape, np.nan)
+    orders = [_listed(order) for order in _listed(orders)]
     if len(orders) != shape[0]:
         raise InputError(f"there are {len(orders)} orders for {shape[0]} queries")
     for row, order in zip(falling, orders, strict=True):
-        places = np.asarray(order, dtype=np.float64)
-        wrong = places.ndim != 1 or (places != places.astype(int)).any() if places.size else False
-        if wrong or len(set(places)) != len(places) or not all(0 <= p < shape[1] for p in places):
-            raise InputError(
-                f"the order is not one of {shape[1]} passages: a position repeats, is out of range "
-                "or is no integer"
-            )
-        row[places.astype(int)] = -np.arange(float(len(places)))
+        row[_places(order, shape[1])] = -np.arange(float(len(order)))
     return falling
+
+
+def _listed(values: Any) -> list[Any]:
+    if not isinstance(values, Iterable):
+        raise InputError(f"the order is of type {type(values).__name__}, expected positions")
+    return list(values)
+
+
+def _places(order: Any, n: int) -> npt.NDArray[np.intp]:
+    """An order as positions.
+
+    Raises:
+        InputError: It is not one.
+    """
+    places = np.asarray(order)
+    if not places.size:
+        return np.zeros(0, dtype=np.intp)
+    whole = places.ndim == 1 and places.dtype.kind in "iu"
+    if (
+        not whole
+        or len(set(places.tolist())) < len(places)
+        or not 0 <= places.min() <= places.max() < n
+    ):
+        raise InputError(
+            f"the order is not one of {n} passages: a position repeats, is out of range or is no "
+            "integer"
+        )
+    return places.astype(np.intp)
 
 
 def _completed(known: FloatArray, present: Mask) -> FloatArray:
@@ -221,10 +246,13 @@ def _reasons(
     infinite = (
         np.zeros(len(n), bool) if scores is None else (np.isinf(scores) & present).any(axis=1)
     )
+    with np.errstate(over="ignore", under="ignore"):
+        square = dots(queries, queries)[:, 0]
+    unmeasured = (square == 0) | np.isinf(square)
     checks = (
         (infinite, INFINITE),
         (n < 2, FEW),
-        (~queries.any(axis=1), NO_QUERY),
+        (unmeasured, NO_QUERY),
         (tied & (n == present.sum(axis=1)), EQUAL),
     )
     reasons = [""] * len(queries)

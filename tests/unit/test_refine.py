@@ -394,6 +394,32 @@ def test_half_of_the_scores_tied_and_the_rest_unknown_still_says_something():
         assert "same score" in refine_query(query, passages, scores, method=method).skipped
 
 
+def test_numbers_too_large_for_the_published_recipes_are_no_result():
+    query, passages, scores, _ = problem(0, 10, 4)
+    for method in ("refit", "first"):
+        found = refine_query(query, 1e200 * passages, 1e200 * scores, method=method)
+        assert np.isfinite(found.vector).all()
+    assert "too large" in refine_query(1e200 * query, passages, scores, method="refit").skipped
+    assert "too large" in refine_query(query, 1e200 * passages, scores, method="first").skipped
+    assert refine_query(query, 1e200 * passages, 1e200 * scores).skipped == ""
+
+
+def test_none_is_a_passage_that_was_not_reranked():
+    query, passages, scores, _ = problem(0, 10, 4)
+    some = [None, *scores[1:]]
+    expected = refine_query(query, passages, [np.nan, *scores[1:]]).vector
+    assert (refine_query(query, passages, some).vector == expected).all()
+
+
+def test_orders_of_every_kind():
+    query, passages, scores, _ = problem(0, 30, 4)
+    order = np.argsort(-scores)
+    expected = refine_query(query, passages, order=order).vector
+    for same in (order.tolist(), tuple(order), iter(order), order.astype(np.uint8)):
+        assert (refine_query(query, passages, order=same).vector == expected).all()
+    assert refine_query(query, passages, order=[]).skipped
+
+
 def test_bad_input_is_refused():
     query, passages, scores, _ = problem(0, 10, 4)
     for wrong in (
@@ -407,6 +433,12 @@ def test_bad_input_is_refused():
         lambda: refine_query(query, passages, order=[0, 10]),
         lambda: refine_query(query, passages, order=[0.5, 1]),
         lambda: refine_query(query, passages, order=[-1, 1]),
+        lambda: refine_query(query, passages, order=["a"]),
+        lambda: refine_query(query, passages, order=[True, False]),
+        lambda: refine_query(query, passages, order=5),
+        lambda: refine_query(query[None], passages[None], order=5),
+        lambda: refine_query(query + 1j, passages, scores),
+        lambda: refine_query(query, passages, ["a"] * 10),
         lambda: refine_query(query[None], passages[None], order=[[0, 1], [1, 0]]),
         lambda: refine_query(query, passages, order=[1, 0], method="refit"),
         lambda: refine_query(query, passages, scores, method=Turn),
