@@ -1,7 +1,9 @@
 """Feedback in Haystack: through real pipelines, over three stores, sync and async."""
 
 import asyncio
+import inspect
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -523,3 +525,9 @@ def test_both_lists_joined():
     second = in_memory().run(query_embedding=moved["query_embedding"], top_k=K)["documents"]
     joined = DocumentJoiner(join_mode="reciprocal_rank_fusion").run([said["documents"], second])
     assert len(found_ids(joined)) > K
+
+
+@pytest.mark.parametrize("part", [QueryFeedback, FeedbackRetriever])
+def test_the_usage_example_runs(part):
+    [code] = re.findall(r"```python\n(.*?)```", inspect.getdoc(part), flags=re.DOTALL)
+    exec(compile(code, part.__name__, "exec"), {})

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import doctest
 import logging
 import uuid
 import warnings
@@ -335,3 +336,11 @@ def test_prompts_of_the_reranker_can_be_seen():
         simple().as_retriever(similarity_top_k=K), FirstRerank(backend=oracle())
     )
     assert any("prompt" in place for place in retriever.get_prompts())
+
+
+def test_the_usage_example_runs():
+    runner = doctest.DocTestRunner()
+    for example in doctest.DocTestFinder().find(FeedbackRetriever, "FeedbackRetriever"):
+        runner.run(example)
+    assert runner.summarize().attempted
+    assert not runner.summarize().failed
