@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -259,8 +260,8 @@ def test_ids_that_do_not_match_the_vectors(tmp_path):
 
 
 def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path):
-    manifest, _ = saved(tmp_path / "index")
-    (tmp_path / "outside").mkdir()
+    manifest, generation = saved(tmp_path / "index")
+    shutil.copytree(generation, tmp_path / "outside")
     manifest["generation"] = "../outside"
     (tmp_path / "index" / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     with pytest.raises(InputError, match="lost its file"):

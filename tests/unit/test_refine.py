@@ -229,6 +229,19 @@ def test_a_random_reranker_moves_little_and_a_reversed_one_nothing():
     assert np.mean(trust) < 0.2
 
 
+def test_a_consistent_reranker_that_contradicts_the_retriever_is_not_followed():
+    """Scores that are smooth over the vectors, and point a little away from the query."""
+    for seed in range(20):
+        query, passages, _, hidden = problem(seed, 60, 16)
+        aside = hidden - hidden @ query / (query @ query) * query
+        away = aside / np.linalg.norm(aside) - 0.3 * query / np.linalg.norm(query)
+        found = refine_query(query, passages, passages @ away)
+        if np.corrcoef(passages @ away, passages @ query)[0, 1] < -0.1:
+            assert found.trust == 0
+        towards = refine_query(query, passages, passages @ (away + query))
+        assert towards.trust > 0.9
+
+
 def test_a_passage_that_was_not_reranked_counts_as_the_lowest():
     query, passages, scores, _ = problem(3, 40, 12, noise=0.1)
     head = np.where(np.arange(40) < 20, scores, np.nan)
