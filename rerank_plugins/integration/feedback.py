@@ -48,7 +48,7 @@ class FeedbackOutcome:
     """What a retriever returns.
 
     Attributes:
-        ids: What was found, best first, with scores.
+        lines: Id and score of what was found, best first.
         vector: The query vector of the last search.
         meta: Plain values for the user.
         warning: One sentence for the log; empty when all went well.
