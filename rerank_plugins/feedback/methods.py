@@ -89,7 +89,7 @@ class Turn:
         y = feedback.target().astype(centred.dtype)
         agreement = _agreement(y, _products(centred, queries.astype(y.dtype)), n)
         gram = centred @ centred.transpose(0, 2, 1)
-        spread = np.trace(gram, axis1=1, axis2=2) / n
+        spread = np.einsum("bii->b", gram) / n
         spread = np.where(spread > rounding, spread, 0.0)
         trust = np.ones(len(feedback))
         if self.doubt is not None:
@@ -269,13 +269,16 @@ def _centred(feedback: Feedback) -> tuple[FloatArray, FloatArray]:
     Zeros where there is no vector.
     """
     passages = feedback.passages
-    size = np.abs(passages).max(axis=(1, 2), keepdims=True, initial=0.0)
+    # Without a copy: there is not much more to it than reading the vectors.
+    highest = passages.max(axis=(1, 2), keepdims=True, initial=0.0)
+    size = np.maximum(highest, -passages.min(axis=(1, 2), keepdims=True, initial=0.0))
     if not (size > 1e-6).all() or not (size < 1e6).all():  # a square must not overflow
         passages = passages / np.where(size > 0, size, 1)
         size = np.ones_like(size)
-    mean = passages.sum(axis=1, keepdims=True) / feedback.count[..., None]
-    centred: FloatArray = passages - mean.astype(passages.dtype)
-    if not feedback.present.all():
+    ones = np.ones((1, passages.shape[1]), dtype=passages.dtype)  # a product beats a sum
+    mean = ones @ passages / feedback.count[..., None].astype(passages.dtype)
+    centred: FloatArray = passages - mean
+    if not feedback.complete:
         centred *= feedback.present[..., None]
     digit = 16 * np.finfo(passages.dtype).eps * size[:, 0, 0].astype(np.float64)
     return centred, passages.shape[2] * digit**2

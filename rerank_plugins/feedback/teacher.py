@@ -26,7 +26,8 @@ class Feedback:
         queries: Query vectors, shape ``(batch, dim)``, finite.
         passages: Passage vectors, shape ``(batch, n, dim)``; zeros where there is none.
         present: Which passages have a vector, shape ``(batch, n)``.
-        count: How many those are, at least 1, shape ``(batch, 1)``.
+        complete: Whether all of them have.
+        count: How many have, at least 1, shape ``(batch, 1)``.
         scores: Shape ``(batch, n)``; NaN where the reranker gave none. None where an order is all
             that is known.
         ordered: Ranks from 1 (best) by the order that was given, else by the scores, shape
@@ -39,6 +40,7 @@ class Feedback:
     queries: FloatArray
     passages: FloatArray
     present: Mask
+    complete: bool
     count: FloatArray
     scores: FloatArray | None
     ordered: FloatArray
@@ -55,6 +57,7 @@ class Feedback:
             queries=self.queries[rows],
             passages=self.passages[rows],
             present=self.present[rows],
+            complete=self.complete,
             count=self.count[rows],
             scores=None if self.scores is None else self.scores[rows],
             ordered=self.ordered[rows],
@@ -89,8 +92,12 @@ def standardised(values: FloatArray, feedback: Feedback) -> FloatArray:
 
     A row whose values (of about 1) are all but equal is all zeros.
     """
-    n, present = feedback.count, feedback.present
-    centred = (values - (values * present).sum(axis=1, keepdims=True) / n) * present
+    n = feedback.count
+    if feedback.complete:
+        centred = values - values.sum(axis=1, keepdims=True) / n
+    else:
+        mean = (values * feedback.present).sum(axis=1, keepdims=True) / n
+        centred = (values - mean) * feedback.present
     spread = np.sqrt(dots(centred, centred) / n)
     found: FloatArray = centred / np.where(spread > 1e-6, spread, np.inf)
     return found
@@ -146,7 +153,8 @@ def read_feedback(query: Any, passages: Any, scores: Any, order: Any) -> Feedbac
     shape = vectors.shape[:2]
     table = None if scores is None else _scores(scores, shape)
     present = np.isfinite(vectors).all(axis=2)
-    if not present.all():
+    complete = bool(present.all())
+    if not complete:
         vectors = np.where(present[..., None], vectors, 0).astype(vectors.dtype)
     falling = _by_order(order, shape) if order is not None or table is None else table
     ordered = np.where(present, mean_ranks(falling), np.nan)
@@ -154,6 +162,7 @@ def read_feedback(query: Any, passages: Any, scores: Any, order: Any) -> Feedbac
         queries=queries,
         passages=vectors,
         present=present,
+        complete=complete,
         count=np.maximum(present.sum(axis=1, keepdims=True), 1.0),
         scores=table,
         ordered=ordered,
