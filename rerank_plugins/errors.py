@@ -15,6 +15,7 @@
     └── CallError                  one call failed: a value on the wire, raised inside a plan
         ├── PromptTooLongError     the prompt does not fit the model's context
         ├── ModelOutputError       the model answered with something that is not a number
+        ├── LogprobsError          the server reports no log-probabilities
         ├── BudgetError            the limits given for this ranking are used up
         └── BackendError           a server refused, failed or did not answer in time
 
@@ -140,6 +141,12 @@ class ModelOutputError(CallError):
     """The model answered with something that is not a number."""
 
     fault: ClassVar[Fault] = "model"
+
+
+class LogprobsError(CallError):
+    """The server reports no log-probabilities, or not those of the answer's first identifier."""
+
+    fault: ClassVar[Fault] = "setup"
 
 
 class BudgetError(CallError):

@@ -8,14 +8,14 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .calls import Batch, Replies
-from .errors import BudgetError, ConfigurationError
+from .errors import BackendError, BudgetError, CallError, ConfigurationError, RerankError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 T = TypeVar("T")
 
-_let_go: ContextVar[threading.Event | None] = ContextVar("let_go", default=None)
+_let_go: ContextVar[tuple[threading.Event, ...]] = ContextVar("let_go", default=())
 
 
 @runtime_checkable
@@ -24,6 +24,8 @@ class Backend(Protocol):
 
     A backend may also have ``kinds`` (the frozenset of call kinds it answers, checked when a
     `Reranker` is built), ``warm_up()``, ``close()`` and their twins ``awarm_up()``, ``aclose()``.
+    One that is made of others names them: ``inner`` where it wraps one, ``members`` (a tuple)
+    where it holds several.
     """
 
     def run(self, calls: Batch) -> Replies:
@@ -48,9 +50,14 @@ AnyBackend = Backend | AsyncBackend
 
 
 def is_async(backend: AnyBackend) -> bool:
-    """Whether the backend is asynchronous by nature, not through a thread."""
+    """Whether the backend is asynchronous by nature, not through a thread.
+
+    One that is made of others (see `Backend`) is what all of them are: a server beside a local
+    model needs the local model's thread and its common batches.
+    """
     inner = getattr(backend, "inner", None)
-    return isinstance(backend, AsyncBackend) if inner is None else is_async(inner)
+    members: tuple[AnyBackend, ...] = getattr(backend, "members", () if inner is None else (inner,))
+    return isinstance(backend, AsyncBackend) and all(map(is_async, members))
 
 
 def sync_handler(backend: AnyBackend, timeout_s: float | None = None) -> Callable[[Batch], Replies]:
@@ -149,8 +156,7 @@ def abandoned() -> bool:
     A synchronous backend that takes long asks between two pieces of work, so that a ranking that
     was cancelled or ran out of time does not keep the next one waiting.
     """
-    event = _let_go.get()
-    return event is not None and event.is_set()
+    return any(event.is_set() for event in _let_go.get())
 
 
 class Job(NamedTuple, Generic[T]):
@@ -163,6 +169,8 @@ class Job(NamedTuple, Generic[T]):
 def in_thread(work: Callable[[], T]) -> Job[T]:
     """Start ``work`` in a thread of its own, with the caller's context variables.
 
+    Whoever lets go of the caller's work lets go of this too.
+
     A daemon thread and not an executor's: one that is stuck must not keep the program from
     ending, and many that wait must not use up the threads that others need.
     """
@@ -171,7 +179,7 @@ def in_thread(work: Callable[[], T]) -> Job[T]:
     future: Future[T] = Future()
     let_go = threading.Event()
     context = contextvars.copy_context()
-    context.run(_let_go.set, let_go)
+    context.run(_let_go.set, (*_let_go.get(), let_go))
 
     def target() -> None:
         if not future.set_running_or_notify_cancel():
@@ -183,6 +191,29 @@ def in_thread(work: Callable[[], T]) -> Job[T]:
 
     threading.Thread(target=target, name="rerank-plugins", daemon=True).start()
     return Job(future, let_go)
+
+
+def failure(error: Exception) -> CallError:
+    """What a backend raised, as the answer to a call.
+
+    Raises:
+        RerankError: ``error`` itself, where it says that the set-up, a piece of code or the
+            caller's arguments are wrong: that is no answer.
+
+    Examples:
+        >>> failure(TimeoutError("slow"))
+        BackendError('the backend raised TimeoutError: slow')
+    """
+    if isinstance(error, CallError):
+        return error
+    if isinstance(error, RerankError):
+        raise error
+    found = BackendError(
+        f"the backend raised {type(error).__name__}: {error}",
+        retryable=isinstance(error, ConnectionError | TimeoutError),
+    )
+    found.__cause__ = error
+    return found
 
 
 def _late(timeout_s: float, calls: Batch) -> Replies:

@@ -41,7 +41,7 @@ def load_reranker(
     Examples:
         >>> reranker = load_reranker("castorini/first_mistral", dtype="bfloat16")
         >>> reranker.strategy.inner
-        SingleToken(prompt='rankllm-letters.v1')
+        SingleToken(prompt='rankllm-letters.v1', policy='keep_order')
     """
     name = preset or str(model)
     chosen: Strategy | str | Mapping[str, Any]

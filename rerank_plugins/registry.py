@@ -38,10 +38,13 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "tournament": "rerank_plugins.strategies:Tournament",
     },
     "backends": {
+        "balanced": "rerank_plugins.backends:Balanced",
         "cross-encoder": "rerank_plugins.backends:CrossEncoderBackend",
+        "openai": "rerank_plugins.backends:OpenAIBackend",
         "routed": "rerank_plugins.backends:Routed",
         "seq2seq": "rerank_plugins.backends:Seq2SeqBackend",
         "transformers": "rerank_plugins.backends:TransformersBackend",
+        "vllm": "rerank_plugins.backends:VLLMBackend",
     },
 }
 _PARTS = {  # of strategies: they nest in specs under these names
@@ -52,7 +55,7 @@ _PARTS = {  # of strategies: they nest in specs under these names
 }
 _NESTED: Mapping[Group, frozenset[str]] = {  # arguments where a bare name stands for a spec
     "strategies": frozenset({"inner", "first", "then"}),
-    "backends": frozenset({"inner", "pairs", "search", "text"}),
+    "backends": frozenset({"backends", "inner", "pairs", "search", "text"}),
 }
 
 
@@ -94,7 +97,7 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
     Args:
         group: Whether a strategy or a backend is wanted.
         spec: A name, or a mapping with ``name`` and constructor arguments; arguments that are
-            mappings with a ``name`` are built first.
+            mappings with a ``name`` are built first, also those in a list.
 
     Raises:
         UnknownNameError: A name is not known.
@@ -131,7 +134,7 @@ def to_spec(group: Group, built: object) -> dict[str, Any]:
     Examples:
         >>> from rerank_plugins.strategies import SingleToken
         >>> to_spec("strategies", SingleToken())
-        {'name': 'single-token', 'prompt': 'first.v1'}
+        {'name': 'single-token', 'prompt': 'first.v1', 'policy': 'keep_order'}
     """
     cls = type(built)
     if not is_dataclass(built):
@@ -151,7 +154,9 @@ def _argument(group: Group, key: str, value: object) -> object:
         return from_spec(group, value)
     if key in _NESTED[group] and isinstance(value, str):
         return from_spec(group, value)
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list | tuple):
+        return tuple(_argument(group, key, item) for item in value)
+    return value
 
 
 def _plain(group: Group, key: str, value: object) -> object:

@@ -102,8 +102,14 @@ class Reranker:
 
         With ``on_error="raise"``, the first error is raised after the other queries are done.
         """
+        return _raise_first(self.settle_many(requests, top_k=top_k))
+
+    def settle_many(
+        self, requests: Iterable[Request], *, top_k: int | None = None
+    ) -> list[Ranking | CallError]:
+        """`rank_many`, with the failure of a query in the place of its ranking."""
         plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in _pairs(requests)]
-        return _raise_first(run(gather(plans), sync_handler(self.backend, self._timeout_s)))
+        return run(gather(plans), sync_handler(self.backend, self._timeout_s))
 
     async def arank_many(
         self,

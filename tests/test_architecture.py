@@ -16,7 +16,7 @@ import rerank_plugins.testing
 ROOT = Path(__file__).parent.parent
 PUBLIC = """
 BackendError BudgetError CallError ChatTemplateError ConfigurationError ContractError InputError
-LabelError Limits MissingExtraError ModelLoadError ModelOutputError Passage
+LabelError Limits LogprobsError MissingExtraError ModelLoadError ModelOutputError Passage
 PromptTooLongError
 RankedPassage Ranking Report RerankError Reranker UnknownNameError UnsupportedCallError Usage
 list_presets load_reranker
@@ -137,7 +137,7 @@ def test_every_framework_example_runs(name, smollm2_folder):
 
 
 def pages():
-    return [ROOT / "docs" / "strategies.md", ROOT / "docs" / "feedback.md"]
+    return sorted((ROOT / "docs").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)

@@ -39,11 +39,14 @@ def extra(module: str, name: str) -> ModuleType:
     """Import an optional dependency.
 
     Raises:
-        MissingExtraError: It is not installed; the message says which extra brings it.
+        MissingExtraError: It is not installed; the message says which extra brings it. Or it is,
+            and does not go with another package; the message is its own.
     """
     try:
         return import_module(module)
     except ImportError as error:
+        if not isinstance(error, ModuleNotFoundError):
+            raise MissingExtraError(f"{module} cannot be imported: {error}") from error
         raise MissingExtraError(
             f"{module} is not installed",
             hint=f'Install it with: pip install "rerank-plugins[{name}]".',

@@ -6,19 +6,36 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from ..calls import Batch, Call, Replies, Reply, ScorePair
-from ..errors import BackendError, CallError, InputError, ModelLoadError, ModelOutputError
+from ..errors import (
+    BackendError,
+    CallError,
+    InputError,
+    ModelLoadError,
+    ModelOutputError,
+    PromptTooLongError,
+)
 from ..handlers import abandoned
 from .base import SECRET, Answers, by_kind, extra
-from .loading import chosen_device, chosen_dtype, first_line, quiet
+from .loading import (
+    chosen_device,
+    chosen_dtype,
+    first_line,
+    lacking,
+    missing_weights,
+    quiet,
+)
 from .rendering import Renderer
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
+Engine = Literal["torch", "onnx", "openvino"]
 _NO_LIMIT = 1 << 30
+_SEAMS = 2
+"""Tokens that a text may grow by where it meets a template."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -31,8 +48,12 @@ class CrossEncoderBackend:
 
     Args:
         model: A hub id, a folder, or a loaded ``CrossEncoder``.
+        engine: What computes: ``"torch"``, ``"onnx"`` or ``"openvino"``, as sentence-transformers
+            has them; the latter two need its extras, and export the model where its folder has no
+            exported one.
         device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device.
-        dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype.
+        dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype; only
+            for torch.
         max_tokens: Tokens of query and passage together; the model's own limit when None. Longer
             pairs are cut, and the reply says so.
         query_template: What the model was trained to see as the query, with ``{query}``.
@@ -53,6 +74,7 @@ class CrossEncoderBackend:
     kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset({ScorePair})
 
     model: "str | Path | CrossEncoder" = field(kw_only=False)
+    engine: Engine = "torch"
     device: str = "auto"
     dtype: str = "auto"
     max_tokens: int | None = None
@@ -69,6 +91,8 @@ class CrossEncoderBackend:
             self.model = str(self.model)
         if self.model is None:
             raise InputError("model is None", hint="Give a hub id, a folder or a CrossEncoder.")
+        if self.engine not in get_args(Engine):
+            raise InputError(f"engine is {self.engine!r}", hint=f"One of {get_args(Engine)}.")
         for name in ("max_tokens", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -125,7 +149,7 @@ class CrossEncoderBackend:
         transformers = extra("transformers", "transformers")
         library = extra("sentence_transformers", "cross-encoder")
         place = chosen_device(self.device)
-        dtype = chosen_dtype(self.dtype, place)
+        weights = {"use_safetensors": True, "dtype": chosen_dtype(self.dtype, place)}
         try:
             with quiet(transformers):
                 found: CrossEncoder = library.CrossEncoder(
@@ -135,9 +159,10 @@ class CrossEncoderBackend:
                     token=self.token() if callable(self.token) else self.token,
                     trust_remote_code=False,
                     max_length=self.max_tokens,
-                    model_kwargs={"use_safetensors": True, "dtype": dtype},
+                    backend=self.engine,
+                    model_kwargs=weights if self.engine == "torch" else {},
                 )
-                missing = self._missing(found)
+                missing = self._missing(found, transformers)
         except Exception as error:
             raise ModelLoadError(
                 f"cannot load the cross-encoder {self.model!r}: {first_line(error)}",
@@ -145,30 +170,30 @@ class CrossEncoderBackend:
                 "with config.json and safetensors weights. Models that bring code are refused.",
             ) from error
         if missing:
-            raise ModelLoadError(
-                f"the weights of {self.model!r} lack {len(missing)} tensors, {missing[0]} "
-                "among them",
-                hint="They would be random numbers, and so would every score.",
-            )
+            raise lacking(str(self.model), missing)
         return found
 
-    def _missing(self, model: "CrossEncoder") -> list[str]:
+    def _missing(self, model: "CrossEncoder", transformers: Any) -> list[str]:
         """Weights that the checkpoint lacks: the library fills them in and only logs it."""
         modules: list[Any] = list(model)
         if len(modules) != 1:  # the head is a module of its own, loaded from its own file
             return []
+        config = modules[0].model.config
         kind: Any = type(modules[0].model)
-        _, info = kind.from_pretrained(
-            self.model,
-            revision=self.revision,
-            token=self.token() if callable(self.token) else self.token,
-            trust_remote_code=False,
-            use_safetensors=True,
-            config=modules[0].model.config,
-            device_map="meta",  # names only: no tensor is read a second time
-            output_loading_info=True,
-        )
-        return sorted(info["missing_keys"])
+        if self.engine != "torch":
+            kind = getattr(transformers, (config.architectures or [""])[0], None)
+        try:
+            return missing_weights(
+                kind,
+                str(self.model),
+                revision=self.revision,
+                token=self.token() if callable(self.token) else self.token,
+                config=config,
+            )
+        except OSError:
+            if self.engine == "torch":
+                raise
+            return []  # there is nothing but an exported model, and that is whole
 
 
 class _Loaded:
@@ -183,14 +208,17 @@ class _Loaded:
             model.config.pad_token_id = tokenizer.pad_token_id
         self._renderer = Renderer(tokenizer)
         own = model.max_seq_length or tokenizer.model_max_length
-        self._limit = min(max_tokens or _NO_LIMIT, own or _NO_LIMIT)
+        self._limit = int(min(max_tokens or _NO_LIMIT, own or _NO_LIMIT))
+        # Causal rerankers put the pair into a chat template, where nothing but it may be cut.
+        begun = len(model.preprocess([("a", "a")])["input_ids"][0])
+        self._template_tokens = begun - self._tokens("a", "a")
 
     @contextmanager
     def _limited(self) -> Iterator[None]:
         """The limit for this batch only: a model that was passed in is the caller's."""
         own = self._model.max_seq_length
         if self._limit < _NO_LIMIT:
-            self._model.max_seq_length = int(self._limit)
+            self._model.max_seq_length = self._limit
         try:
             yield
         finally:
@@ -203,10 +231,10 @@ class _Loaded:
         on_cpu = torch.device(self._model.device).type == "cpu"
         size = 1 if on_cpu else self._batch_size  # padding only costs on a CPU, and moves scores
         replies: dict[int, Reply[Any] | CallError] = {}
-        safe: dict[int, tuple[str, str]] = {}
+        safe: dict[int, _Pair] = {}
         for i, (query, passage) in enumerate(pairs):
             try:
-                safe[i] = self._safe(query), self._safe(passage)
+                safe[i] = self._fitting(self._safe(query), self._safe(passage))
             except CallError as error:  # this pair's alone
                 replies[i] = error
         where = list(safe)
@@ -216,7 +244,7 @@ class _Loaded:
             replies.update(zip(chosen, found, strict=True))
         return [replies[i] for i in range(len(pairs))]
 
-    def _guarded(self, pairs: list[tuple[str, str]], size: int) -> Answers:
+    def _guarded(self, pairs: "list[_Pair]", size: int) -> Answers:
         """The replies, or the error of this batch for each of its pairs."""
         import torch
 
@@ -225,7 +253,7 @@ class _Loaded:
         try:
             with self._limited():
                 logits = self._model.predict(
-                    pairs,
+                    [(pair.query, pair.passage) for pair in pairs],
                     batch_size=size,
                     activation_fn=torch.nn.Identity(),
                     show_progress_bar=False,
@@ -238,9 +266,39 @@ class _Loaded:
     def _safe(self, text: str) -> str:
         return self._renderer.harmless(text)
 
-    def _reply(self, pair: tuple[str, str], logit: float) -> Reply[float] | CallError:
+    def _tokens(self, *texts: str) -> int:
+        return len(self._renderer.tokenizer(*texts, verbose=False)["input_ids"])
+
+    def _fitting(self, query: str, passage: str) -> "_Pair":
+        """The pair, with a shorter passage where a template has no room for it.
+
+        Raises:
+            PromptTooLongError: The query alone is too long for that.
+        """
+        tokens = self._tokens(query, passage) + self._template_tokens
+        excess = tokens - self._limit
+        if excess <= 0:
+            return _Pair(query, passage, tokens)
+        if self._template_tokens <= 0:  # the tokenizer itself cuts what is too long
+            return _Pair(query, passage, self._limit, cut=True)
+        tokenizer = self._renderer.tokenizer
+        ids = tokenizer(passage, add_special_tokens=False, verbose=False)["input_ids"]
+        kept = len(ids) - excess - _SEAMS
+        if kept < 1:
+            raise PromptTooLongError(excess, limit=self._limit)
+        return _Pair(query, str(tokenizer.decode(ids[:kept])), self._limit - _SEAMS, cut=True)
+
+    def _reply(self, pair: "_Pair", logit: float) -> Reply[float] | CallError:
         if not math.isfinite(logit):
             return ModelOutputError(f"the model's score is {logit}", hint="Try dtype='float32'.")
-        tokens = len(self._renderer.tokenizer(*pair, verbose=False)["input_ids"])
-        cut = tokens > self._limit
-        return Reply(logit, min(tokens, int(self._limit)), 0, (0,) if cut else ())
+        return Reply(logit, pair.tokens, 0, (0,) if pair.cut else ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """What the model reads, how many tokens it is, and whether it was cut."""
+
+    query: str
+    passage: str
+    tokens: int
+    cut: bool = False

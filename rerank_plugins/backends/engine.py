@@ -1,7 +1,8 @@
 """A loaded causal language model and the three questions it can be asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..calls import (
@@ -17,7 +18,9 @@ from ..calls import (
 from ..errors import BackendError, CallError, ModelOutputError, PromptTooLongError
 from ..handlers import abandoned
 from .base import Answers, extra
-from .batching import batches
+from .batching import MAX_ROWS, Group, batches, groups
+from .forward import Forward, Prefix
+from .prefix import NO_LIMIT, shareable_tokens
 from .rendering import Encoded, Renderer
 
 if TYPE_CHECKING:
@@ -26,18 +29,35 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=Call[Any])
 GPU_BATCH_TOKENS = 16_384
+CPU_BATCH_TOKENS = 512
+"""After a shared beginning: enough to read the weights rarely, few enough for the caches."""
+CACHED_TOKENS = 16_384
+"""Tokens of all rows whose keys and values are in memory beside a shared beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """One call as the model sees it: its tokens, and how many at the end are of interest."""
+    """One call as the model sees it.
+
+    Args:
+        encoded: Its tokens.
+        room: Tokens that are or will be the answer, at the end.
+        keep: Positions at the end whose logits are asked for.
+        labels: Token ids that may come next.
+    """
 
     encoded: Encoded
     room: int
+    keep: int = 1
+    labels: tuple[int, ...] = ()
 
     @property
     def ids(self) -> list[int]:
         return self.encoded.ids
+
+
+Ask = Callable[[list[C], list[_Sequence], Prefix | None], list[Reply[Any]]]
+"""Answers calls that run together, after the beginning that was computed for them."""
 
 
 class Engine:
@@ -49,42 +69,44 @@ class Engine:
         renderer: Renderer,
         context_tokens: int | None,
         max_batch_tokens: int | None,
+        share_prefix: bool = True,
     ) -> None:
         self.model: Any = model  # its methods are untyped
         self.renderer = renderer
-        self.context = min(context_tokens or _NO_LIMIT, _context(model, renderer.tokenizer))
+        self.forward = Forward(model, renderer.tokenizer.pad_token_id or 0)
+        self.context = min(context_tokens or NO_LIMIT, _context(model, renderer.tokenizer))
         on_cpu = model.device.type == "cpu"
         self.batch_tokens = max_batch_tokens or (None if on_cpu else GPU_BATCH_TOKENS)
+        self.suffix_tokens = self.batch_tokens or CPU_BATCH_TOKENS
+        self.share_prefix = share_prefix
 
     def next_token(self, calls: Sequence[NextToken]) -> Answers:
-        return self._answered(
-            calls, lambda c: _Sequence(self.renderer.encode(c.prompt), 1), self._label_logprobs
-        )
+        return self._answered(calls, self._labelled, self._label_logprobs)
 
     def likelihood(self, calls: Sequence[Likelihood]) -> Answers:
-        return self._answered(
-            calls,
-            lambda c: _Sequence(*self.renderer.split(c.prompt, c.continuation)),
-            self._continuation_logprobs,
-            written=False,
-        )
+        return self._answered(calls, self._continued, self._continuation_logprobs, written=False)
 
     def generate(self, calls: Sequence[Generate]) -> Answers:
         return self._answered(
-            calls, lambda c: _Sequence(self.renderer.encode(c.prompt), c.max_tokens), self._write
+            calls,
+            lambda c: _Sequence(self.renderer.encode(c.prompt), c.max_tokens),
+            self._write,
+            shared=False,
         )
 
     def _answered(
         self,
         calls: Sequence[C],
         prepare: Callable[[C], _Sequence],
-        answer: Callable[[list[C], list[_Sequence]], list[Reply[Any]]],
+        ask: Ask[C],
         *,
         written: bool = True,
+        shared: bool = True,
     ) -> Answers:
         """Prepare every call, run those that fit in batches, and put each reply in its place.
 
-        ``written`` says whether a sequence's room comes on top of its tokens.
+        ``written`` says whether a sequence's room comes on top of its tokens, ``shared`` whether
+        what several sequences begin with may be computed once.
         """
         replies: dict[int, Reply[Any] | CallError] = {}
         sequences: dict[int, _Sequence] = {}
@@ -99,60 +121,82 @@ class Engine:
                 replies[i] = PromptTooLongError(excess, limit=self.context)
             else:
                 sequences[i] = sequence
-        where = list(sequences)
-        for group in batches([len(sequences[i].ids) for i in where], self.batch_tokens):
-            chosen = [where[j] for j in group]
-            if abandoned():
-                given_up = BackendError("nobody waits for this answer any more")
-                replies.update(dict.fromkeys(chosen, given_up))
-                continue
-            found = self._guarded(
-                answer, [calls[i] for i in chosen], [sequences[i] for i in chosen]
-            )
-            replies.update(zip(chosen, found, strict=True))
+        sharing = shared and self.share_prefix
+        for group in self._groups(sequences) if sharing else [Group(tuple(sequences))]:
+            replies |= self._of_group(group, calls, sequences, ask)
         return [replies[i] for i in range(len(calls))]
 
-    def _guarded(
-        self,
-        answer: Callable[[list[C], list[_Sequence]], list[Reply[Any]]],
-        calls: list[C],
-        sequences: list[_Sequence],
-    ) -> Sequence[Reply[Any] | CallError]:
-        """The answers, or the error of this batch for each of its calls."""
+    def _labelled(self, call: NextToken) -> _Sequence:
+        encoded = self.renderer.encode(call.prompt)
+        spellings = self.renderer.spellings(call.prompt, call.labels)
+        # Before any forward pass: labels that cannot work should not cost one.
+        labels = self.renderer.label_ids(encoded.text, spellings)
+        return _Sequence(encoded, room=1, labels=labels)
+
+    def _continued(self, call: Likelihood) -> _Sequence:
+        encoded, new = self.renderer.split(call.prompt, call.continuation)
+        return _Sequence(encoded, new, keep=new + 1)  # the first is foretold one position earlier
+
+    def _groups(self, sequences: Mapping[int, _Sequence]) -> list[Group]:
+        """Which calls share what they begin with."""
+        if not any(group.shared for group in _alike(sequences, NO_LIMIT)):
+            return [Group(tuple(sequences))]
+        return _alike(sequences, self._shareable)
+
+    @cached_property
+    def _shareable(self) -> int:
+        """Tokens of the longest prompt that may share its beginning; tried out once."""
         import torch
 
-        try:
-            with torch.inference_mode():
-                return answer(calls, sequences)
-        except torch.OutOfMemoryError:
-            hint = "Lower max_batch_tokens, use a smaller window or shorter passages."
-            return [BackendError("the device ran out of memory", hint=hint) for _ in calls]
-        except ModelOutputError as error:
-            return [error for _ in calls]
+        with torch.inference_mode():
+            return shareable_tokens(self.forward, self.context)
+
+    def _of_group(
+        self, group: Group, calls: Sequence[C], sequences: Mapping[int, _Sequence], ask: Ask[C]
+    ) -> dict[int, Reply[Any] | CallError]:
+        """The replies to calls that begin alike, by their positions."""
+        replies: dict[int, Reply[Any] | CallError] = {}
+        computed: list[Prefix] = []  # once, and only if somebody waits for it
+
+        def answer(chosen: list[int]) -> list[Reply[Any]]:
+            if group.shared and not computed:
+                computed.append(self.forward.prefix(sequences[chosen[0]].ids[: group.shared]))
+            return ask(
+                [calls[i] for i in chosen],
+                [sequences[i] for i in chosen],
+                computed[0] if computed else None,
+            )
+
+        for chosen in self._batches(group, sequences):
+            replies.update(zip(chosen, _guarded(answer, chosen), strict=True))
+        return replies
+
+    def _batches(self, group: Group, sequences: Mapping[int, _Sequence]) -> Iterator[list[int]]:
+        """Which calls of a group run together."""
+        lengths = [len(sequences[i].ids) - group.shared for i in group.members]
+        budget, rows = self.batch_tokens, MAX_ROWS
+        if group.shared:
+            budget = self.suffix_tokens
+            rows = min(MAX_ROWS, CACHED_TOKENS // (group.shared + max(lengths)))
+        for batch in batches(lengths, budget, rows):
+            yield [group.members[j] for j in batch]
 
     def _label_logprobs(
-        self, calls: list[NextToken], sequences: list[_Sequence]
+        self, calls: list[NextToken], sequences: list[_Sequence], prefix: Prefix | None
     ) -> list[Reply[LabelLogprobs]]:
-        wanted = [  # before the forward pass: labels that cannot work should not cost one
-            list(self.renderer.label_ids(sequence.encoded.text, self._spellings(call)))
-            for call, sequence in zip(calls, sequences, strict=True)
-        ]
-        logprobs = self._logits(sequences, keep=1)[:, -1].log_softmax(-1)
+        logprobs = self._logits(sequences, prefix)[:, -1].log_softmax(-1)
         replies = []
-        for call, sequence, ids, row in zip(calls, sequences, wanted, logprobs, strict=True):
-            seen = dict(zip(call.labels, _numbers(row[ids]), strict=True))
+        for call, sequence, row in zip(calls, sequences, logprobs, strict=True):
+            seen = dict(zip(call.labels, _numbers(row[list(sequence.labels)]), strict=True))
             replies.append(_reply(LabelLogprobs(seen), sequence))
         return replies
 
-    def _spellings(self, call: NextToken) -> tuple[str, ...]:
-        return self.renderer.spellings(call.prompt, call.labels)
-
     def _continuation_logprobs(
-        self, _calls: list[Likelihood], sequences: list[_Sequence]
+        self, _calls: list[Likelihood], sequences: list[_Sequence], prefix: Prefix | None
     ) -> list[Reply[ContinuationLogprob]]:
         import torch
 
-        logits = self._logits(sequences, keep=max(s.room for s in sequences) + 1)
+        logits = self._logits(sequences, prefix)
         replies = []
         for sequence, rows in zip(sequences, logits, strict=True):
             n = sequence.room
@@ -163,30 +207,14 @@ class Engine:
             replies.append(_reply(ContinuationLogprob(total, n), sequence))
         return replies
 
-    def _logits(self, sequences: list[_Sequence], keep: int) -> "torch.Tensor":
-        """Logits of the last ``keep`` positions, ``(sequences, keep, vocabulary)``, float32."""
-        output = self.model(
-            **self._inputs(sequences, positions=True), logits_to_keep=keep, use_cache=False
-        )
-        logits: torch.Tensor = output.logits
-        return logits.float()
+    def _logits(self, sequences: list[_Sequence], prefix: Prefix | None) -> "torch.Tensor":
+        """Logits of the last positions, as many as any of them asks for."""
+        keep = max(s.keep for s in sequences)
+        return self.forward.logits([s.ids for s in sequences], keep, prefix)
 
-    def _inputs(self, sequences: list[_Sequence], *, positions: bool) -> dict[str, Any]:
-        """Left-padded tensors on the model's device; no mask where there is no padding."""
-        import torch
-
-        longest = max(len(s.ids) for s in sequences)
-        pad = self.renderer.tokenizer.pad_token_id or 0
-        rows = [[pad] * (longest - len(s.ids)) + s.ids for s in sequences]
-        ids = torch.tensor(rows, device=self.model.device)
-        lengths = torch.tensor([[len(s.ids)] for s in sequences], device=self.model.device)
-        if int(lengths.min()) == longest:
-            return {"input_ids": ids}
-        place = torch.arange(longest, device=self.model.device)[None] - (longest - lengths)
-        inputs = {"input_ids": ids, "attention_mask": (place >= 0).long()}
-        return {**inputs, "position_ids": place.clamp(min=0)} if positions else inputs
-
-    def _write(self, calls: list[Generate], sequences: list[_Sequence]) -> list[Reply[Completion]]:
+    def _write(
+        self, calls: list[Generate], sequences: list[_Sequence], _prefix: Prefix | None = None
+    ) -> list[Reply[Completion]]:
         # Decoding settings belong to a whole batch, so calls that differ in them run in turn.
         if len({_settings(call) for call in calls}) > 1:
             return [self._write([c], [s])[0] for c, s in zip(calls, sequences, strict=True)]
@@ -223,7 +251,7 @@ class Engine:
         def given_up(ids: "torch.Tensor", _scores: Any, **_options: Any) -> "torch.Tensor":
             return ids.new_full((len(ids),), abandoned()).bool()
 
-        inputs = self._inputs(sequences, positions=False)
+        inputs = self.forward.inputs([s.ids for s in sequences], positions=False)
         mask = {"attention_mask": inputs["input_ids"].new_ones(inputs["input_ids"].shape)}
         # The argument overrides the checkpoint's own sampling defaults.
         return self.model.generate(
@@ -257,14 +285,37 @@ class Engine:
         return _reply(completion, sequence, generated=len(written))
 
 
-_NO_LIMIT = 1 << 30
+def _alike(sequences: Mapping[int, _Sequence], limit: int) -> list[Group]:
+    """Calls that begin alike; those with more than ``limit`` tokens stay whole."""
+    where = list(sequences)
+    most = [len(s.ids) - s.keep if len(s.ids) <= limit else 0 for s in sequences.values()]
+    found = groups([s.ids for s in sequences.values()], most)
+    return [Group(tuple(where[j] for j in g.members), g.shared) for g in found]
+
+
+def _guarded(
+    answer: Callable[[list[int]], list[Reply[Any]]], chosen: list[int]
+) -> Sequence[Reply[Any] | CallError]:
+    """The answers, or the error of this batch for each of its calls."""
+    import torch
+
+    if abandoned():
+        return [BackendError("nobody waits for this answer any more") for _ in chosen]
+    try:
+        with torch.inference_mode():
+            return answer(chosen)
+    except torch.OutOfMemoryError:
+        hint = "Lower max_batch_tokens, use a smaller window or shorter passages."
+        return [BackendError("the device ran out of memory", hint=hint) for _ in chosen]
+    except ModelOutputError as error:
+        return [error for _ in chosen]
 
 
 def _context(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> int:
     """The longest sequence the model was made for; tokenizers without a limit say 1e30."""
     config = model.config.get_text_config()
-    positions = getattr(config, "max_position_embeddings", None) or _NO_LIMIT
-    return int(min(positions, tokenizer.model_max_length or _NO_LIMIT, _NO_LIMIT))
+    positions = getattr(config, "max_position_embeddings", None) or NO_LIMIT
+    return int(min(positions, tokenizer.model_max_length or NO_LIMIT, NO_LIMIT))
 
 
 def _settings(call: Generate) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -28,11 +28,14 @@ def load_language_model(
     revision: str | None = None,
     token: str | None = None,
     auto: str = "AutoModelForCausalLM",
+    device_map: str | Mapping[str, Any] | None = None,
+    **weights: Any,
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """A model in evaluation mode on its device, and its tokenizer.
 
     ``auto`` is the class of ``transformers`` that loads it: ``AutoModelForSeq2SeqLM`` for an
-    encoder and a decoder.
+    encoder and a decoder. ``device_map`` spreads it over several devices, and ``weights`` are
+    further options of ``from_pretrained``: ``attn_implementation``, ``quantization_config``.
 
     Weights are read from safetensors only, and no code that comes with a model is run.
 
@@ -51,14 +54,20 @@ def load_language_model(
             config = transformers.AutoConfig.from_pretrained(source, **options)
             _require_generative(model, config)
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+            quantised = "quantization_config" in weights or hasattr(config, "quantization_config")
+            if quantised and device_map is None:
+                device_map = {"": place}  # such models cannot be moved afterwards
             loaded, info = getattr(transformers, auto).from_pretrained(
                 source,
                 dtype=chosen_dtype(dtype, place),
                 use_safetensors=True,
                 output_loading_info=True,
+                device_map=device_map,
                 **options,
+                **weights,
             )
-            loaded = loaded.to(place)
+            if device_map is None:
+                loaded = loaded.to(place)
     except ConfigurationError:
         raise
     except Exception as error:
@@ -68,11 +77,57 @@ def load_language_model(
             "config.json and safetensors weights, or a .gguf file.",
         ) from error
     if missing := sorted(info["missing_keys"]):
-        raise ModelLoadError(
-            f"the weights of {model!r} lack {len(missing)} tensors, {missing[0]} among them",
-            hint="They would be random numbers, and so would every score.",
-        )
+        raise lacking(model, missing)
     return loaded.eval(), tokenizer
+
+
+def missing_weights(kind: Any, model: str, **options: Any) -> list[str]:
+    """The names of tensors that a checkpoint lacks: libraries fill them in and only log it.
+
+    Args:
+        kind: The class of ``transformers`` that is to be loaded.
+        model: A hub id or a folder.
+        **options: Of ``from_pretrained``.
+    """
+    _, info = kind.from_pretrained(
+        model,
+        trust_remote_code=False,
+        use_safetensors=True,
+        device_map="meta",  # names only: no tensor is read
+        output_loading_info=True,
+        **options,
+    )
+    return sorted(info["missing_keys"])
+
+
+def lacking(model: str, missing: list[str]) -> ModelLoadError:
+    """The error of a checkpoint without these tensors."""
+    return ModelLoadError(
+        f"the weights of {model!r} lack {len(missing)} tensors, {missing[0]} among them",
+        hint="They would be random numbers, and so would every score.",
+    )
+
+
+def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a hub id, a folder or a ``.gguf`` file. No code that comes with it is run.
+
+    Raises:
+        MissingExtraError: ``transformers`` is not installed.
+        ModelLoadError: There is none.
+    """
+    transformers = extra("transformers", "transformers")
+    folder = str(unpacked_gguf(Path(source))) if source.endswith(".gguf") else source
+    try:
+        with quiet(transformers):
+            found: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False
+            )
+    except Exception as error:
+        raise ModelLoadError(
+            f"cannot load the tokenizer {source!r}: {first_line(error)}",
+            hint="Give a hub id that this machine can reach or has in its cache, or a folder.",
+        ) from error
+    return found
 
 
 def unpacked_gguf(path: Path) -> Path:

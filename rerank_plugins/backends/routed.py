@@ -34,6 +34,15 @@ class Routed:
     search: AnyBackend | None = None
 
     @property
+    def members(self) -> tuple[AnyBackend, ...]:
+        """Every backend inside, once."""
+        found: list[AnyBackend] = []
+        for backend in (self.pairs, self.text, self.search):
+            if backend is not None and not any(backend is other for other in found):
+                found.append(backend)
+        return tuple(found)
+
+    @property
     def kinds(self) -> frozenset[type[Call[Any]]] | None:
         """What they answer together; None where one does not say it."""
         none = frozenset[type[Call[Any]]]()
@@ -65,32 +74,25 @@ class Routed:
 
     def warm_up(self) -> None:
         """Load every model. Safe to repeat."""
-        for backend in self._backends():
+        for backend in self.members:
             if hasattr(backend, "warm_up"):
                 backend.warm_up()
 
     async def awarm_up(self) -> None:
         """`warm_up`, without blocking the event loop."""
-        for backend in self._backends():
+        for backend in self.members:
             await on_loop(backend, "warm_up")
 
     def close(self) -> None:
         """Release every model. Safe to repeat."""
-        for backend in self._backends():
+        for backend in self.members:
             if hasattr(backend, "close"):
                 backend.close()
 
     async def aclose(self) -> None:
         """`close`, without blocking the event loop."""
-        for backend in self._backends():
+        for backend in self.members:
             await on_loop(backend, "close")
-
-    def _backends(self) -> list[AnyBackend]:
-        found: list[AnyBackend] = []
-        for backend in (self.pairs, self.text, self.search):
-            if backend is not None and not any(backend is other for other in found):
-                found.append(backend)
-        return found
 
     def _parts(self, calls: Batch) -> list[tuple[AnyBackend, list[int]]]:
         """Each backend that is asked something, and the places of its calls."""

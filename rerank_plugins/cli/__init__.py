@@ -33,7 +33,7 @@ def build() -> Any:
         raise MissingExtraError(
             "click is not installed", hint='Install it with: pip install "rerank-plugins[cli]".'
         ) from error
-    from . import feedback, models
+    from . import batch, feedback, models, serve
 
     @click.group(help="LLM reranking for retrieval-augmented generation.")
     @click.version_option(package_name="rerank-plugins")
@@ -42,4 +42,6 @@ def build() -> Any:
 
     command.add_command(models.command())
     command.add_command(feedback.command())
+    command.add_command(batch.command())
+    command.add_command(serve.command())
     return command

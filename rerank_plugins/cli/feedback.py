@@ -38,7 +38,7 @@ def command() -> Any:
     @click.option("--rounds", default=1, show_default=True, help="Refinements.")
     @click.option("--head", default=20, show_default=True, help="Reranked hits on top when fused.")
     @click.option("--measure", help="As ir_measures writes it.  [default: R@K]")
-    @click.option("--queries", type=int, help="Only the first so many.")
+    @click.option("--queries", type=click.IntRange(min=1), help="Only the first so many.")
     @click.option("--output", help="A file for a line of each query, tab-separated.")
     @click.option("--plot", help="A file for a scatter picture: .svg, .png or .pdf.")
     def feedback(
@@ -68,6 +68,8 @@ def command() -> Any:
         encode = _encoder(encoder)
         built = _index(collection, encode, index, lambda text: click.echo(text, err=True))
         chosen = dict(itertools.islice(collection.queries.items(), queries))
+        if not chosen:
+            raise InputError(f"no query of {folder!r} is judged in {split!r}")
         vectors = dict(zip(chosen, encode(list(chosen.values())), strict=True))
         name = measure or f"R@{options.k}"
         rows = compare(collection, built, vectors, teacher=teacher, options=options, measure=name)
@@ -199,9 +201,14 @@ def _index(
 
     if folder and (Path(folder) / "manifest.json").exists():
         kept = FaissIndex.load(folder)
-        if set(kept.ids) != set(collection.documents):
+        if dict(zip(kept.ids, kept.texts, strict=True)) != collection.documents:
             raise InputError(
                 f"the index in {folder!r} is of another collection", hint="Give another --index."
+            )
+        own, again = kept.index.reconstruct(0), encode([kept.texts[0]])[0]
+        if len(own) != len(again) or abs(own - again).max() > 1e-3:
+            raise InputError(
+                f"the index in {folder!r} is of another encoder", hint="Give another --index."
             )
         return kept
     echo(f"Encoding {len(collection.documents)} documents ...")

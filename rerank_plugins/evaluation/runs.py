@@ -22,13 +22,14 @@ def load_run(path: str | Path, *, depth: int | None = None) -> dict[str, list[st
         InputError: The file is missing or a line is malformed.
     """
     ranked: dict[str, list[tuple[int, str]]] = {}
+    number = 0
     with open_text(Path(path)) as file:
-        for number, line in enumerate(file, start=1):
-            try:
+        try:
+            for number, line in enumerate(file, start=1):  # noqa: B007 - for the message
                 query, _, document, rank, _, _ = line.split()
                 ranked.setdefault(query, []).append((int(rank), document))
-            except ValueError as error:
-                raise InputError(f"line {number} of {path} is not a TREC run line") from error
+        except ValueError as error:  # also of bytes that are no text
+            raise InputError(f"line {max(number, 1)} of {path} is not a TREC run line") from error
     return {query: [d for _, d in sorted(found)][:depth] for query, found in ranked.items()}
 
 

@@ -49,5 +49,6 @@ def check_descent(rate: float, steps: int) -> None:
     """
     if not 0 < rate < np.inf:
         raise InputError(f"rate is {rate}, expected a positive number")
-    if steps < 1:
+    whole: object = steps  # what a configuration file says may be anything
+    if not isinstance(whole, int) or steps < 1:
         raise InputError(f"steps is {steps}, expected at least 1")

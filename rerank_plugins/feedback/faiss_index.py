@@ -54,6 +54,7 @@ class FaissIndex:
         self.index = index
         self.ids, self.texts = tuple(ids), tuple(texts)
         _check_passages(self.ids, self.texts, index.ntotal)
+        _check_labels(index)
         metrics: dict[int, Metric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
         if index.metric_type not in metrics:
             raise InputError("the index compares neither by inner product nor by L2 distance")
@@ -130,6 +131,7 @@ class FaissIndex:
         """`search` for each row of ``vectors``, shape ``(n, dim)``, in one call of FAISS."""
         if k < 1:
             raise InputError(f"k is {k!r}, expected a positive integer")
+        self._check_unchanged()
         table = matrix(vectors)
         if table.shape[1] != self.index.d:
             raise InputError(
@@ -174,6 +176,7 @@ class FaissIndex:
         """
         from .storage import save  # imported here: it needs this class
 
+        self._check_unchanged()
         save(self, Path(folder))
 
     @classmethod
@@ -187,6 +190,13 @@ class FaissIndex:
         from .storage import load  # imported here: it needs this class
 
         return load(Path(folder))
+
+    def _check_unchanged(self) -> None:
+        if self.index.ntotal != len(self.ids):
+            raise ConfigurationError(
+                f"the index holds {self.index.ntotal} vectors, and there are {len(self.ids)} ids",
+                hint="It was changed since: make a new FaissIndex of it.",
+            )
 
     def _hits(self, scores: FloatArray, places: Any) -> tuple[Hit, ...]:
         found = [(int(i), float(s)) for i, s in zip(places, scores, strict=True) if i >= 0]
@@ -251,20 +261,41 @@ def _check_passages(ids: Sequence[str], texts: Sequence[str], n: int) -> None:
         )
     if len(set(ids)) != n:
         raise InputError("ids repeat")
+    if not all(isinstance(value, str) for value in (*ids, *texts)):
+        raise InputError("ids and texts must be strings")
+
+
+def _check_labels(index: Any) -> None:
+    """Refuse labels that are no positions: hits would get the ids of other passages."""
+    if not hasattr(index, "id_map"):
+        return
+    labels = import_faiss().vector_to_array(index.id_map)
+    if not np.array_equal(labels, np.arange(len(labels))):
+        raise InputError(
+            "the index has labels of its own, and not the positions of the ids",
+            hint="Give the labels as ids, over the index inside (index.index).",
+        )
 
 
 def _check_reconstructs(index: Any) -> None:
-    if not index.ntotal:
+    if not index.ntotal or _reconstructs(index):
         return
+    remedy = (
+        "Call make_direct_map() on it"
+        if inverted_lists(index) is not None
+        else "Use an index that keeps its vectors (such as IDMap2 for IDMap)"
+    )
+    raise ConfigurationError(
+        f"a {type(index).__name__} cannot give vectors back, which feedback needs",
+        hint=f"{remedy}, or give vectors=...",
+    )
+
+
+def _reconstructs(index: Any) -> bool:
+    if "FastScan" in type(index).__name__:
+        return False  # it would crash the process where the index was read from a file
     try:
         index.reconstruct(0)
-    except RuntimeError as error:
-        remedy = (
-            "Call make_direct_map() on it"
-            if inverted_lists(index) is not None
-            else "Use an index that keeps its vectors (such as IDMap2 for IDMap)"
-        )
-        raise ConfigurationError(
-            f"a {type(index).__name__} cannot give vectors back, which feedback needs",
-            hint=f"{remedy}, or give vectors=...",
-        ) from error
+    except RuntimeError:
+        return False
+    return True

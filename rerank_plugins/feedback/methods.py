@@ -81,13 +81,17 @@ class Turn:
             raise InputError(f"degrees is {self.degrees}, expected more than 0 and at most 90")
         if not 0 < self.smoothing < np.inf:
             raise InputError(f"smoothing is {self.smoothing}, expected a positive number")
+        if self.doubt is not None and not -np.inf < self.doubt < np.inf:
+            raise InputError(f"doubt is {self.doubt}, expected a number or None")
 
     def move(self, feedback: Feedback) -> Moved:
         """Turn every query."""
         queries, n = feedback.queries, np.maximum(feedback.count[:, 0], 2)
         centred, rounding = _centred(feedback)
         y = feedback.target().astype(centred.dtype)
-        agreement = _agreement(y, _products(centred, queries.astype(y.dtype)), n)
+        length = lengths(queries)[:, None]
+        length = np.where(length > 0, length, 1.0)  # a double may not fit into a single
+        agreement = _agreement(y, _products(centred, (queries / length).astype(y.dtype)), n)
         gram = centred @ centred.transpose(0, 2, 1)
         spread = np.einsum("bii->b", gram) / n
         spread = np.where(spread > rounding, spread, 0.0)
@@ -98,7 +102,7 @@ class Turn:
         weights = _solved(gram, self.smoothing * spread, y)
         aside = _aside(queries, _combined(weights, centred))
         moved = _turned(queries, aside, self.degrees * trust)
-        after = _agreement(y, _products(centred, moved.astype(y.dtype)), n)
+        after = _agreement(y, _products(centred, (moved / length).astype(y.dtype)), n)
         checks = zip(spread.tolist(), trust.tolist(), aside.any(axis=1).tolist(), strict=True)
         reasons = tuple(
             SAME_VECTORS if not s else UNTRUSTED if not t else "" if a else ALONG
@@ -173,6 +177,8 @@ class First:
 
     def __post_init__(self) -> None:
         check_descent(self.rate, self.steps)
+        if not isinstance(self.cross_encoder, Refit):
+            raise InputError(f"cross_encoder is {self.cross_encoder!r}, expected Refit(...)")
 
     def move(self, feedback: Feedback) -> Moved:
         """Descend for each query."""

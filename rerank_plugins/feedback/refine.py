@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, UnknownNameError
-from .methods import METHODS, Method, Moved, lengths
+from .methods import METHODS, Method, Moved, Refit, lengths
 from .objectives import FloatArray, dots
 from .teacher import Feedback, read_feedback
+
+NEEDS_SCORES = "this method needs scores, and the reranker gave an order"
 
 _CHUNK = 2**18
 """Numbers that one step works on: about what a core's own cache holds."""
@@ -122,7 +124,10 @@ def find_method(method: str | Mapping[str, Any] | Method) -> Method:
         known = [f.name for f in fields(found)]  # type: ignore[arg-type]  # all of ours are
         if unknown := sorted(set(changes) - set(known)):
             raise InputError(f"the method has no {unknown}", hint=f"It has {known}.")
-        return replace(found, **changes)  # type: ignore[type-var]
+        try:
+            return replace(found, **changes)  # type: ignore[type-var]
+        except TypeError as error:
+            raise InputError(f"a constant of the method is of a wrong type: {error}") from error
     if isinstance(method, str):
         if method not in METHODS:
             raise UnknownNameError(
@@ -132,6 +137,11 @@ def find_method(method: str | Mapping[str, Any] | Method) -> Method:
     if isinstance(method, type) or not hasattr(method, "move"):
         raise InputError(f"{method!r} is not a feedback method", hint="It needs move(feedback).")
     return method
+
+
+def needs_scores(method: str | Mapping[str, Any] | Method) -> bool:
+    """Whether an order alone is not enough for a method."""
+    return isinstance(find_method(method), Refit)
 
 
 def keep_length(vector: FloatArray, original: FloatArray) -> FloatArray:

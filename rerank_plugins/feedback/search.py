@@ -10,11 +10,11 @@ from ..calls import Hit, Plan, Search
 from ..data import Ranking, Report, ScoreKind, Strategy, Usage
 from ..errors import CallError, InputError
 from ..plans import ask, settle
-from .fusion import fused
+from .fusion import fused, once
 from .judged import Judged
 from .objectives import FloatArray
 from .options import FeedbackOptions
-from .refine import Refinement, keep_length, refine_query
+from .refine import NEEDS_SCORES, Refinement, keep_length, needs_scores, refine_query
 
 Vector = Sequence[float] | FloatArray
 Rank = Callable[[str, Sequence[Hit]], Plan[Ranking]]
@@ -32,7 +32,8 @@ class FeedbackResult:
     """What a search with feedback found.
 
     Attributes:
-        hits: Everything that was found, best first, each once.
+        hits: Everything that was found (by the last search, where ``fuse="second"``), best first,
+            each once.
         reranked: Ids of what was reranked, best first.
         scores: The reranker's scores by id; empty where the order is all that is known.
         first: Ids of the first search, in its order.
@@ -260,9 +261,11 @@ class _Loop:
         rows = [self.vectors[key] if len(self.vectors[key]) else missing for key in ids]
         if not any(len(self.vectors[key]) for key in ids):
             return _Stop(NO_VECTORS, failed=True)
-        return refine_query(
-            self.vector, np.stack(rows), **self.judged.of(ids), method=self.options.method
-        )
+        opinion = self.judged.of(ids)
+        keeps = self.options.on_error == "keep_order"
+        if keeps and "scores" not in opinion and needs_scores(self.options.method):
+            return _Stop(NEEDS_SCORES, failed=True)
+        return refine_query(self.vector, np.stack(rows), **opinion, method=self.options.method)
 
     def _get_vectors(self, ids: Sequence[str]) -> Plan[str]:
         """Learn the vectors of hits; why that failed, or nothing."""
@@ -289,6 +292,8 @@ class _Loop:
     def _result(self, first: Sequence[str], stop: _Stop) -> FeedbackResult:
         options = self.options
         ids = fused(self.judged.order, first, self.last, fuse=options.fuse, head=options.head)
+        if options.fuse != "second":
+            ids = once(ids, self.pool)  # what a search between the first and the last found
         return FeedbackResult(
             hits=tuple(self.pool[key] for key in ids),
             reranked=self.judged.order,

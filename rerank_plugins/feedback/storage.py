@@ -1,7 +1,8 @@
 """Saving and loading an index: a folder that is complete, or is the old one.
 
 Every save writes a folder of its own inside; then the manifest, which names it, is replaced in one
-step, and older ones go. A process that dies on the way leaves the old manifest with its files.
+step, and the one that it named before goes. A process that dies on the way leaves the old manifest
+with its files.
 """
 
 import hashlib
@@ -23,6 +24,8 @@ VERSION = 1
 MANIFEST = "manifest.json"
 _INDEX, _PASSAGES, _VECTORS = "index.faiss", "passages.jsonl", "vectors.npy"
 _FORMAT = "rerank-plugins index"
+_GENERATION = "generation-"
+_ATTEMPTS = 20
 
 
 def save(index: FaissIndex, folder: Path) -> None:
@@ -33,11 +36,8 @@ def save(index: FaissIndex, folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{str(folder)!r} is a file, expected a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise InputError(
-            f"{str(folder)!r} holds something else", hint="Give a new or an empty folder."
-        )
-    generation = folder / uuid.uuid4().hex
+    _check_ours(folder)
+    generation = folder / f"{_GENERATION}{uuid.uuid4().hex}"
     try:
         generation.mkdir(parents=True)
         _write(index, generation)
@@ -50,13 +50,17 @@ def save(index: FaissIndex, folder: Path) -> None:
             "metric": index.metric,
             "files": {path.name: _digest(path) for path in sorted(generation.iterdir())},
         }
+        before = _named(folder)
         _replace(folder / MANIFEST, json.dumps(manifest, indent=1))
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(generation, ignore_errors=True)
-        raise InputError(f"cannot write the index into {str(folder)!r}: {error}") from error
-    for old in folder.iterdir():
-        if old.is_dir() and old != generation:
-            shutil.rmtree(old, ignore_errors=True)
+        if isinstance(error, OSError | RuntimeError):
+            raise InputError(f"cannot write the index into {str(folder)!r}: {error}") from error
+        raise
+    # Nothing but what the old manifest named: another process may be writing its own. So what a
+    # process that was killed left stays; it is never read.
+    if before:
+        shutil.rmtree(folder / before, ignore_errors=True)
 
 
 def load(folder: Path) -> FaissIndex:
@@ -66,7 +70,20 @@ def load(folder: Path) -> FaissIndex:
         InputError: There is no index, or its files are damaged, do not belong together, or are of
             another version.
     """
-    manifest = _manifest(folder)
+    for _ in range(_ATTEMPTS):
+        manifest = _manifest(folder)
+        try:
+            return _read(folder, manifest)
+        except (InputError, OSError, RuntimeError, ValueError) as error:
+            if _manifest(folder)["generation"] != manifest["generation"]:
+                continue  # it was replaced while it was read
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the index in {str(folder)!r} cannot be read: {error}") from error
+    raise InputError(f"the index in {str(folder)!r} is replaced all the time")
+
+
+def _read(folder: Path, manifest: Mapping[str, Any]) -> FaissIndex:
     generation = folder / Path(manifest["generation"]).name
     for name, digest in manifest["files"].items():
         path = generation / Path(name).name
@@ -90,6 +107,25 @@ def load(folder: Path) -> FaissIndex:
     return FaissIndex(
         index, ids=[key for key, _ in passages], texts=[text for _, text in passages], vectors=kept
     )
+
+
+def _check_ours(folder: Path) -> None:
+    """Refuse a folder that holds something else; what a save that was killed left is ours."""
+    entries = list(folder.iterdir()) if folder.is_dir() else []
+    ours = all(e.name.startswith((_GENERATION, f"{MANIFEST}.")) for e in entries)
+    if ours or _named(folder):
+        return
+    raise InputError(f"{str(folder)!r} holds something else", hint="Give a new or an empty folder.")
+
+
+def _named(folder: Path) -> str:
+    """The generation that the manifest names; nothing where there is no manifest of ours."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text("utf-8"))
+        name = str(found["generation"]) if found["format"] == _FORMAT else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return name if name.startswith(_GENERATION) and Path(name).name == name else ""
 
 
 def _write(index: FaissIndex, generation: Path) -> None:

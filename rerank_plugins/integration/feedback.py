@@ -14,7 +14,7 @@ from ..data import Ranking, Report, ScoreKind, Usage
 from ..errors import InputError
 from ..feedback import FeedbackOptions, FeedbackResult, Refinement, refine_query
 from ..feedback import search_with_feedback as search_plan
-from ..feedback.refine import keep_length
+from ..feedback.refine import NEEDS_SCORES, keep_length, needs_scores
 from ..feedback.search import NO_VECTORS, Vector, query_vector
 from ..middleware import metered
 from ..plans import ask
@@ -115,7 +115,7 @@ def ranking_of(
     given: Sequence[str],
     ranked: Sequence[str],
     scores: Sequence[float | None],
-    meta: Mapping[str, Any] | None = None,
+    meta: object = None,
 ) -> Ranking:
     """What a framework's reranker returned, as a ranking of what it was given.
 
@@ -128,7 +128,7 @@ def ranking_of(
         scores: Their scores.
         meta: What one of our own rankers says beside them.
     """
-    said = dict(meta or {})
+    said = _ours(meta)
     place = {key: i for i, key in enumerate(given)}
     best: dict[int, float | None] = {}
     for key, score in zip(ranked, scores, strict=True):
@@ -143,9 +143,20 @@ def ranking_of(
     usage = Usage(**said.get("usage", {}))
     kind: Any = said.get("score_kind")
     values = tuple(score for score in best.values() if score is not None)
-    if missing or kind not in get_args(ScoreKind) or kind == "rank" or len(values) < len(order):
+    usable = len(values) == len(order) and all(map(math.isfinite, values))
+    if missing or kind in (None, "rank") or not usable or list(values) != sorted(values)[::-1]:
         return Ranking((*order, *missing), usage=usage, report=report)
     return Ranking(tuple(order), values, kind, usage=usage, report=report)
+
+
+def _ours(meta: object) -> dict[str, Any]:
+    """What one of our rankers says; nothing where it is somebody else's ``meta``."""
+    if not isinstance(meta, Mapping) or meta.get("score_kind") not in get_args(ScoreKind):
+        return {}
+    usage = meta.get("usage")
+    if not isinstance(usage, Mapping) or set(usage) != set(Usage.__slots__):
+        return {}
+    return dict(meta)
 
 
 def refine_from_items(
@@ -182,10 +193,12 @@ def refine_from_items(
             )
     rows = [own if len(own) else unknown for own in vectors]
     known = [s for s in scores if s is not None and math.isfinite(s)]
-    if len(known) == reranked and known == sorted(known, reverse=True) and len(set(known)) > 1:
+    if len(known) == reranked > 0 and known == sorted(known, reverse=True):
         teacher: dict[str, Any] = {"scores": [*known, *[math.nan] * (len(rows) - reranked)]}
     else:
         teacher = {"order": range(reranked)}
+    if "order" in teacher and needs_scores(method):
+        return start.tolist(), {"skipped": NEEDS_SCORES}, f"feedback was skipped: {NEEDS_SCORES}"
     refined = refine_query(start, rows, **teacher, method=method)
     moved = keep_length(refined.vector, start)
     return moved.tolist(), {"skipped": refined.skipped, **_numbers(refined)}, ""

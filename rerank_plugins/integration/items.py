@@ -146,6 +146,7 @@ def _meta(ranking: Ranking, found: Candidates) -> dict[str, Any]:
             "duplicates": report.duplicates,
             "out_of_range": report.out_of_range,
             "unseen_labels": report.unseen_labels,
+            "written_orders": report.written_orders,
             "cut_answers": report.cut_answers,
             "invalid_grades": report.invalid_grades,
         },

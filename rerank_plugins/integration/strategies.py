@@ -18,6 +18,7 @@ from ..strategies import (
     SlidingWindow,
 )
 from ..strategies.full_list import Read
+from ..strategies.single_token import Policy
 
 FIRST_MODEL = "castorini/first_mistral"
 """The checkpoint of FIRST components that are given neither a model nor a backend."""
@@ -35,7 +36,11 @@ AnyPromptSpec = str | Mapping[str, Any] | AnyPrompt | None
 
 
 def first_strategy(
-    model: str | None, prompt: AnyPromptSpec, window: int, stride: int
+    model: str | None,
+    prompt: AnyPromptSpec,
+    window: int,
+    stride: int,
+    policy: Policy = "keep_order",
 ) -> SlidingWindow:
     """FIRST with the prompt that a checkpoint was trained with.
 
@@ -45,7 +50,9 @@ def first_strategy(
     inner = _preset_strategy(model).get("inner", {})
     _require_kind(model, inner or _preset_strategy(model), {"single-token"})
     chosen = _prompt(prompt) or inner.get("prompt", "first.v1")
-    return SlidingWindow(inner=SingleToken(prompt=chosen), size=window, stride=stride)
+    return SlidingWindow(
+        inner=SingleToken(prompt=chosen, policy=policy), size=window, stride=stride
+    )
 
 
 def full_list_strategy(

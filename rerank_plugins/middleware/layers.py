@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..calls import Batch, Call, Generate, Plan, Replies, Reply
-from ..errors import BackendError, CallError, InputError, RerankError
-from ..handlers import AnyBackend, async_handler, on_loop, sync_handler
+from ..errors import CallError, InputError
+from ..handlers import AnyBackend, async_handler, failure, on_loop, sync_handler
 from ..plans import arun, run
 
 Exchange = Callable[[Batch], Plan[Replies]]
@@ -208,14 +208,14 @@ class Guarded(Layer):
         try:
             return sync_handler(self.inner)(calls)
         except Exception as error:  # noqa: BLE001 - it is the answer
-            return _failures(error, calls)
+            return [failure(error) for _ in calls]
 
     async def arun(self, calls: Batch) -> Replies:
         """`run`, on an event loop."""
         try:
             return await async_handler(self.inner)(calls)
         except Exception as error:  # noqa: BLE001 - it is the answer
-            return _failures(error, calls)
+            return [failure(error) for _ in calls]
 
 
 def guarded(backend: AnyBackend) -> Guarded:
@@ -237,23 +237,6 @@ def guarded(backend: AnyBackend) -> Guarded:
         [BackendError('the backend raised RuntimeError: out of memory')]
     """
     return Guarded(backend)
-
-
-def _failures(error: Exception, calls: Batch) -> Replies:
-    if isinstance(error, RerankError) and not isinstance(error, CallError):
-        raise error
-    return [_failure(error) for _ in calls]
-
-
-def _failure(error: Exception) -> CallError:
-    if isinstance(error, CallError):
-        return error
-    failure = BackendError(
-        f"the backend raised {type(error).__name__}: {error}",
-        retryable=isinstance(error, ConnectionError | TimeoutError),
-    )
-    failure.__cause__ = error
-    return failure
 
 
 class Span(Protocol):

@@ -6,12 +6,13 @@ from .full_list import ConstrainedPermutation, FullList
 from .grading import PointwiseGrade
 from .groupwise import Groupwise
 from .likelihood import QueryLikelihood
-from .listwise import Permutation, SingleToken
+from .listwise import Permutation
 from .pairwise import Pairwise
 from .pointwise import PairScore, Pointwise
 from .sampling import Sampling
 from .schedules import TopDown, Tournament
 from .setwise import Setwise
+from .single_token import SingleToken
 from .windows import SlidingWindow, windows
 
 __all__ = [

@@ -168,7 +168,7 @@ def keeping_order(strategy: Strategy) -> Strategy:
     Examples:
         >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
         >>> keeping_order(SlidingWindow(SingleToken())).inner.inner
-        KeepOrder(inner=SingleToken(prompt='first.v1'))
+        KeepOrder(inner=SingleToken(prompt='first.v1', policy='keep_order'))
     """
     if is_dataclass(strategy):
         composed = cast(Any, strategy)

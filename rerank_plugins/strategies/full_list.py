@@ -9,7 +9,8 @@ from ..data import Ranking, Report, Strategy, input_order
 from ..errors import InputError
 from ..prompts import ListwisePrompt, require
 from ..text import labels
-from .listwise import Permutation, SingleToken, check_identifiers, fitted, label_scores
+from .listwise import Permutation, check_identifiers, fitted, label_scores
+from .single_token import SingleToken
 
 Read = Literal["written", "constrained", "single-token"]
 _PROMPTS: dict[Read, str] = {

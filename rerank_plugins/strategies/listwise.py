@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..calls import Call, Completion, LabelLogprobs, NextToken, Plan, Prompt, text_of
-from ..data import Ranking, Report, by_score, input_order
-from ..errors import InputError, ModelOutputError
+from ..calls import Call, Completion, LabelLogprobs, Plan, Prompt, text_of
+from ..data import Ranking, Report, input_order
+from ..errors import InputError, LogprobsError, ModelOutputError
 from ..parsing import parse_permutation
 from ..prompts import ListwisePrompt, require
 from ..text import labels
@@ -24,65 +24,6 @@ REASONING_TOKENS = 3072
 
 ONE_TOKEN = {"letters": 26, "numbers": 9, "tokens": None}
 """How many identifiers of an alphabet are one token."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SingleToken:
-    """Order one window by the log-probabilities of its identifiers (FIRST).
-
-    The prompt ends where the answer's first identifier would stand. One forward pass gives the
-    log-probability of every identifier there, and their order is the ranking: no text is
-    generated. Scores are those log-probabilities in nats (``score_kind="logprob"``); they can be
-    compared within one window only, so wrap the strategy in `SlidingWindow` for longer lists.
-
-    Args:
-        prompt: A listwise prompt or its versioned name. ``first.v1`` for
-            rryisthebest/First_Model and for models without such training,
-            ``rankllm-letters.v1`` for castorini/first_mistral, ``full-list-tokens.v1`` for more
-            passages than there are letters.
-
-    Raises:
-        InputError: More passages than identifiers (26 letters, or 9 numbers that are one token).
-
-    References:
-        Reddy et al., FIRST: Faster Improved Listwise Reranking with Single Token Decoding,
-        arXiv:2406.15657, 2024.
-
-    Examples:
-        >>> from rerank_plugins import Reranker
-        >>> from rerank_plugins.testing import Oracle
-        >>> prefers_short = Oracle(key=lambda query, passage: -len(passage))
-        >>> Reranker(SingleToken(), prefers_short).rank("q", ["long one", "short"]).order
-        (1, 0)
-    """
-
-    prompt: str | ListwisePrompt = "first.v1"
-
-    def __post_init__(self) -> None:
-        require(self.prompt, ListwisePrompt)
-
-    @property
-    def max_passages(self) -> int | None:
-        """How many identifiers there are that a model can write as one token.
-
-        None where that depends on the model's vocabulary.
-        """
-        return ONE_TOKEN[require(self.prompt, ListwisePrompt).alphabet]
-
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
-        """Plan one call for two or more passages, none for fewer."""
-        template = require(self.prompt, ListwisePrompt)
-        if len(passages) < 2:
-            return input_order(len(passages))
-        check_identifiers(template, len(passages))
-        names = template.names(len(passages))
-        found = yield from fitted(
-            template, query, passages, lambda prompt: NextToken(prompt, names)
-        )
-        logprobs = label_scores(found.answer, names)
-        unseen = sum(name not in found.answer.seen for name in names)
-        report = Report(unseen_labels=unseen, truncated=found.cut)
-        return by_score(logprobs, "logprob", report=report)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +146,8 @@ def label_scores(answer: LabelLogprobs, names: Sequence[str]) -> list[float]:
     """The log-probability of each label, an unreported one at the floor.
 
     Raises:
-        ModelOutputError: A value is not a number, or a label was neither reported nor bounded.
+        ModelOutputError: A value is not a number.
+        LogprobsError: No label was reported.
     """
     logprobs = [answer.seen.get(name, answer.floor) for name in names]
     if any(map(math.isnan, logprobs)):
@@ -213,9 +155,9 @@ def label_scores(answer: LabelLogprobs, names: Sequence[str]) -> list[float]:
             "the model's log-probabilities are not numbers", hint="Try dtype='float32'."
         )
     if not any(name in answer.seen for name in names):
-        raise ModelOutputError(
+        raise LogprobsError(
             "the backend reported none of the labels",
-            hint="Use a backend that answers by token id, or Permutation instead.",
+            hint="Use a backend that answers by token id, policy='generate', or Permutation.",
         )
     return [max(value, LOWEST_LOGPROB) for value in logprobs]
 

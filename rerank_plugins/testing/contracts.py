@@ -48,6 +48,7 @@ from .doubles import Babbling, Failing
 from .oracle import Oracle
 
 _THIRD = 3
+_FIRST_TOKENS = 16  # a server writes the token it reports on; some write no fewer than these
 SIZES = (0, 1, 2, 3, 9, 10, 11, 19, 20, 21, 25, 26)
 
 
@@ -284,7 +285,7 @@ def _check_answer(call: Call[Any], reply: Reply[Any]) -> None:
             assert isinstance(reply.answer, LabelLogprobs)
             assert set(reply.answer.seen) <= set(call.labels)
             assert all(value <= 0.0 for value in reply.answer.seen.values())
-            assert reply.generated_tokens == 0
+            assert reply.generated_tokens <= _FIRST_TOKENS
         case Generate():
             assert isinstance(reply.answer, Completion)
             assert reply.generated_tokens <= call.max_tokens

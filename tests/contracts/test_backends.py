@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rerank_plugins.backends import Routed, TransformersBackend
+from rerank_plugins.backends import Balanced, Routed, TransformersBackend
 from rerank_plugins.calls import Generate, Likelihood, NextToken, ScorePair
 from rerank_plugins.feedback import FaissIndex
 from rerank_plugins.middleware import cached, recorded, retried
@@ -27,6 +27,14 @@ class TestLayers(BackendContract):
     @pytest.fixture
     def backend(self, tmp_path):
         return cached(retried(recorded(Oracle(), tmp_path / "transcript.jsonl")))
+
+
+class TestBalanced(BackendContract):
+    kinds = MODEL
+
+    @pytest.fixture(params=[1, 2, 3])
+    def backend(self, request):
+        return Balanced(backends=[Oracle(seed=1) for _ in range(request.param)])
 
 
 class TestTransformersOneByOne(BackendContract):

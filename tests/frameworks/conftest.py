@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from openai_server import OpenAIServer
 
 from rerank_plugins import BackendError
 from rerank_plugins.testing import Failing, Oracle
@@ -72,3 +73,30 @@ def crashing():
 @pytest.fixture
 def failing():
     return Failing(lambda: BackendError("the server is down"))
+
+
+@pytest.fixture
+def openai_server():
+    """Starts servers of OpenAI's API: ``openai_server("down", cap=5)``."""
+    running = []
+
+    def start(*faults, **options):
+        running.append(OpenAIServer(*faults, **options))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_url(smollm2_gguf):
+    """A real server of llama.cpp with SmolLM2."""
+    xllamacpp = pytest.importorskip("xllamacpp")
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(smollm2_gguf)
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup = 4096, 1, False
+    parameters.hostnames, parameters.port = ["127.0.0.1"], 0
+    server = xllamacpp.Server(parameters)
+    yield server.listening_address
+    del server

@@ -531,3 +531,25 @@ def test_both_lists_joined():
 def test_the_usage_example_runs(part):
     [code] = re.findall(r"```python\n(.*?)```", inspect.getdoc(part), flags=re.DOTALL)
     exec(compile(code, part.__name__, "exec"), {})
+
+
+def test_equal_scores_say_nothing():
+    first, _ = ranked()
+    from dataclasses import replace
+
+    level = [replace(d, score=1.0) for d in first]
+    result = QueryFeedback().run(query_embedding=QUERY, documents=level)
+    assert result["query_embedding"] == QUERY
+    assert "same score" in result["meta"]["skipped"]
+
+
+def test_refit_after_a_ranker_without_scores_is_skipped(caplog):
+    first, _ = ranked()
+    from dataclasses import replace
+
+    ordered = [replace(d, score=None) for d in first]
+    with caplog.at_level(logging.WARNING):
+        result = QueryFeedback(method="refit").run(query_embedding=QUERY, documents=ordered)
+    assert result["query_embedding"] == QUERY
+    assert "needs scores" in result["meta"]["skipped"]
+    assert "needs scores" in caplog.text

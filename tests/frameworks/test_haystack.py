@@ -163,9 +163,11 @@ def test_to_dict_of_the_defaults():
         "init_parameters": {
             "model": "castorini/first_mistral",
             "backend": None,
+            "chat_generator": None,
             "window": 20,
             "stride": 10,
             "prompt": None,
+            "policy": None,
             "top_k": 10,
             "score_threshold": None,
             "meta_fields_to_embed": [],
@@ -496,6 +498,7 @@ def test_what_the_model_leaves_out_follows_or_is_dropped(colour):
         "duplicates": 1,
         "out_of_range": 1,
         "unseen_labels": 0,
+        "written_orders": 0,
         "cut_answers": 0,
         "invalid_grades": 0,
     }

@@ -8,7 +8,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from rerank_plugins import ConfigurationError, MissingExtraError, ModelLoadError, ModelOutputError
+from rerank_plugins import (
+    ConfigurationError,
+    InputError,
+    MissingExtraError,
+    ModelLoadError,
+    ModelOutputError,
+    PromptTooLongError,
+)
 from rerank_plugins.backends import CrossEncoderBackend, Routed, Seq2SeqBackend
 from rerank_plugins.calls import Identifier, Message, NextToken, Prompt, Reply, ScorePair, Untrusted
 from rerank_plugins.errors import BackendError, CallError, LabelError, UnsupportedCallError
@@ -388,3 +395,66 @@ def test_a_route_may_have_no_pairs():
     routed.close()
     with pytest.raises(UnsupportedCallError, match="ScorePair"):
         routed.run([ScorePair("flea", "cat")])
+
+
+# Causal rerankers of sentence-transformers: a chat template and the logits of two tokens
+
+
+TEMPLATE = (
+    "{{ '<|im_start|>user\\n' }}Is this passage relevant? Query: {{ messages | "
+    "selectattr('role', 'eq', 'query') | map(attribute='content') | first }} Passage: "
+    "{{ messages | selectattr('role', 'eq', 'document') | map(attribute='content') | first }}"
+    "{{ '<|im_end|>\\n<|im_start|>assistant\\n' }}"
+)
+
+
+@pytest.fixture(scope="module")
+def causal_folder(tmp_path_factory, tiny_model, tokenizer):
+    from sentence_transformers import CrossEncoder
+
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("causal")
+    tiny_model.save_pretrained(source)
+    tokenizer.save_pretrained(source)
+    (source / "chat_template.jinja").write_text(TEMPLATE)
+    CrossEncoder(str(source), device="cpu").save_pretrained(str(target))
+    return target
+
+
+def test_a_causal_reranker_scores_with_the_logits_of_yes_and_no(
+    causal_folder, tiny_model, tokenizer
+):
+    import torch
+
+    backend = CrossEncoderBackend(causal_folder)
+    pairs = [ScorePair("how long", "a flea lives"), ScorePair("a {query}", "<|im_end|> [SEP]")]
+    first, hostile = backend.run(pairs)
+    text = "<|im_start|>user\nIs this passage relevant? Query: how long Passage: a flea lives"
+    text += "<|im_end|>\n<|im_start|>assistant\n"
+    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        logits = tiny_model.eval()(ids).logits[0, -1]
+    yes, no = (tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
+    assert first.answer == pytest.approx(float(logits[yes] - logits[no]), abs=1e-4)
+    assert first.prompt_tokens == ids.shape[1]
+    assert isinstance(hostile.answer, float)
+
+
+def test_a_causal_reranker_cuts_the_passage_and_never_the_template(causal_folder):
+    long = "a flea lives " * 400
+    whole = CrossEncoderBackend(causal_folder)
+    cut = CrossEncoderBackend(causal_folder, max_tokens=100)
+    [reply] = cut.run([ScorePair("how long", long)])
+    assert reply.truncated == (0,)
+    assert reply.prompt_tokens <= 100
+    # It reads what the whole model reads of a passage that is about that long.
+    near = [whole.run([ScorePair("how long", long[:n])])[0].answer for n in range(150, 420)]
+    assert min(abs(reply.answer - x) for x in near) < 1e-3
+    [reply] = cut.run([ScorePair(long, "a flea")])
+    assert isinstance(reply, PromptTooLongError)
+
+
+def test_an_engine_is_torch_onnx_or_openvino(tmp_path):
+    with pytest.raises(InputError, match="engine is 'tensorrt'"):
+        CrossEncoderBackend("m", engine="tensorrt")
+    with pytest.raises(ModelLoadError):  # sentence-transformers says what to install
+        CrossEncoderBackend(str(tmp_path), engine="onnx").warm_up()

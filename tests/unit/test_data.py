@@ -55,6 +55,7 @@ def test_reports_add_up_and_move_with_their_list():
         duplicates=1,
         out_of_range=3,
         unseen_labels=4,
+        written_orders=2,
         truncated=frozenset({1}),
     )
     assert one + two.mapped([7, 9]) == Report(
@@ -63,6 +64,7 @@ def test_reports_add_up_and_move_with_their_list():
         duplicates=1,
         out_of_range=3,
         unseen_labels=4,
+        written_orders=2,
         truncated=frozenset({0, 9}),
         fallbacks=("a",),
     )

@@ -449,3 +449,21 @@ def test_a_search_can_be_recorded_and_replayed(index, tmp_path):
     [again] = Replay(log).run(call)
     assert said.answer == again.answer
     assert [list(h.vector) for h in said.answer] == [list(h.vector) for h in again.answer]
+
+
+def test_a_method_that_needs_scores_is_skipped_where_there_is_an_order(index):
+    strategy, backend = SlidingWindow(inner=SingleToken()), Oracle(key=key)
+    kept = Reranker(strategy, backend, on_error="keep_order")
+    found = searcher(index, reranker=kept, method="refit", depth=30).search("q", QUERY)
+    assert found.failed
+    assert "needs scores" in found.skipped
+    with pytest.raises(InputError, match="scores"):
+        searcher(index, strategy, backend, method="refit", depth=30).search("q", QUERY)
+
+
+def test_what_a_round_in_the_middle_found_is_kept(index):
+    found = searcher(index, rounds=3, fuse="rrf", k=10).search("q", QUERY)
+    everything = {hit.id for hit in found.hits}
+    assert set(found.first) <= everything
+    assert set(found.reranked) <= everything
+    assert len(found.hits) == len(everything)

@@ -208,3 +208,15 @@ def test_warm_up_and_close_take_the_backends_own_colour():
     with pytest.raises(InputError):
         asyncio.run(Reranker(SingleToken(), Local()).aclose())
     asyncio.run(Reranker(SingleToken(), Oracle()).awarm_up())
+
+
+def test_a_package_that_cannot_be_imported_is_not_called_absent(tmp_path, monkeypatch):
+    from rerank_plugins import MissingExtraError
+    from rerank_plugins.backends.base import extra
+
+    (tmp_path / "half_installed.py").write_text("raise ImportError('it needs NumPy 2')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingExtraError, match="cannot be imported: it needs NumPy 2"):
+        extra("half_installed", "some")
+    with pytest.raises(MissingExtraError, match=r"not installed\. .*rerank-plugins\[some\]"):
+        extra("no_such_module_at_all", "some")

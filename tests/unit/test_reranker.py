@@ -14,6 +14,7 @@ from rerank_plugins import (
     ContractError,
     InputError,
     Limits,
+    LogprobsError,
     ModelOutputError,
     PromptTooLongError,
     Ranking,
@@ -204,7 +205,7 @@ def test_limits_end_a_ranking_with_the_order_so_far():
 
 def test_log_probabilities_that_are_no_numbers_are_an_error():
     for answer in ({"A": float("nan"), "B": -1.0}, {}):
-        with pytest.raises(ModelOutputError):
+        with pytest.raises(ModelOutputError if answer else LogprobsError):
             Reranker(SingleToken(), Scripted([LabelLogprobs(answer, -9.0)])).rank("q", ["a", "b"])
     for answer in (ContinuationLogprob(float("nan"), 3), ContinuationLogprob(0.0, 0)):
         with pytest.raises(ModelOutputError):

@@ -3,7 +3,15 @@
 from .first import FirstRerank
 from .full_list import FullListRerank
 from .groupwise import GroupwiseRerank
+from .llm import LLMBackend
 from .plugin import PluginRerank
 from .pointwise import PointwiseRerank
 
-__all__ = ["FirstRerank", "FullListRerank", "GroupwiseRerank", "PluginRerank", "PointwiseRerank"]
+__all__ = [
+    "FirstRerank",
+    "FullListRerank",
+    "GroupwiseRerank",
+    "LLMBackend",
+    "PluginRerank",
+    "PointwiseRerank",
+]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Optional, Tuple
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
-from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
+from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, field_serializer
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -21,6 +21,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from rerank_plugins import ConfigurationError, InputError, Ranking, Reranker
 from rerank_plugins.data import Strategy
+from rerank_plugins.handlers import AnyBackend
 from rerank_plugins.integration import (
     Candidates,
     build_backend,
@@ -36,9 +37,12 @@ from rerank_plugins.middleware import guarded
 from rerank_plugins.prompts import AnyPrompt
 from rerank_plugins.registry import Group, to_spec
 
+from .llm import LLMBackend
+
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
 
+_NOT_STORED = 'an LLM is an object that is never stored. Give llm="settings" for Settings.llm'
 _PARTS: Dict[str, Group] = {
     "strategy": "strategies",
     "prompt": "strategies",
@@ -68,6 +72,9 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     backend: Any = Field(
         frozen=True, description="What answers: a backend, its name, or a dictionary."
     )
+    llm: Any = Field(
+        frozen=True, repr=False, description='The application\'s own model, or "settings".'
+    )
     model: Optional[str] = Field(
         frozen=True, description="A causal language model, instead of a backend."
     )
@@ -83,6 +90,15 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
+
+    @field_serializer("llm")
+    def _without_its_secrets(self, llm: Any) -> Optional[str]:
+        """Its class in the place of an LLM, whose own fields may hold a key."""
+        return llm if llm is None or isinstance(llm, str) else f"<{type(llm).__name__}>"
+
+    def to_dict(self, **kwargs: Any) -> Dict[str, Any]:
+        """The fields, from which ``from_dict`` builds an equal postprocessor in this process."""
+        return {**super().to_dict(**kwargs), "llm": self.llm}
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first query. Safe to repeat."""
@@ -182,14 +198,24 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         check_threshold(self.score_threshold)
         self._reranker = Reranker(
             strategy,
-            guarded(
-                build_backend(
-                    backend, self.model, self.backend_options, preset=preset, device=self.device
-                )
-            ),
+            guarded(self._backend(backend, preset)),
             on_error="raise" if self.raise_on_failure else "keep_order",
             limits=self.limits,
         )
+
+    def _backend(self, backend: Any, preset: Optional[str]) -> AnyBackend:
+        if self.llm is None:
+            return build_backend(
+                backend, self.model, self.backend_options, preset=preset, device=self.device
+            )
+        given = {"model": self.model, "backend": backend, "device": self.device}
+        for name, value in given.items():
+            if value is not None:
+                raise InputError(f"give either {name}= or llm=, and not both")
+        options = dict(self.backend_options or {})
+        if unknown := sorted(set(options) - {"max_concurrency"}):
+            raise InputError(f"an LLM takes no {unknown}", hint="It takes max_concurrency.")
+        return LLMBackend(self.llm, **options)
 
     def _get_prompts(self) -> PromptDictType:
         found = find_prompts(self._reranker.strategy)
@@ -217,8 +243,11 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         """The fields as JSON.
 
         Raises:
-            ConfigurationError: The strategy or the backend is an object that has no plain form.
+            ConfigurationError: The strategy, the backend or the LLM is an object that has no plain
+                form.
         """
+        if not (self.llm is None or isinstance(self.llm, str)):
+            raise ConfigurationError(_NOT_STORED)
         for name, group in _PARTS.items():
             part = getattr(self, name, None)
             if not (part is None or isinstance(part, str | Mapping)):

@@ -24,8 +24,10 @@ class FullListRerank(Rerank):
 
     Args:
         model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``liuwenhan/RankMistral100`` when neither ``model`` nor ``backend`` is given.
+            ``liuwenhan/RankMistral100`` when nothing else is given.
         backend: Instead of ``model``: a backend, its registered name, or a dictionary.
+        llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
+            which can be stored. It writes the order (``read="written"``).
         read: ``"written"``, ``"constrained"`` or ``"single-token"``.
         top_m: How many nodes the model puts in order, by default ``top_n``; the others follow in
             their order.
@@ -36,7 +38,8 @@ class FullListRerank(Rerank):
             scores that only number the places, nor to a kept order.
         metadata_mode: Which metadata the model reads with each node.
         device: Where the model runs; the best device of the machine when None.
-        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for an LLM.
         limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
         callback_manager: The framework's own; query engines set it.
@@ -67,6 +70,7 @@ class FullListRerank(Rerank):
         *,
         model: Optional[str] = None,
         backend: Any = None,
+        llm: Any = None,
         read: Read = "written",
         top_m: Optional[int] = None,
         prompt: Any = None,
@@ -79,7 +83,7 @@ class FullListRerank(Rerank):
         raise_on_failure: bool = False,
         callback_manager: Optional[CallbackManager] = None,
     ) -> None:
-        if model is None and backend is None:
+        if model is None and backend is None and llm is None:
             model = FULL_LIST_MODEL
         super().__init__(**kept(locals()))
         self._connect(full_list_strategy(model, self.prompt, read, top_m, top_n), backend)

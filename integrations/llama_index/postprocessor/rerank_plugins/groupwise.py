@@ -21,8 +21,10 @@ class GroupwiseRerank(Rerank):
 
     Args:
         model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``AQ-MedAI/Diver-GroupRank-7B`` when neither ``model`` nor ``backend`` is given.
+            ``AQ-MedAI/Diver-GroupRank-7B`` when nothing else is given.
         backend: Instead of ``model``: a backend, its registered name, or a dictionary.
+        llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
+            which can be stored. It writes the grades.
         group_size: Nodes in a group.
         interval: How far apart the groups begin; below ``group_size`` they overlap.
         repeats: How often everything is shuffled and graded anew.
@@ -34,7 +36,8 @@ class GroupwiseRerank(Rerank):
             scores that only number the places, nor to a kept order.
         metadata_mode: Which metadata the model reads with each node.
         device: Where the model runs; the best device of the machine when None.
-        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for an LLM.
         limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
         callback_manager: The framework's own; query engines set it.
@@ -67,6 +70,7 @@ class GroupwiseRerank(Rerank):
         *,
         model: Optional[str] = None,
         backend: Any = None,
+        llm: Any = None,
         group_size: int = 20,
         interval: int = 10,
         repeats: int = 1,
@@ -81,7 +85,7 @@ class GroupwiseRerank(Rerank):
         raise_on_failure: bool = False,
         callback_manager: Optional[CallbackManager] = None,
     ) -> None:
-        if model is None and backend is None:
+        if model is None and backend is None and llm is None:
             model = GROUPWISE_MODEL
         super().__init__(**kept(locals()))
         strategy = groupwise_strategy(

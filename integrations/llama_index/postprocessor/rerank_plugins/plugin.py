@@ -25,8 +25,11 @@ class PluginRerank(Rerank):
         backend: What answers: a backend, its registered name, or a dictionary.
         model: Instead of ``backend``: a causal language model in this process, as a hub id, a
             folder or a ``.gguf`` file.
+        llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
+            which can be stored. It answers what asks for identifiers or for text, and
+            no likelihoods and pair scores.
         preset: A known checkpoint. Alone it is loaded from the hub; beside ``model`` it says what
-            that is a copy of; beside ``backend`` it gives the strategy.
+            that is a copy of; beside the others it gives the strategy.
         top_n: How many nodes to return at most; all when None.
         score_threshold: The lowest score to return, in the unit of the strategy's scores; not
             applied to scores that only number the places, nor to a kept order.
@@ -34,7 +37,8 @@ class PluginRerank(Rerank):
             them.
         metadata_mode: Which metadata the model reads with each node.
         device: Where the model runs; the best device of the machine when None.
-        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for an LLM.
         limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
         callback_manager: The framework's own; query engines set it.
@@ -62,6 +66,7 @@ class PluginRerank(Rerank):
         strategy: Any = None,
         backend: Any = None,
         model: Optional[str] = None,
+        llm: Any = None,
         preset: Optional[str] = None,
         top_n: Optional[int] = 10,
         score_threshold: Optional[float] = None,

@@ -23,8 +23,11 @@ class PointwiseRerank(Rerank):
     Args:
         model: A known checkpoint, or any causal language model: a hub id, a folder or a ``.gguf``
             file.
-            ``Qwen/Qwen3-Reranker-0.6B`` when neither ``model`` nor ``backend`` is given.
+            ``Qwen/Qwen3-Reranker-0.6B`` when nothing else is given.
         backend: Instead of ``model``: a backend, its registered name, or a dictionary.
+        llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
+            which can be stored. It has to report log-probabilities, except with a prompt
+            that asks for grades.
         prompt: A pointwise prompt's versioned name, a TOML file, or a dictionary. By default the
             one the checkpoint was trained with.
         instruction: What relevance means here, where the prompt has a place for it.
@@ -37,7 +40,8 @@ class PointwiseRerank(Rerank):
             scores that only number the places, nor to a kept order.
         metadata_mode: Which metadata the model reads with each node.
         device: Where the model runs; the best device of the machine when None.
-        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for an LLM.
         limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
         callback_manager: The framework's own; query engines set it.
@@ -66,6 +70,7 @@ class PointwiseRerank(Rerank):
         *,
         model: Optional[str] = None,
         backend: Any = None,
+        llm: Any = None,
         prompt: Any = None,
         instruction: Optional[str] = None,
         expectation: bool = False,
@@ -79,7 +84,7 @@ class PointwiseRerank(Rerank):
         raise_on_failure: bool = False,
         callback_manager: Optional[CallbackManager] = None,
     ) -> None:
-        if model is None and backend is None:
+        if model is None and backend is None and llm is None:
             model = POINTWISE_MODEL
         super().__init__(**kept(locals()))
         strategy = pointwise_strategy(

@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from haystack import Document, component, default_to_dict, logging
+from haystack.components.generators.chat.types import ChatGenerator
+from haystack.core.serialization import component_to_dict
 from haystack.tracing.tracer import Span, tracer
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins import Ranking, Reranker
+from rerank_plugins import InputError, Ranking, Reranker
 from rerank_plugins.data import Strategy
 from rerank_plugins.handlers import AnyBackend
 from rerank_plugins.integration import (
@@ -31,6 +33,8 @@ from rerank_plugins.middleware import guarded
 from rerank_plugins.registry import to_spec
 from rerank_plugins.reranker import OnError
 
+from .chat_generator import ChatGeneratorBackend
+
 logger = logging.getLogger(__name__)
 
 HF_TOKEN = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
@@ -42,6 +46,7 @@ class Ranker:
     # Set by `_keep` from the arguments of the subclasses' constructors.
     model: str | None
     backend: AnyBackend | str | dict[str, Any] | None
+    chat_generator: ChatGenerator | None
     backend_options: dict[str, Any] | None
     device: ComponentDevice | None
     token: Secret | None
@@ -144,6 +149,8 @@ class Ranker:
         for name, group in (("strategy", "strategies"), ("backend", "backends")):
             if name in values:
                 values[name] = _plain(group, values[name])
+        if self.chat_generator is not None:
+            values["chat_generator"] = component_to_dict(self.chat_generator, "chat_generator")
         return default_to_dict(self, **values)
 
     def _keep(self, arguments: Mapping[str, Any]) -> None:
@@ -159,17 +166,30 @@ class Ranker:
         self, strategy: Strategy | str | Mapping[str, Any], preset: str | None = None
     ) -> None:
         """Connect a strategy with the backend that the arguments describe."""
-        backend = build_backend(
-            self.backend,
-            self.model,
-            self.backend_options,
-            preset=preset,
-            device=None if self.device is None else self.device.to_torch_str(),
-            token=None if self.token is None else self.token.resolve_value,
-        )
+        backend = self._backend(preset)
         on_error: OnError = "raise" if self.raise_on_failure else "keep_order"
         self._reranker = Reranker(strategy, guarded(backend), on_error=on_error, limits=self.limits)
         self._model = model_name(backend)
+
+    def _backend(self, preset: str | None) -> AnyBackend:
+        if self.chat_generator is None:
+            return build_backend(
+                self.backend,
+                self.model,
+                self.backend_options,
+                preset=preset,
+                device=None if self.device is None else self.device.to_torch_str(),
+                token=None if self.token is None else self.token.resolve_value,
+            )
+        for name in ("model", "backend", "device"):
+            if getattr(self, name) is not None:
+                raise InputError(f"give either {name}= or chat_generator=, and not both")
+        options = dict(self.backend_options or {})
+        if unknown := sorted(set(options) - {"max_concurrency"}):
+            raise InputError(
+                f"a chat generator takes no {unknown}", hint="It takes max_concurrency."
+            )
+        return ChatGeneratorBackend(self.chat_generator, **options)
 
     def _limits(
         self, top_k: int | None, threshold: float | None

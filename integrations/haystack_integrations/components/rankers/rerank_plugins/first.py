@@ -4,10 +4,12 @@
 from typing import Any
 
 from haystack import component, default_from_dict
+from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
 from rerank_plugins.handlers import AnyBackend
 from rerank_plugins.integration import FIRST_MODEL, first_strategy
+from rerank_plugins.strategies.single_token import Policy
 
 from .base import HF_TOKEN, Ranker
 
@@ -36,6 +38,27 @@ class FirstRanker(Ranker):
     result = ranker.run(query="how long does a flea live?", documents=documents)
     print(result["documents"], result["meta"]["usage"])
     ```
+
+    Or with the model that the application already talks to:
+
+    ```python
+    from haystack.components.generators.chat import OpenAIChatGenerator
+
+    ranker = FirstRanker(chat_generator=OpenAIChatGenerator(model="gpt-4.1-mini"), top_k=5)
+    ```
+
+    In YAML it is stored inside the ranker, as in the framework's own components, and its keys by
+    the names of their environment variables:
+
+    ```yaml
+    type: haystack_integrations.components.rankers.rerank_plugins.first.FirstRanker
+    init_parameters:
+      chat_generator:
+        type: haystack.components.generators.chat.openai.OpenAIChatGenerator
+        init_parameters:
+          model: gpt-4.1-mini
+          api_key: {type: env_var, env_vars: [OPENAI_API_KEY], strict: true}
+    ```
     """
 
     def __init__(
@@ -43,9 +66,11 @@ class FirstRanker(Ranker):
         *,
         model: str | None = None,
         backend: AnyBackend | str | dict[str, Any] | None = None,
+        chat_generator: ChatGenerator | None = None,
         window: int = 20,
         stride: int = 10,
         prompt: str | None = None,
+        policy: Policy | None = None,
         top_k: int | None = 10,
         score_threshold: float | None = None,
         meta_fields_to_embed: list[str] | None = None,
@@ -60,12 +85,18 @@ class FirstRanker(Ranker):
         Creates a FirstRanker. Nothing is loaded before `warm_up` or the first run.
 
         :param model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``castorini/first_mistral`` when neither ``model`` nor ``backend`` is given.
+            ``castorini/first_mistral`` when nothing else is given.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
+        :param chat_generator: Instead of both: the application's own model. Log-probabilities
+            are used where it reports them, and the order that it writes otherwise.
         :param window: Documents in a window, 2 to 26.
         :param stride: How far the window moves, at least 1 and below ``window``.
         :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
             was trained with.
+        :param policy: What becomes of documents whose identifiers are not reported:
+            ``"keep_order"``, ``"ask_again"`` or ``"generate"``, as for `SingleToken`. By default
+            ``"generate"`` with a chat generator, which may report none at all, else
+            ``"keep_order"``.
         :param top_k: How many documents to return at most; all when None.
         :param score_threshold: The lowest log-probability to return, in nats, for lists that fit
             one window.
@@ -73,16 +104,18 @@ class FirstRanker(Ranker):
         :param meta_data_separator: What stands between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
-        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for a chat generator.
         :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
         :raises ValueError: An argument is out of range, or the model was trained for another way of
             ranking.
         """
-        if model is None and backend is None:
+        if model is None and backend is None and chat_generator is None:
             model = FIRST_MODEL
         self._keep(locals())
-        self._set_up(first_strategy(model, prompt, window, stride))
+        usual: Policy = "keep_order" if chat_generator is None else "generate"
+        self._set_up(first_strategy(model, prompt, window, stride, policy or usual))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "FirstRanker":

@@ -4,6 +4,7 @@
 from typing import Any
 
 from haystack import component, default_from_dict
+from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
 from rerank_plugins.handlers import AnyBackend
@@ -43,6 +44,7 @@ class FullListRanker(Ranker):
         *,
         model: str | None = None,
         backend: AnyBackend | str | dict[str, Any] | None = None,
+        chat_generator: ChatGenerator | None = None,
         read: Read = "written",
         top_m: int | None = None,
         prompt: str | None = None,
@@ -60,8 +62,10 @@ class FullListRanker(Ranker):
         Creates a FullListRanker. Nothing is loaded before `warm_up` or the first run.
 
         :param model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``liuwenhan/RankMistral100`` when neither ``model`` nor ``backend`` is given.
+            ``liuwenhan/RankMistral100`` when nothing else is given.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
+        :param chat_generator: Instead of both: the application's own model. It writes the
+            order (``read="written"``).
         :param read: ``"written"``, ``"constrained"`` or ``"single-token"``.
         :param top_m: How many documents the model puts in order, by default ``top_k``; the others
             follow in their order.
@@ -74,13 +78,14 @@ class FullListRanker(Ranker):
         :param meta_data_separator: What stands between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
-        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for a chat generator.
         :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
         :raises ValueError: An argument is out of range, or the model was trained for another way of
             ranking.
         """
-        if model is None and backend is None:
+        if model is None and backend is None and chat_generator is None:
             model = FULL_LIST_MODEL
         self._keep(locals())
         self._set_up(full_list_strategy(model, prompt, read, top_m, top_k))

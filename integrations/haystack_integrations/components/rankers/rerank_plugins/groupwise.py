@@ -4,6 +4,7 @@
 from typing import Any
 
 from haystack import component, default_from_dict
+from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
 from rerank_plugins.handlers import AnyBackend
@@ -40,6 +41,7 @@ class GroupwiseRanker(Ranker):
         *,
         model: str | None = None,
         backend: AnyBackend | str | dict[str, Any] | None = None,
+        chat_generator: ChatGenerator | None = None,
         group_size: int = 20,
         interval: int = 10,
         repeats: int = 1,
@@ -59,8 +61,10 @@ class GroupwiseRanker(Ranker):
         Creates a GroupwiseRanker. Nothing is loaded before `warm_up` or the first run.
 
         :param model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``AQ-MedAI/Diver-GroupRank-7B`` when neither ``model`` nor ``backend`` is given.
+            ``AQ-MedAI/Diver-GroupRank-7B`` when nothing else is given.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
+        :param chat_generator: Instead of both: the application's own model. It writes the
+            grades.
         :param group_size: Documents in a group.
         :param interval: How far apart the groups begin; below ``group_size`` they overlap.
         :param repeats: How often everything is shuffled and graded anew.
@@ -74,13 +78,14 @@ class GroupwiseRanker(Ranker):
         :param meta_data_separator: What stands between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
-        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for a chat generator.
         :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
         :raises ValueError: An argument is out of range, or the model was trained for another way of
             ranking.
         """
-        if model is None and backend is None:
+        if model is None and backend is None and chat_generator is None:
             model = GROUPWISE_MODEL
         self._keep(locals())
         strategy = groupwise_strategy(

@@ -4,6 +4,7 @@
 from typing import Any
 
 from haystack import component, default_from_dict
+from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
 from rerank_plugins.data import Strategy
@@ -39,6 +40,7 @@ class PluginRanker(Ranker):
         strategy: Strategy | str | dict[str, Any] | None = None,
         backend: AnyBackend | str | dict[str, Any] | None = None,
         model: str | None = None,
+        chat_generator: ChatGenerator | None = None,
         preset: str | None = None,
         top_k: int | None = 10,
         score_threshold: float | None = None,
@@ -63,8 +65,10 @@ class PluginRanker(Ranker):
         :param backend: What answers: a backend, its registered name, or a plain dictionary.
         :param model: Instead of ``backend``: a causal language model in this process, as a hub id,
             a folder or a ``.gguf`` file.
+        :param chat_generator: Instead of both: the application's own model. It answers what asks
+            for identifiers or for text, and no likelihoods and pair scores.
         :param preset: A known checkpoint. Alone it is loaded from the hub; beside ``model`` it says
-            what that is a copy of; beside ``backend`` it gives the strategy.
+            what that is a copy of; beside the others it gives the strategy.
         :param top_k: How many documents to return at most; all when None.
         :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
             names: raw logits, log-probabilities in nats, probabilities or grades. Not applied to
@@ -80,7 +84,8 @@ class PluginRanker(Ranker):
         :param document_suffix: The same after a document.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
-        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for a chat generator.
         :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
         :raises ValueError: An argument is out of range, missing or unknown.

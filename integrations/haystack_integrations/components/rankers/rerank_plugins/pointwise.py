@@ -4,6 +4,7 @@
 from typing import Any
 
 from haystack import component, default_from_dict
+from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
 from rerank_plugins.handlers import AnyBackend
@@ -39,6 +40,7 @@ class PointwiseRanker(Ranker):
         *,
         model: str | None = None,
         backend: AnyBackend | str | dict[str, Any] | None = None,
+        chat_generator: ChatGenerator | None = None,
         prompt: str | None = None,
         instruction: str | None = None,
         expectation: bool = False,
@@ -58,8 +60,10 @@ class PointwiseRanker(Ranker):
 
         :param model: A hub id, a folder or a ``.gguf`` file: a known checkpoint, or any causal
             language model.
-            ``Qwen/Qwen3-Reranker-0.6B`` when neither ``model`` nor ``backend`` is given.
+            ``Qwen/Qwen3-Reranker-0.6B`` when nothing else is given.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
+        :param chat_generator: Instead of both: the application's own model. It has to report
+            log-probabilities, except with a prompt that asks for grades.
         :param prompt: A pointwise prompt's versioned name or a TOML file. By default the one the
             checkpoint was trained with.
         :param instruction: What relevance means here, where the prompt has a place for it.
@@ -74,13 +78,14 @@ class PointwiseRanker(Ranker):
         :param meta_data_separator: What stands between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
-        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
+        :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for a chat generator.
         :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
         :raises ValueError: An argument is out of range, or the model was trained for another way of
             ranking.
         """
-        if model is None and backend is None:
+        if model is None and backend is None and chat_generator is None:
             model = POINTWISE_MODEL
         self._keep(locals())
         strategy = pointwise_strategy(

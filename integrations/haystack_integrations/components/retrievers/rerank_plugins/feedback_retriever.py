@@ -11,7 +11,7 @@ from haystack.core.serialization import component_to_dict
 
 from rerank_plugins.calls import Batch, Call, Hit, Plan, Replies, Reply, Search
 from rerank_plugins.data import Ranking
-from rerank_plugins.errors import ContractError, UnsupportedCallError
+from rerank_plugins.errors import UnsupportedCallError
 from rerank_plugins.feedback import FeedbackOptions, FeedbackResult
 from rerank_plugins.integration import check_top_k
 from rerank_plugins.integration.feedback import (
@@ -306,12 +306,8 @@ class _Parts:
             case RankHits(hits=hits):
                 return Reply(_ranking(hits, output))
             case FetchVectors(hits=hits):
-                made = output["documents"]
-                if len(made) != len(hits):
-                    raise ContractError(
-                        f"the document embedder returned {len(made)} of {len(hits)} documents"
-                    )
-                return Reply([d.embedding or () for d in made])
+                made = {d.id: d.embedding or () for d in output["documents"]}
+                return Reply([made.get(hit.id, ()) for hit in hits])
             case _:
                 raise UnsupportedCallError(f"no part answers a {type(call).__name__}")
 

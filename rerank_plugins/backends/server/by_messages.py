@@ -1,0 +1,64 @@
+"""Calls to a server as chat messages: the template and the tokenizer are on the other side."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...calls import Generate, NextToken, Reply
+from ...errors import CallError
+from ..conversation import Asked, Known, Said, converse
+from ..reported import read_positions
+from . import abilities, answers
+from .abilities import Server
+from .exchange import Exchange, Request
+
+
+def ask(server: Server, call: NextToken | Generate, known: Known) -> Exchange[Reply[Any]]:
+    """Answer a call by a chat, or by a text completion where its prompt is no chat."""
+    talk = converse(call, known)
+    chat = call.prompt.chat
+    said: Said | Exception | None = None
+    while True:
+        try:
+            asked = next(talk) if said is None else talk.send(said)
+        except StopIteration as done:
+            if isinstance(done.value, CallError):
+                raise done.value from None
+            reply: Reply[Any] = done.value
+            return reply
+        path = "chat/completions" if chat else "completions"
+        answer = yield Request(path, _body(server, asked, chat=chat))
+        try:
+            said = answer if isinstance(answer, CallError) else _said(server, answer)
+        except CallError as error:
+            said = error
+        if isinstance(said, Said) and (not chat or _begun(server, asked)):
+            said = replace(said, continued=True)
+
+
+def _begun(server: Server, asked: Asked) -> bool:
+    return bool(server.continues and asked.messages.prefill)
+
+
+def _body(server: Server, asked: Asked, *, chat: bool) -> Mapping[str, Any]:
+    messages = asked.messages
+    if not chat:
+        content: dict[str, Any] = {"prompt": messages.text}
+    elif _begun(server, asked):
+        content = abilities.continued(messages.messages, messages.prefill)
+    else:
+        content = {"messages": abilities.spelled(messages.messages)}
+    return {"model": server.model, **content, **asked.arguments}
+
+
+def _said(server: Server, answer: Any) -> Said:
+    choice = answers.first_choice(answer, server.model)
+    written = answers.completion(choice, "", logprobs=False)
+    read, generated = answers.usage(answer)
+    return Said(
+        written.text,
+        read_positions(choice.get("logprobs")),
+        written.finish_reason == "length",
+        read,
+        generated,
+    )

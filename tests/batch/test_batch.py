@@ -1,0 +1,486 @@
+"""A batch job on a real Ray cluster: what dies, what is resumed, and that no query is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before anything imports Ray
+pytest.importorskip("ray", reason="no Ray: pip install rerank-plugins[ray]")
+
+from rerank_plugins import BackendError, ConfigurationError, InputError, Passage, Reranker
+from rerank_plugins.batch import Counts, rank_dataset, read_rankings, requests, write_run
+from rerank_plugins.batch.output import Parts, opened
+from rerank_plugins.batch.requests import Source, parsed
+from rerank_plugins.evaluation import load_run
+from rerank_plugins.strategies import PairScore
+from rerank_plugins.testing import Oracle
+
+# Ray Data's settings warn about defaults of their own when they are made.
+pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.data\.context")
+
+
+ROOT = Path(__file__).parents[2]
+
+
+class Recording:
+    """Notes in a file what it is asked, and misbehaves over some queries.
+
+    A query with "poison" fails, one with "bug" raises, one with "kill" kills its process the
+    first time, one with "murder" every time; ``slow_s`` is how long every batch takes.
+    """
+
+    def __init__(self, folder, slow_s=0.0):
+        self.folder, self.slow_s = Path(folder), slow_s
+
+    def run(self, calls):
+        for query in dict.fromkeys(call.query for call in calls):
+            with (self.folder / "asked").open("a") as file:
+                file.write(f"{query}\n")
+            if "bug" in query:
+                raise ZeroDivisionError(f"a bug at {query}")
+            if "kill" in query and not (self.folder / "killed").exists():
+                (self.folder / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if "murder" in query:
+                os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.slow_s)
+        poisoned = ["poison" in call.query for call in calls]
+        replies = Oracle().run(calls)
+        return [
+            BackendError("poisoned") if bad else reply
+            for bad, reply in zip(poisoned, replies, strict=True)
+        ]
+
+
+def maker(folder, slow_s=0.0):
+    def make():
+        return Reranker(PairScore(), Recording(folder, slow_s))
+
+    return make
+
+
+def asked(folder):
+    file = Path(folder) / "asked"
+    return Counter(file.read_text().splitlines()) if file.exists() else Counter()
+
+
+def row(i, query=None, n=3):
+    candidates = [{"id": f"d{j}", "text": f"text {j} of {i}"} for j in range(n)]
+    return {"query_id": f"q{i}", "query": query or f"query {i}", "candidates": candidates}
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    return path
+
+
+def found(folder):
+    """What is in the output: every query once, or this fails."""
+    rows = list(read_rankings(folder))
+    assert max(Counter(r.query_id for r in rows).values(), default=1) == 1
+    return {r.query_id: r for r in rows}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    import ray
+
+    # Actors unpickle what this module defines, which they cannot import.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    context = ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="WARNING"
+    )
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+
+
+def test_one_actor_dies_in_the_middle(cluster, tmp_path):
+    rows = [row(i, "kill 100" if i == 100 else None) for i in range(200)]
+    source = write(tmp_path / "in.jsonl", rows)
+    counts = rank_dataset(
+        source, maker(tmp_path), tmp_path / "out", actors=2, batch_size=5, part_size=30
+    )
+    assert (tmp_path / "killed").exists()
+    assert counts == Counts(ranked=200)
+    results = found(tmp_path / "out")
+    assert set(results) == {f"q{i}" for i in range(200)}
+    for r in rows:  # and each is the ranking of its own passages
+        texts = [c["text"] for c in r["candidates"]]
+        expected = Reranker(PairScore(), Oracle()).rank(r["query"], texts)
+        assert results[r["query_id"]].ranking.order == expected.order
+        assert results[r["query_id"]].ids == tuple(f"d{i}" for i in expected.order)
+    again = asked(tmp_path)
+    assert set(again) == {r["query"] for r in rows}
+    assert again["kill 100"] == 2
+    # Asked again are the batch that killed its actor, and batches that were waiting there.
+    assert sum(again.values()) <= 200 + 4 * 5
+
+
+def test_a_query_that_always_kills_its_process_costs_only_itself(cluster, tmp_path):
+    rows = [row(i, "murder" if i == 5 else None) for i in range(12)]
+    source = write(tmp_path / "in.jsonl", rows)
+    counts = rank_dataset(source, maker(tmp_path), tmp_path / "out", actors=2, batch_size=4)
+    assert counts == Counts(ranked=11, failed=1)
+    results = found(tmp_path / "out")
+    assert len(results) == 12
+    assert results["q5"].error == "BackendError: the process that ranked it died, 2 times"
+    assert asked(tmp_path)["murder"] == 1 + 2  # with its batch, then alone
+
+
+DRIVER = """
+import importlib, ray, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+tests = importlib.import_module(sys.argv[2])
+ray.cloudpickle.register_pickle_by_value(tests)
+folder = Path(sys.argv[3])
+tests.rank_dataset(folder / "in.jsonl", tests.maker(folder, 0.05), folder / "out",
+                   actors=2, batch_size=5, part_size=20)
+"""
+
+
+def test_the_driver_dies_in_the_middle(cluster, tmp_path):
+    write(tmp_path / "in.jsonl", [row(i) for i in range(200)])
+    output = tmp_path / "out"
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(ROOT), __name__, str(tmp_path)],
+        env={**os.environ, "RAY_ADDRESS": cluster},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    ends = time.monotonic() + 120
+    while len(list(output.glob("part-*.parquet"))) < 3:
+        assert driver.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    finished = set(found(output))
+    assert 0 < len(finished) < 200
+    time.sleep(2)  # until its actors, which Ray ends, have asked their last
+    before = asked(tmp_path)
+    counts = rank_dataset(
+        tmp_path / "in.jsonl", maker(tmp_path), output, actors=2, batch_size=5, part_size=20
+    )
+    assert counts == Counts(ranked=200 - len(finished), skipped=len(finished))
+    assert set(found(output)) == {f"q{i}" for i in range(200)}
+    second = asked(tmp_path) - before
+    assert not {f"query {name[1:]}" for name in finished} & set(second)
+    assert sum(second.values()) == 200 - len(finished)
+
+
+def test_what_fails_is_a_row_and_costs_nobody_else(cluster, tmp_path):
+    rows = [row(i, {3: "poison", 7: "bug"}.get(i)) for i in range(12)]
+    rows[5]["candidates"] = "no list"
+    rows[6] = {"query_id": "q6", "query": "nothing to rank", "passages": []}
+    rows[8] = {"query_id": 8, "query": "2020-01-01", "passages": ["a \u2028 b", "c"]}
+    rows[9] = {"query_id": "q9", "query": "   ", "passages": ["a", "b"]}
+    rows[10]["candidates"][1]["id"] = "d0"
+    source = write(tmp_path / "in.jsonl", rows)
+    job = (source, maker(tmp_path), tmp_path / "out")
+    counts = rank_dataset(*job, actors=1, batch_size=4)
+    assert counts == Counts(ranked=8, failed=4)
+    results = found(tmp_path / "out")
+    assert len(results) == 12
+    errors = {name: r.error for name, r in results.items() if r.error}
+    assert errors == {
+        "q3": "BackendError: poisoned",
+        "q5": "InputError: candidates is not a list",
+        "q7": "ZeroDivisionError: a bug at bug",
+        "q10": "InputError: the candidate id 'd0' is given twice",
+    }
+    assert results["q6"].ranking.order == ()
+    assert results["8"].ids is None
+    assert sorted(results["8"].ranking.order) == [0, 1]
+    assert results["q9"].ranking.report.fallbacks == ("the query is blank",)
+    assert asked(tmp_path)["2020-01-01"] >= 1  # as it was written, not as a date
+    assert rank_dataset(*job, actors=1) == Counts(skipped=12)
+    (tmp_path / "asked").unlink()
+    # Failed ones are asked again when that is wished, and are still there once.
+    assert rank_dataset(*job, actors=1, retry_failed=True) == Counts(failed=4, skipped=8)
+    assert set(asked(tmp_path)) == {"poison", "bug"}
+    assert len(found(tmp_path / "out")) == 12
+
+
+def test_a_failure_can_end_the_job_and_what_is_ranked_is_kept(cluster, tmp_path):
+    source = write(tmp_path / "in.jsonl", [row(i, {11: "poison"}.get(i)) for i in range(12)])
+    job = (source, maker(tmp_path), tmp_path / "out")
+    with pytest.raises(BackendError, match=r"'q11'.*poisoned"):
+        rank_dataset(*job, actors=1, batch_size=4, raise_on_failure=True)
+    kept = len(found(tmp_path / "out"))
+    assert kept >= 3  # those of its own batch
+    assert rank_dataset(*job, actors=1) == Counts(ranked=11 - kept, failed=1, skipped=kept)
+
+
+def test_a_wrong_setup_ends_the_job(cluster, tmp_path):
+    def wrong():
+        raise ConfigurationError("no such model", hint="Take another.")
+
+    source = write(tmp_path / "in.jsonl", [row(0)])
+    with pytest.raises(ConfigurationError, match=r"cannot rank: .*no such model\. Take another"):
+        rank_dataset(source, wrong, tmp_path / "out", actors=1)
+
+
+def test_a_ray_dataset_and_parquet_files(cluster, tmp_path):
+    import ray
+
+    dataset = ray.data.from_items([{**row(i), "query_id": i} for i in range(10)])
+    dataset.write_parquet(str(tmp_path / "in"))
+    for name, source in (("dataset", dataset), ("files", tmp_path / "in")):
+        output = tmp_path / name
+        assert rank_dataset(source, maker(tmp_path), output, actors=1, top_k=2).ranked == 10
+        results = found(output)
+        assert set(results) == set(map(str, range(10)))
+        assert {len(r.ranking) for r in results.values()} == {2}
+        assert rank_dataset(source, maker(tmp_path), output, actors=1, top_k=2).skipped == 10
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "dataset"])
+def test_an_empty_input(cluster, tmp_path, kind):
+    import ray
+
+    source = write(tmp_path / "in.jsonl", []) if kind == "jsonl" else ray.data.from_items([])
+    assert rank_dataset(source, maker(tmp_path), tmp_path / "out") == Counts()
+    assert found(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([json.dumps(row(i)) for i in (1, 2, 1, 3, 2)], r"2 query ids .*'q1', 'q2'"),
+        ([json.dumps(row(1)), "{broken"], r"line at byte \d+ of .*in.jsonl is not JSON"),
+        (["[" * 100_000], "is not JSON"),
+        (['{"query": "q"}'], "line at byte 0 of .* has no query_id"),
+        (['{"query_id": {"a": 1}}'], "an id is of type dict"),
+        (['{"query_id": "\\ud800"}'], "not valid Unicode"),
+    ],
+)
+def test_input_that_cannot_be_read(cluster, tmp_path, lines, says):
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=says):
+        rank_dataset(source, maker(tmp_path), tmp_path / "out")
+    assert asked(tmp_path) == Counter()
+
+
+def test_columns_that_are_missing(cluster, tmp_path):
+    import ray
+
+    with pytest.raises(InputError, match="It needs query_id, query"):
+        rank_dataset(ray.data.from_items([{"id": 1}]), maker(tmp_path), tmp_path / "out")
+
+
+def test_more_actors_than_the_cluster_can_hold(cluster, tmp_path):
+    source = write(tmp_path / "in.jsonl", [row(0)])
+    with pytest.raises(InputError, match="3 actors and the reading need 4 CPUs, and the cluster"):
+        rank_dataset(source, maker(tmp_path), tmp_path / "out", actors=3, cpus_per_actor=1)
+    with pytest.raises(InputError, match="2 GPUs"):
+        rank_dataset(source, maker(tmp_path), tmp_path / "out", gpus_per_actor=1)
+
+
+def command(cluster, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "rerank_plugins.cli", "batch", *map(str, arguments)],
+        env={**os.environ, "RAY_ADDRESS": cluster},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_with_a_real_model(cluster, tmp_path, smollm2_folder):
+    texts = ["Wolves hunt in packs.", "A flea lives for two to three months.", "Cats sleep."]
+    candidates = [{"id": f"d{i}", "text": text} for i, text in enumerate(texts)]
+    query = {"query": "how long does a flea live?", "candidates": candidates}
+    source = write(tmp_path / "in.jsonl", [{"query_id": "q1", **query}])
+    spec = tmp_path / "reranker.yaml"
+    spec.write_text(
+        "strategy: query-likelihood\n"
+        f"backend: {{name: transformers, model: {json.dumps(str(smollm2_folder))}}}\n"
+    )
+    run = tmp_path / "run.txt"
+    arguments = (source, tmp_path / "out", "--spec", spec, "--actors", 1)
+    first = command(cluster, *arguments, "--run", run)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[-1] == "ranked 1, skipped as finished 0, failed 0"
+    assert load_run(run)["q1"][0] == "d1"
+    write(source, [{"query_id": name, **query} for name in ("q1", "q2")])
+    # With another reranker the folder is refused: half of it would be of each.
+    other = command(cluster, *arguments, "--top-k", 2)
+    assert other.returncode == 1
+    assert "was begun with another top_k" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+# What needs no cluster.
+
+
+def test_a_folder_belongs_to_one_reranker(tmp_path):
+    first = {"reranker": {"strategy": {"name": "pair-score"}}, "top_k": None}
+    with opened(tmp_path / "out", first):
+        pass
+    with opened(tmp_path / "out", first):
+        pass
+    for changed, says in (
+        ({**first, "reranker": {"strategy": {"name": "pairwise"}}}, "another reranker"),
+        ({**first, "top_k": 3}, "another top_k"),
+        ({"reranker": "m:f", "top_k": 1}, "another reranker and top_k"),
+    ):
+        with pytest.raises(InputError, match=says), opened(tmp_path / "out", changed):
+            raise AssertionError
+
+
+def test_two_jobs_cannot_write_to_one_folder(tmp_path):
+    with (
+        opened(tmp_path, {}),
+        pytest.raises(InputError, match="another job"),
+        opened(tmp_path, {}),
+    ):
+        raise AssertionError
+    with opened(tmp_path, {}):
+        pass
+
+
+def test_what_a_job_raises_is_not_taken_for_a_fault_of_the_folder(tmp_path):
+    with pytest.raises(ConnectionError), opened(tmp_path, {}):
+        raise ConnectionError("Ray is gone")
+    with opened(tmp_path, {}):
+        pass
+
+
+def test_other_folders_are_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="holds something else"), opened(tmp_path, {}):
+        raise AssertionError
+    with pytest.raises(InputError, match="it has no manifest"):
+        list(read_rankings(tmp_path))
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        list(read_rankings(tmp_path))
+    (tmp_path / "manifest.json").write_text('{"format": "rerank-plugins batch", "version": 9}')
+    with pytest.raises(InputError, match="version 9"):
+        list(read_rankings(tmp_path))
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def failed(name):
+    return {"query_id": name, "error": "no"}
+
+
+def test_parts_are_written_by_size_and_by_time(tmp_path):
+    now = [0.0]
+    with opened(tmp_path, {}):
+        parts = Parts(tmp_path, size=3, patience_s=10.0, clock=lambda: now[0])
+        parts.add([failed("a"), failed("b")])
+        assert found(tmp_path) == {}
+        parts.add([failed("c")])
+        assert set(found(tmp_path)) == set("abc")
+        now[0] = 9.0
+        parts.add([failed("d")])
+        assert len(found(tmp_path)) == 3
+        now[0] = 10.0
+        parts.add([failed("e")])
+        assert set(found(tmp_path)) == set("abcde")
+    (tmp_path / "part-00000003.parquet.draft").write_text("half a part")
+    with opened(tmp_path, {}):
+        later = Parts(tmp_path, size=3, patience_s=10.0, clock=lambda: now[0])
+        later.add([failed("f")])
+        later.flush()
+    assert set(found(tmp_path)) == set("abcdef")
+    assert not list(tmp_path.glob("*.draft"))
+
+
+def test_a_run_holds_single_words(tmp_path):
+    with opened(tmp_path, {}):
+        parts = Parts(tmp_path, size=1, patience_s=10.0, clock=lambda: 0.0)
+        parts.add([failed("a b")])
+        write_run(tmp_path, tmp_path.parent / "run")  # a failed query has no lines
+    assert (tmp_path.parent / "run").read_text() == ""
+
+
+def test_every_line_of_a_file_belongs_to_one_range(tmp_path, monkeypatch):
+    lines = [json.dumps({"query_id": i, "query": "x" * (i % 7)}) for i in range(50)]
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(lines) + "\n\n")
+    for size in (1, 7, 30, 1000, 10_000):
+        monkeypatch.setattr(requests, "RANGE_BYTES", size)
+        read = [
+            r["line"].strip()
+            for start in range(0, path.stat().st_size, size)
+            for r in requests._lines_of({"path": str(path), "start": start})
+        ]
+        assert read == lines
+
+
+def test_a_candidate_keeps_its_title():
+    query = parsed(
+        {"query_id": "q", "query": "flea", "candidates": [{"id": 3, "text": "x", "title": "Flea"}]}
+    )
+    assert query.ids == ("3",)
+    [passage] = query.passages
+    assert isinstance(passage, Passage)
+    assert passage.passage_title == "Flea"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"query": None}, "query is of type NoneType"),
+        ({"passages": None}, "either passages or candidates"),
+        ({"candidates": [{"id": 1, "text": "x"}]}, "either passages or candidates"),
+        ({"passages": ["a", 3]}, "not a list of strings"),
+        ({"passages": None, "candidates": [{"text": "x"}]}, r"candidates\[0\] has no id"),
+        ({"passages": None, "candidates": [{"id": "x"}]}, r"candidates\[0\] has no text"),
+    ],
+)
+def test_bad_rows(change, says):
+    with pytest.raises(InputError, match=says):
+        parsed({"query_id": "q", "query": "flea", "passages": ["a"], **change})
+
+
+def test_files_that_are_no_input(tmp_path):
+    (tmp_path / "a.csv").touch()
+    for path in (tmp_path / "absent.jsonl", tmp_path / "a.csv", tmp_path):
+        with pytest.raises(InputError, match=r"Give a \.jsonl or \.parquet"):
+            Source(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"actors": 0}, "actors is 0"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"patience_s": float("nan")}, "patience_s is nan"),
+        ({"colour": 1}, r"no options \['colour'\]"),
+    ],
+)
+def test_bad_options(tmp_path, options, says):
+    with pytest.raises(InputError, match=says):
+        rank_dataset(tmp_path / "in.jsonl", maker(tmp_path), tmp_path / "out", **options)
+
+
+def test_a_reranker_that_is_none(tmp_path):
+    source = write(tmp_path / "in.jsonl", [])
+    with pytest.raises(InputError, match="Give a Reranker, its spec"):
+        rank_dataset(source, 3, tmp_path / "out")
+    with pytest.raises(ConfigurationError):  # it has no spec
+        rank_dataset(source, Reranker(PairScore(), Oracle()), tmp_path / "out")
+
+
+def test_without_ray_the_extra_is_named(tmp_path):
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from rerank_plugins.batch import rank_dataset\n"
+        "rank_dataset(sys.argv[1], lambda: None, sys.argv[2])"
+    )
+    source = write(tmp_path / "in.jsonl", [])
+    arguments = [sys.executable, "-c", code, str(source), str(tmp_path / "out")]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert "rerank-plugins[ray]" in result.stderr.splitlines()[-1]
