@@ -1,5 +1,6 @@
 """One forward pass of a causal language model over sequences that may begin alike."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ class Forward:
     def __init__(self, model: "PreTrainedModel", pad_id: int) -> None:
         self.model: Any = model  # its methods are untyped
         self.pad_id = pad_id
+        # transformers 5.24 gave the argument a new name, and the old one warns.
+        known = inspect.signature(type(model).forward).parameters
+        self._cache_argument = "cache" if "cache" in known else "past_key_values"
 
     def logits(
         self, rows: Sequence[Sequence[int]], keep: int, prefix: Prefix | None = None
@@ -64,7 +68,9 @@ class Forward:
         cache = extra("transformers", "transformers").DynamicCache(config=self.model.config)
         tokens = torch.tensor([ids], device=self.model.device)
         # One row of the vocabulary: the language-model head has nothing to do here.
-        self.model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self.model(
+            input_ids=tokens, use_cache=True, logits_to_keep=1, **{self._cache_argument: cache}
+        )
         if any(x.keys is None or x.keys.shape[-2] != len(ids) for x in cache.layers):
             raise ValueError("not every layer keeps the keys of every token")
         return Prefix(len(ids), tuple((layer.keys, layer.values) for layer in cache.layers))
@@ -87,7 +93,7 @@ class Forward:
             "input_ids": ids,
             "attention_mask": torch.cat([seen, (place >= 0).long()], dim=1),
             "position_ids": prefix.length + place.clamp(min=0),
-            "past_key_values": prefix.cache(self.model.config, len(rows)),
+            self._cache_argument: prefix.cache(self.model.config, len(rows)),
         }
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":

@@ -116,6 +116,7 @@ def status_of(error: RerankError) -> int:
     """The HTTP status that says whose fault it was.
 
     Examples:
+        >>> from rerank_plugins.errors import BackendError
         >>> status_of(InputError("top_k is 0")), status_of(BackendError("down", retryable=True))
         (422, 503)
     """

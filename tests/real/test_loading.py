@@ -114,7 +114,7 @@ def test_a_missing_extra_is_one_sentence(monkeypatch, module, tmp_path):
 
     def absent(name, *args, **kwargs):
         if name.split(".")[0] == module:
-            raise ImportError(name)
+            raise ModuleNotFoundError(name, name=name)
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", absent)
