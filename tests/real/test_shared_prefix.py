@@ -91,7 +91,11 @@ def check_equal(shared, whole, calls, abs=1e-4):  # noqa: A002 - as pytest.appro
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("calls", [asked(texts=TEXTS[:12]), continued(texts=TEXTS[:12])], ids=["next token", "likelihood"])
+@pytest.mark.parametrize(
+    "calls",
+    [asked(texts=TEXTS[:12]), continued(texts=TEXTS[:12])],
+    ids=["next token", "likelihood"],
+)
 def test_a_real_model_answers_the_same(smollm2, smollm2_folder, calls):
     whole = TransformersBackend(
         smollm2._ready().model, tokenizer=smollm2._ready().renderer.tokenizer, share_prefix=False
