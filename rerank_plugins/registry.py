@@ -40,7 +40,10 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     "backends": {
         "balanced": "rerank_plugins.backends:Balanced",
         "cross-encoder": "rerank_plugins.backends:CrossEncoderBackend",
+        "logged": "rerank_plugins.testing:Logged",
         "openai": "rerank_plugins.backends:OpenAIBackend",
+        "oracle": "rerank_plugins.testing:Oracle",
+        "replay": "rerank_plugins.testing:Replay",
         "routed": "rerank_plugins.backends:Routed",
         "seq2seq": "rerank_plugins.backends:Seq2SeqBackend",
         "transformers": "rerank_plugins.backends:TransformersBackend",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..backends.base import extra
 from ..data import Ranking, Report, Usage
 from ..errors import InputError
+from ..evaluation.runs import run_lines
 
 if TYPE_CHECKING:
     import pyarrow
@@ -266,11 +267,7 @@ def _run_lines(query: RankedQuery, tag: str) -> Iterator[str]:
     if query.ranking is None:
         return
     ids = query.ids or tuple(map(str, query.ranking.order))
-    for name in (query.query_id, *ids, tag):
-        if not name or name.split() != [name]:
-            raise InputError(f"the id {name!r} cannot stand in a TREC run: it is no single word")
-    for rank, (name, score) in enumerate(zip(ids, query.ranking.scores, strict=True), start=1):
-        yield f"{query.query_id} Q0 {name} {rank} {score!r} {tag}"
+    yield from run_lines(query.query_id, ids, query.ranking.scores, tag)
 
 
 def _parquet() -> Any:

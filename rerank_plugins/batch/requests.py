@@ -3,13 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import extra
 from ..errors import InputError
-from ..text import Passage
+from ..requests import parsed_id
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -21,23 +20,6 @@ DIGEST_BYTES = 16
 """A query id is remembered by so many bytes: enough for any number of them without a collision."""
 
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One query to rank.
-
-    Attributes:
-        query_id: Its id.
-        text: What is asked.
-        passages: Texts, best first as the retriever found them.
-        ids: Of the passages; None where the row gave none.
-    """
-
-    query_id: str
-    text: str
-    passages: tuple[str, ...]
-    ids: tuple[str, ...] | None
 
 
 class Source:
@@ -100,46 +82,11 @@ def digest(query_id: str) -> bytes:
     ).digest()
 
 
-def parsed(row: Mapping[str, Any]) -> Query:
-    """The query of a row: ``{query_id, query, passages}`` or ``{query_id, query, candidates}``.
-
-    Raises:
-        InputError: A field is missing or of the wrong type, or ids of candidates repeat.
-
-    Examples:
-        >>> parsed({"query_id": 7, "query": "flea", "candidates": [{"id": "a", "text": "A flea"}]})
-        Query(query_id='7', text='flea', passages=('A flea',), ids=('a',))
-    """
-    if row.get("line") is not None:
-        row = json.loads(row["line"])
-    query, passages, candidates = (row.get(key) for key in ("query", "passages", "candidates"))
-    if not isinstance(query, str):
-        raise InputError(f"query is of type {type(query).__name__}, expected a string")
-    if (passages is None) == (candidates is None):
-        raise InputError("a row needs either passages or candidates")
-    if passages is not None:
-        if not isinstance(passages, list) or not all(isinstance(p, str) for p in passages):
-            raise InputError("passages is not a list of strings")
-        return Query(str(row["query_id"]), query, tuple(passages), None)
-    found = _candidates(candidates)
-    ids = tuple(found)
-    return Query(str(row["query_id"]), query, tuple(found.values()), ids)
-
-
-def _candidates(given: object) -> dict[str, Passage]:
-    """Passages by their ids, in order."""
-    found: dict[str, Passage] = {}
-    if not isinstance(given, list):
-        raise InputError("candidates is not a list")
-    for i, candidate in enumerate(given):
-        if not isinstance(candidate, Mapping) or candidate.get("id") is None:
-            raise InputError(f"candidates[{i}] has no id")
-        if not isinstance(candidate.get("text"), str):
-            raise InputError(f"candidates[{i}] has no text")
-        key = _id(candidate["id"])
-        if key in found:
-            raise InputError(f"the candidate id {key!r} is given twice")
-        found[key] = Passage(candidate["text"], title=str(candidate.get("title") or ""))
+def opened_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row itself, which a file's line holds as text."""
+    if row.get("line") is None:
+        return row
+    found: dict[str, Any] = json.loads(row["line"])
     return found
 
 
@@ -180,16 +127,6 @@ def _lines_of(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield _line(line, f"the line at byte {where} of {part['path']}")
 
 
-def _id(value: object) -> str:
-    """An id as text that can be written to a file."""
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise InputError(f"an id is of type {type(value).__name__}, expected a string")
-    text = str(value)
-    if text != text.encode("utf-8", "replace").decode():
-        raise InputError(f"the id {text!r} is not valid Unicode")
-    return text
-
-
 def _line(line: bytes, name: str) -> dict[str, Any]:
     """A line with its query id; one that cannot be read names itself."""
     problem: dict[str, Any] = {"query_id": None, "line": None}
@@ -198,7 +135,7 @@ def _line(line: bytes, name: str) -> dict[str, Any]:
         row = json.loads(text)
         if not isinstance(row, dict) or row.get("query_id") is None:
             return problem | {"problem": f"{name} has no query_id"}
-        return {"query_id": _id(row["query_id"]), "line": text, "problem": None}
+        return {"query_id": parsed_id(row["query_id"]), "line": text, "problem": None}
     except InputError as error:
         return problem | {"problem": f"{name}: {error}"}
     except (ValueError, RecursionError):

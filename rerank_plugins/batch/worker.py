@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from ..backends.base import extra
 from ..data import Ranking
 from ..errors import BackendError, ConfigurationError, InputError, RerankError
+from ..requests import Query, parsed
 from ..reranker import Reranker
 from .attempts import MAX_ALONE, Attempts, Shared, batch_key
 from .output import schema
-from .requests import Query, parsed
+from .requests import opened_row
 
 if TYPE_CHECKING:
     import pyarrow
@@ -100,7 +101,7 @@ def ranked(reranker: Reranker, queries: Sequence[Query], top_k: int | None) -> l
 
 def _parsed(row: Mapping[str, Any]) -> Query | InputError:
     try:
-        return parsed(row)
+        return parsed(opened_row(row))
     except InputError as error:
         return error
 

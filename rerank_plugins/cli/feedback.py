@@ -86,7 +86,7 @@ def command() -> Any:
 
 def summary(found: "Sequence[Comparison]", measure: str) -> str:
     """Means, intervals, and how many queries were helped and hurt."""
-    from ..feedback.measure import interval
+    from ..evaluation import interval
 
     def line(name: str, attribute: str) -> str:
         changes = [getattr(c, attribute) - c.before for c in found]

@@ -1,15 +1,27 @@
-"""Collections, runs and metrics: BEIR folders, TREC files, and nDCG by ``ir_measures``."""
+"""Collections, runs, metrics by ``ir_measures``, and comparisons of runs by SciPy."""
 
-from .collection import Collection, load_collection
-from .metrics import evaluate, evaluate_each
-from .runs import Run, load_run, rerank_run
+from .collection import Collection, Qrels, load_collection
+from .measured import Measured, measured
+from .metrics import evaluate, evaluate_each, evaluate_queries
+from .runs import Run, check_run, load_run, rerank_run, write_run
+from .significance import Comparison, compare, compare_values, interval
 
 __all__ = [
     "Collection",
+    "Comparison",
+    "Measured",
+    "Qrels",
     "Run",
+    "check_run",
+    "compare",
+    "compare_values",
     "evaluate",
     "evaluate_each",
+    "evaluate_queries",
+    "interval",
     "load_collection",
     "load_run",
+    "measured",
     "rerank_run",
+    "write_run",
 ]

@@ -1,15 +1,16 @@
-"""Test collections in the BEIR layout."""
+"""Test collections: BEIR folders, and whatever ``ir_datasets`` knows."""
 
-import gzip
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, MissingExtraError
+from .files import lines_of, rows_of
 
 Qrels = Mapping[str, Mapping[str, int]]
+
+IR_DATASETS = "irds:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,60 +28,100 @@ class Collection:
     qrels: Qrels
 
 
-def load_collection(folder: str | Path, *, split: str = "test") -> Collection:
-    """Read a BEIR folder, plain or gzipped.
+def load_collection(source: str | Path, *, split: str = "test") -> Collection:
+    """Read a BEIR folder, plain or gzipped, or a collection of ``ir_datasets``.
 
     Args:
-        folder: Holds ``corpus.jsonl``, ``queries.jsonl`` (or ``.gz``) and ``qrels/SPLIT.tsv``.
-        split: Which judgements.
+        source: A folder with ``corpus.jsonl``, ``queries.jsonl`` (or ``.gz``) and
+            ``qrels/SPLIT.tsv``; or ``irds:NAME``, such as ``irds:beir/scifact/test``, which
+            ``ir_datasets`` may download.
+        split: Which judgements of a folder.
 
     Raises:
-        InputError: A file is missing or not of that layout.
+        InputError: A file is missing, damaged, empty or not of that layout, an id or a judgement
+            is given twice, or judgements are of queries that are not there.
+        MissingExtraError: ``ir_datasets`` is wanted and not installed.
     """
-    root = Path(folder)
+    if str(source).startswith(IR_DATASETS):
+        return _from_ir_datasets(str(source).removeprefix(IR_DATASETS))
+    root = Path(source)
+    qrels = _grouped(root / "qrels" / f"{split}.tsv")
+    queries = _texts(root / "queries.jsonl")
+    return _checked(_texts(root / "corpus.jsonl"), queries, qrels, str(source))
+
+
+def _checked(
+    documents: Mapping[str, str], queries: Mapping[str, str], qrels: Qrels, name: str
+) -> Collection:
+    for what, found in (("documents", documents), ("queries", queries), ("judgements", qrels)):
+        if not found:
+            raise InputError(f"the collection {name!r} has no {what}")
+    if lost := [query for query in qrels if query not in queries]:
+        raise InputError(
+            f"{len(lost)} judged queries of {name!r} have no text, among them {lost[0]!r}",
+            hint="Are these the judgements of another collection?",
+        )
+    judged = {key: text for key, text in queries.items() if key in qrels}
+    return Collection(documents=documents, queries=judged, qrels=qrels)
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """Text by id of a file of documents or queries."""
+    found: dict[str, str] = {}
+    for number, row in rows_of(path):
+        if row.get("_id") is None or not isinstance(row.get("text"), str):
+            raise InputError(f"line {number} of {path} has no _id or no text")
+        key = str(row["_id"])
+        if key in found:
+            raise InputError(f"line {number} of {path} gives the id {key!r} again")
+        found[key] = f"{row.get('title') or ''} {row['text']}".strip()
+    return found
+
+
+def _grouped(path: Path) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
-    for query, document, grade in _judgements(root / "qrels" / f"{split}.tsv"):
-        qrels.setdefault(query, {})[document] = grade
-    return Collection(
-        documents={d["_id"]: _text(d) for d in _jsonl(root / "corpus.jsonl")},
-        queries={q["_id"]: q["text"] for q in _jsonl(root / "queries.jsonl") if q["_id"] in qrels},
-        qrels=qrels,
-    )
+    for number, query, document, grade in _judgements(path):
+        judged = qrels.setdefault(query, {})
+        if judged.setdefault(document, grade) != grade:
+            raise InputError(
+                f"line {number} of {path} judges {document!r} for the query {query!r} again, "
+                "and otherwise"
+            )
+    return qrels
 
 
-def open_text(path: Path) -> TextIO:
-    """Open a UTF-8 text file, or its gzipped version where only that is there.
-
-    Raises:
-        InputError: Neither is there.
-    """
-    for candidate in (path, path.with_name(path.name + ".gz")):
-        if candidate.is_file():
-            opened = gzip.open if candidate.suffix == ".gz" else open
-            return cast(TextIO, opened(candidate, "rt", encoding="utf-8"))
-    raise InputError(f"there is no file {str(path)!r}, plain or gzipped")
+def _judgements(path: Path) -> Iterator[tuple[int, str, str, int]]:
+    for number, line in lines_of(path):
+        if number == 1:
+            continue  # the header
+        try:
+            query, document, grade = line.split("\t")
+            yield number, query, document, int(grade)
+        except ValueError as error:
+            raise InputError(f"line {number} of {path} is not a judgement") from error
 
 
-def _text(document: Mapping[str, Any]) -> str:
-    return f"{document.get('title', '')} {document['text']}".strip()
+def _from_ir_datasets(name: str) -> Collection:
+    try:
+        import ir_datasets
+    except ImportError as error:
+        raise MissingExtraError(
+            "ir_datasets is not installed", hint="Install it with: pip install ir_datasets."
+        ) from error
+    try:
+        dataset = ir_datasets.load(name)
+    except KeyError as error:
+        raise InputError(f"ir_datasets knows no {name!r}") from error
+    try:
+        qrels: dict[str, dict[str, int]] = {}
+        for line in dataset.qrels_iter():
+            qrels.setdefault(line.query_id, {})[line.doc_id] = line.relevance
+        documents = _default_texts(dataset.docs_iter(), "doc_id")
+        queries = _default_texts(dataset.queries_iter(), "query_id")
+    except AttributeError as error:
+        raise InputError(f"{name!r} has no documents, queries or judgements: {error}") from error
+    return _checked(documents, queries, qrels, IR_DATASETS + name)
 
 
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-                yield {**row, "_id": str(row["_id"]), "text": str(row["text"])}
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"line {number} of {path} is not a BEIR record") from error
-
-
-def _judgements(path: Path) -> Iterator[tuple[str, str, int]]:
-    with open_text(path) as file:
-        next(file, None)  # the header
-        for number, line in enumerate(file, start=2):
-            try:
-                query, document, grade = line.split("\t")
-                yield query, document, int(grade)
-            except ValueError as error:
-                raise InputError(f"line {number} of {path} is not a judgement") from error
+def _default_texts(rows: Iterable[Any], key: str) -> dict[str, str]:
+    return {getattr(row, key): row.default_text().strip() for row in rows}

@@ -40,12 +40,31 @@ def evaluate_each(run: Run, qrels: Qrels, measure: str = "nDCG@10") -> dict[str,
         >>> evaluate_each({"q": ["a", "b"], "r": ["c"]}, {"q": {"b": 1}, "r": {"c": 1}}, "RR@10")
         {'q': 0.5, 'r': 1.0}
     """
-    parsed, judged, scored = _prepared(run, qrels, (measure,))
+    return evaluate_queries(run, qrels, (measure,))[measure]
+
+
+def evaluate_queries(
+    run: Run, qrels: Qrels, measures: Sequence[str] = ("nDCG@10",)
+) -> dict[str, dict[str, float]]:
+    """Each measure of every judged query that the run answers, by measure and query.
+
+    Arguments and errors as for `evaluate`.
+
+    Examples:
+        >>> evaluate_queries({"q": ["a", "b"]}, {"q": {"b": 1}}, ["RR@10", "R@1"])
+        {'RR@10': {'q': 0.5}, 'R@1': {'q': 0.0}}
+    """
+    parsed, judged, scored = _prepared(run, qrels, measures)
     import ir_measures  # imported here: an extra, which `_prepared` has found
 
-    values = ir_measures.iter_calc(parsed, judged, scored)
-    found = {value.query_id: float(value.value) for value in values}
-    return {query: found[query] for query in scored}
+    found: dict[tuple[Any, str], float] = {
+        (value.measure, value.query_id): float(value.value)
+        for value in ir_measures.iter_calc(parsed, judged, scored)
+    }
+    return {
+        name: {query: found[measure, query] for query in scored}
+        for name, measure in zip(measures, parsed, strict=True)
+    }
 
 
 def _prepared(run: Run, qrels: Qrels, measures: Sequence[str]) -> tuple[Any, Any, Any]:

@@ -1,11 +1,12 @@
 """Runs: for each query the documents that were found, best first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..data import Ranking
 from ..errors import InputError
-from .collection import Collection, open_text
+from .collection import Collection
+from .files import lines_of
 
 Run = Mapping[str, Sequence[str]]
 """Document ids by query id, best first."""
@@ -19,18 +20,99 @@ def load_run(path: str | Path, *, depth: int | None = None) -> dict[str, list[st
         depth: Documents to keep for each query; all when None.
 
     Raises:
-        InputError: The file is missing or a line is malformed.
+        InputError: The file is missing, empty or damaged, a line is malformed, or a document is
+            listed twice for a query.
     """
-    ranked: dict[str, list[tuple[int, str]]] = {}
-    number = 0
-    with open_text(Path(path)) as file:
+    ranked: dict[str, dict[str, int]] = {}
+    for number, line in lines_of(Path(path)):
         try:
-            for number, line in enumerate(file, start=1):  # noqa: B007 - for the message
-                query, _, document, rank, _, _ = line.split()
-                ranked.setdefault(query, []).append((int(rank), document))
-        except ValueError as error:  # also of bytes that are no text
-            raise InputError(f"line {max(number, 1)} of {path} is not a TREC run line") from error
-    return {query: [d for _, d in sorted(found)][:depth] for query, found in ranked.items()}
+            query, _, document, rank, _, _ = line.split()
+            place = int(rank)
+        except ValueError as error:
+            raise InputError(f"line {number} of {path} is not a TREC run line") from error
+        found = ranked.setdefault(query, {})
+        if document in found:
+            raise InputError(
+                f"line {number} of {path} lists {document!r} for the query {query!r} again"
+            )
+        found[document] = place
+    if not ranked:
+        raise InputError(f"the run {str(path)!r} is empty")
+    return {query: sorted(found, key=found.__getitem__)[:depth] for query, found in ranked.items()}
+
+
+def write_run(
+    path: str | Path,
+    run: Run,
+    *,
+    scores: Mapping[str, Sequence[float]] | None = None,
+    tag: str = "rerank-plugins",
+) -> None:
+    """Write a TREC run file.
+
+    Args:
+        path: The file.
+        run: Document ids by query id, best first.
+        scores: Aligned with the run; reciprocal ranks when None.
+        tag: The run's name.
+
+    Raises:
+        InputError: An id holds white space, which the format cannot express, or the file cannot
+            be written.
+
+    Examples:
+        >>> import tempfile
+        >>> file = tempfile.mktemp()
+        >>> write_run(file, {"q": ["b", "a"]}, tag="mine")
+        >>> print(Path(file).read_text().strip())
+        q Q0 b 1 1.0 mine
+        q Q0 a 2 0.5 mine
+    """
+    try:
+        with Path(path).open("w", encoding="utf-8") as file:
+            for query, found in run.items():
+                given = None if scores is None else scores[query]
+                file.writelines(f"{line}\n" for line in run_lines(query, found, given, tag))
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error}") from error
+
+
+def run_lines(
+    query: str, found: Sequence[str], scores: Iterable[float] | None, tag: str
+) -> Iterator[str]:
+    """The lines of one query in a TREC run file.
+
+    Raises:
+        InputError: A name holds white space.
+    """
+    for name in (query, *found, tag):
+        if not name or name.split() != [name]:
+            raise InputError(f"the id {name!r} cannot stand in a TREC run: it is no single word")
+    values = (1.0 / rank for rank in range(1, len(found) + 1)) if scores is None else scores
+    for rank, (name, score) in enumerate(zip(found, values, strict=True), start=1):
+        yield f"{query} Q0 {name} {rank} {score!r} {tag}"
+
+
+def check_run(run: Run, collection: Collection) -> None:
+    """Refuse a run of another collection.
+
+    Raises:
+        InputError: It names documents or queries that the collection lacks.
+    """
+    queries = [query for query in run if query not in collection.queries]
+    if queries:
+        raise InputError(
+            f"the run answers {len(queries)} queries that the collection lacks or that are not "
+            f"judged, among them {queries[0]!r}",
+            hint="Is it the run of another collection, or of another split?",
+        )
+    named = {document for found in run.values() for document in found}
+    if unknown := sorted(named - collection.documents.keys()):
+        raise InputError(
+            f"the run names {len(unknown)} documents that the collection lacks, among them "
+            f"{unknown[0]!r}",
+            hint="Is it the run of another collection?",
+        )
 
 
 def passages(collection: Collection, run: Run, query: str) -> list[str]:

@@ -133,19 +133,6 @@ class Teacher:
         return cls(ranks)
 
 
-def interval(changes: Sequence[float], *, draws: int = 2000) -> tuple[float, float]:
-    """The 95 % interval of a mean, by a bootstrap over the queries.
-
-    Examples:
-        >>> interval([0.5, 0.5, 0.5])
-        (0.5, 0.5)
-    """
-    values = np.asarray(changes, dtype=np.float64)
-    rows = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
-    low, high = np.quantile(values[rows].mean(axis=1), (0.025, 0.975))
-    return float(low), float(high)
-
-
 def _untaught(index: FaissIndex, vector: FloatArray, options: FeedbackOptions) -> list[str]:
     """Ids of a second search that the retriever taught itself."""
     hits = index.search(vector, options.k)

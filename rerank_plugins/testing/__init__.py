@@ -5,7 +5,7 @@ The suites need pytest: import them from `rerank_plugins.testing.contracts`, or 
 
 from typing import TYPE_CHECKING, Any
 
-from .doubles import Babbling, Failing, Replay, Scripted
+from .doubles import Babbling, Failing, Logged, Replay, Scripted
 from .oracle import Oracle
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ __all__ = [
     "Babbling",
     "BackendContract",
     "Failing",
+    "Logged",
     "Oracle",
     "Replay",
     "Scripted",

@@ -3,7 +3,7 @@
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +20,8 @@ from ..calls import (
     Reply,
     ScorePair,
 )
-from ..errors import BackendError, CallError, ContractError
+from ..errors import BackendError, CallError, ContractError, InputError
+from ..evaluation.files import rows_of
 from ..middleware import read_transcript
 from .oracle import Oracle
 
@@ -58,6 +59,56 @@ class Scripted:
                 return answer
             return Reply(Completion(answer) if isinstance(answer, str) else answer)
         raise ContractError(f"the script has no answer to call {len(self.asked)}")
+
+
+class Logged:
+    """A backend that gives the answers of a log, in the order of its lines.
+
+    Unlike `Replay` it knows other people's logs, which hold rendered prompts: of each it checks
+    that the passages and the query of the call are in it.
+
+    Args:
+        path: JSON Lines with ``prompt`` and ``response``, plain or gzipped.
+
+    Raises:
+        InputError: The file cannot be read, or a line has no prompt and response.
+    """
+
+    kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset({Generate})
+
+    def __init__(self, path: str | Path) -> None:
+        self._path, self._lock = Path(path), threading.Lock()
+        self._entries = self._read()
+
+    def run(self, calls: Batch) -> Replies:
+        """The next answers.
+
+        Raises:
+            ContractError: The log is over, or its next prompt is of other passages.
+        """
+        with self._lock:
+            return [self._next(call) for call in calls]
+
+    async def arun(self, calls: Batch) -> Replies:
+        """`run`, on an event loop."""
+        return self.run(calls)
+
+    def _next(self, call: Call[Any]) -> Reply[Completion]:
+        if not isinstance(call, Generate):
+            raise ContractError(f"a log has no answer to {type(call).__name__}")
+        for number, prompt, response in self._entries:
+            if not all(part.text in prompt for part in call.prompt.untrusted):
+                raise ContractError(
+                    f"line {number} of {self._path} is of other passages or queries"
+                )
+            return Reply(Completion(response))
+        raise ContractError(f"{self._path} has no further answer")
+
+    def _read(self) -> Iterator[tuple[int, str, str]]:
+        for number, row in rows_of(self._path):
+            if not all(isinstance(row.get(key), str) for key in ("prompt", "response")):
+                raise InputError(f"line {number} of {self._path} has no prompt and response")
+            yield number, row["prompt"], row["response"]
 
 
 class Babbling:

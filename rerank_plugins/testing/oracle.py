@@ -45,6 +45,7 @@ class Oracle:
             key, rounded, from 0 to 10.
         noise: The standard deviation of an error that is added to the key of each passage anew in
             every call: a model that errs, by chance and not always the same way.
+        remember: Whether ``asked`` grows. Turn it off to rank a great many queries.
 
     Attributes:
         asked: Every call, in order.
@@ -69,16 +70,19 @@ class Oracle:
         passages: Sequence[str] = (),
         grade: Callable[[float], int] | None = None,
         noise: float = 0.0,
+        remember: bool = True,
     ) -> None:
         self._key = key or _hashed(seed)
         self._passages = tuple(passages)
         self._grade = grade or _tenths
         self._noise, self._seed = noise, seed
+        self._remember = remember
         self.asked: list[Call[Any]] = []
 
     def run(self, calls: Batch) -> Replies:
         """Answer every call."""
-        self.asked += calls
+        if self._remember:
+            self.asked += calls
         table: dict[type[Call[Any]], Callable[[Any], Answers]] = {
             NextToken: lambda batch: [self._next_token(c) for c in batch],
             Generate: lambda batch: [self._generate(c) for c in batch],

@@ -17,8 +17,9 @@ pytest.importorskip("ray", reason="no Ray: pip install rerank-plugins[ray]")
 from rerank_plugins import BackendError, ConfigurationError, InputError, Passage, Reranker
 from rerank_plugins.batch import Counts, rank_dataset, read_rankings, requests, write_run
 from rerank_plugins.batch.output import Parts, opened
-from rerank_plugins.batch.requests import Source, parsed
+from rerank_plugins.batch.requests import Source
 from rerank_plugins.evaluation import load_run
+from rerank_plugins.requests import parsed
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Oracle
 
