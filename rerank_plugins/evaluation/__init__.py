@@ -1,7 +1,7 @@
 """Collections, runs, metrics by ``ir_measures``, and comparisons of runs by SciPy."""
 
 from .collection import Collection, Qrels, load_collection
-from .measured import Measured, measured
+from .measured import Measured, comparisons, measured
 from .metrics import evaluate, evaluate_each, evaluate_queries
 from .runs import Run, check_run, load_run, rerank_run, write_run
 from .significance import Comparison, compare, compare_values, interval
@@ -15,6 +15,7 @@ __all__ = [
     "check_run",
     "compare",
     "compare_values",
+    "comparisons",
     "evaluate",
     "evaluate_each",
     "evaluate_queries",

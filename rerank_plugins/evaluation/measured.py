@@ -7,6 +7,7 @@ from ..data import Usage
 from .collection import Qrels
 from .metrics import evaluate_queries
 from .runs import Run
+from .significance import Comparison, compare_values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +78,18 @@ def measured(
         usage=usage,
         fallbacks=fallbacks,
     )
+
+
+def comparisons(rows: Sequence[Measured]) -> list[Comparison | None]:
+    """Each row against the first, by the first measure; None for the first itself.
+
+    Raises:
+        InputError: A row has no query in common with the first.
+        MissingExtraError: SciPy is not installed.
+    """
+    measure = next(iter(rows[0].each))
+    first = rows[0].each[measure]
+    return [
+        None if row is rows[0] else compare_values(first, row.each[measure], measure)
+        for row in rows
+    ]

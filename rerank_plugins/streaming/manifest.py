@@ -12,6 +12,7 @@ from typing import Any
 from ..data import Usage
 from ..errors import ConfigurationError, InputError
 from ..prompts import load_prompt
+from ..registry import Group, to_spec
 from ..reranker import Reranker
 
 FORMAT = "rerank-plugins run"
@@ -65,13 +66,12 @@ class Manifest:
 
 def described(reranker: Reranker, settings: Mapping[str, Any]) -> Manifest:
     """The manifest of a file that this reranker begins."""
-    try:
-        spec = reranker.to_spec()
-    except ConfigurationError:  # made of somebody's own classes
-        spec = {
-            "strategy": type(reranker.strategy).__name__,
-            "backend": type(reranker.backend).__name__,
-        }
+    spec = {
+        "strategy": _spec("strategies", reranker.strategy),
+        "backend": _spec("backends", reranker.backend),
+        "on_error": reranker.on_error,
+        "limits": asdict(reranker.limits) if reranker.limits else None,
+    }
     return Manifest(
         reranker=spec,
         prompts={name: _digest(repr(load_prompt(name))) for name in sorted(set(_prompts(spec)))},
@@ -124,6 +124,13 @@ def check_same(known: Manifest, now: Manifest, path: Path) -> None:
 
 
 _TELLING = ("reranker", "prompts", "settings")
+
+
+def _spec(group: Group, built: object) -> Any:
+    try:
+        return to_spec(group, built)
+    except ConfigurationError:  # somebody's own class
+        return type(built).__qualname__
 
 
 def _prompts(spec: object) -> Iterator[str]:

@@ -1,0 +1,13 @@
+"""Pictures of rankings and of rerankers, and a page that holds them all."""
+
+from .page import report_page, write_report
+from .pictures import effectiveness_cost, rank_movement, recall_by_depth, save
+
+__all__ = [
+    "effectiveness_cost",
+    "rank_movement",
+    "recall_by_depth",
+    "report_page",
+    "save",
+    "write_report",
+]
