@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from .calls import Plan
@@ -166,6 +167,24 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.order)
 
+    def _repr_html_(self) -> str:
+        """A table, where a notebook shows the ranking."""
+        rows = "".join(
+            f"<tr><td>{rank}</td><td>{i + 1}</td><td>{_moved(i + 1 - rank)}</td>"
+            f"<td>{score:.4f}</td></tr>"
+            for rank, (i, score) in enumerate(zip(self.order, self.scores, strict=True), start=1)
+        )
+        usage = self.usage
+        cost = (
+            f"{usage.calls} calls, {usage.prompt_tokens} tokens read, "
+            f"{usage.generated_tokens} written, {usage.seconds:.2f} s"
+        )
+        causes = "".join(f"<br>fell back: {escape(cause)}" for cause in self.report.fallbacks)
+        return (
+            f"<table><thead><tr><th>rank</th><th>was</th><th>moved</th><th>{self.score_kind}</th>"
+            f"</tr></thead><tbody>{rows}</tbody></table><small>{cost}{causes}</small>"
+        )
+
     def top(self, k: int | None) -> "Ranking":
         """The first ``k`` (all when None)."""
         return replace(self, order=self.order[:k], scores=self.scores[:k])
@@ -189,6 +208,10 @@ class Ranking:
     def _lines(self, passages: Sequence[T]) -> Iterator[RankedPassage[T]]:
         for rank, (i, score) in enumerate(zip(self.order, self.scores, strict=True), start=1):
             yield RankedPassage(passages[i], i, rank, score)
+
+
+def _moved(places: int) -> str:
+    return "" if not places else f"{'▲' if places > 0 else '▼'} {abs(places)}"
 
 
 def by_score(

@@ -39,6 +39,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     },
     "backends": {
         "balanced": "rerank_plugins.backends:Balanced",
+        "constant": "rerank_plugins.testing:Constant",
         "cross-encoder": "rerank_plugins.backends:CrossEncoderBackend",
         "logged": "rerank_plugins.testing:Logged",
         "openai": "rerank_plugins.backends:OpenAIBackend",

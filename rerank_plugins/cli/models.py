@@ -1,8 +1,9 @@
 """``rerank-plugins models``: what the library knows, and what it would send."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from ..calls import Call, Generate, Identifier, NextToken, Prompt, ScorePair
+from ..calls import Call, Generate, Identifier, Likelihood, NextToken, Prompt, ScorePair
 from ..errors import RerankError
 from ..plans import Done, step
 from ..presets import find_preset, list_presets
@@ -66,13 +67,20 @@ def shown_prompt(name: str) -> str:
     return "\n".join(
         [
             f"{len(state)} call(s) for {len(EXAMPLE_PASSAGES)} passages; the first:",
-            _question(state[0], preset),
+            question(state[0], preset["backend"]),
         ]
     )
 
 
-def _question(call: Call[Any], preset: Any) -> str:
-    template = preset["backend"].get("chat_template")
+def question(call: Call[Any], backend: Mapping[str, Any] | None = None) -> str:
+    """A call as people read it.
+
+    Args:
+        call: What is asked.
+        backend: The spec of what it is asked of, where templates of its own are to be shown.
+    """
+    spec = backend or {}
+    template = spec.get("chat_template")
     lines = [f"--- chat template\n{template}"] if template else []
     match call:
         case NextToken(prompt=prompt, labels=labels):
@@ -82,11 +90,12 @@ def _question(call: Call[Any], preset: Any) -> str:
             ]
         case Generate(prompt=prompt):
             lines += [_conversation(prompt), f"--- then write\n{_decoding(call)}"]
+        case Likelihood(prompt=prompt, continuation=text):
+            lines += [_conversation(prompt), f"--- how likely is then\n{text.text}"]
         case ScorePair(query=query, passage=passage):
-            backend = preset["backend"]
             pair = (
-                backend.get("query_template", "{query}").replace("{query}", query),
-                backend.get("passage_template", "{passage}").replace("{passage}", passage),
+                spec.get("query_template", "{query}").replace("{query}", query),
+                spec.get("passage_template", "{passage}").replace("{passage}", passage),
             )
             lines += [f"--- first text\n{pair[0]}", f"--- second text\n{pair[1]}"]
         case _:

@@ -199,7 +199,7 @@ def _check(rows: Sequence[Measured], measure: str) -> None:
         raise InputError(f"{lacking[0]!r} was not measured by {measure}")
 
 
-def _figure(width: float, height: float) -> Any:
+def _figure(width: float, height: float) -> "tuple[Figure, Any]":
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

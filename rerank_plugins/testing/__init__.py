@@ -5,7 +5,7 @@ The suites need pytest: import them from `rerank_plugins.testing.contracts`, or 
 
 from typing import TYPE_CHECKING, Any
 
-from .doubles import Babbling, Failing, Logged, Replay, Scripted
+from .doubles import Babbling, Constant, Failing, Logged, Replay, Scripted
 from .oracle import Oracle
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Babbling",
     "BackendContract",
+    "Constant",
     "Failing",
     "Logged",
     "Oracle",

@@ -61,6 +61,33 @@ class Scripted:
         raise ContractError(f"the script has no answer to call {len(self.asked)}")
 
 
+class Constant:
+    """A backend that finds everything equally relevant, at once: for timing what is around it."""
+
+    kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset(
+        {NextToken, Generate, Likelihood, ScorePair}
+    )
+
+    def run(self, calls: Batch) -> Replies:
+        """The same for every call of a kind: labels tie, and what is written is empty."""
+        return [self._reply(call) for call in calls]
+
+    async def arun(self, calls: Batch) -> Replies:
+        """`run`, on an event loop."""
+        return self.run(calls)
+
+    def _reply(self, call: Call[Any]) -> Reply[Any] | CallError:
+        match call:
+            case NextToken(labels=labels):
+                return Reply(LabelLogprobs(dict.fromkeys(labels, 0.0), 0.0))
+            case Generate():
+                return Reply(Completion(""))
+            case Likelihood():
+                return Reply(ContinuationLogprob(0.0, 1))
+            case _:
+                return Reply(0.0)
+
+
 class Logged:
     """A backend that gives the answers of a log, in the order of its lines.
 
