@@ -14,7 +14,7 @@ from ..reranker import Reranker
 from .output import as_json, progress, table
 from .specs import named_reranker
 
-WORDS = tuple(["a", "flea", "lives", "for", "some", "weeks", "while", "cats", "sleep", "and", "wolves", "hunt", "in", "packs"])
+TEXT = "a flea lives for some weeks while cats sleep and wolves hunt in packs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def timings(
 ) -> list[Timing]:
     """Time rankings of synthetic passages, the sizes in turns."""
     source = random.Random(0)  # noqa: S311 - texts, not secrets
-    texts = [" ".join(source.choices(WORDS, k=words)) + f" {i}" for i in range(max(sizes))]
+    texts = [" ".join(source.choices(TEXT.split(), k=words)) + f" {i}" for i in range(max(sizes))]
     reranker.rank("how long does a flea live", texts[: sizes[0]])  # loads and warms up
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
     usage: dict[int, Usage] = {}
