@@ -20,18 +20,19 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         InputError: There is no such file, it cannot be read, is not UTF-8, or its compression
             is damaged.
     """
-    number = 0
-    with open_text(path) as file:
-        try:
+    number, found = 0, _found(path)
+    opened = gzip.open if found.suffix == ".gz" else open
+    try:
+        with cast(TextIO, opened(found, "rt", encoding="utf-8")) as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not UTF-8 after line {number}: {error}") from error
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(f"{path} is a damaged gzip file: {error}") from error
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{found} is not UTF-8 after line {number}: {error}") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{found} is a damaged gzip file: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {found}: {error}") from error
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -50,17 +51,13 @@ def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def open_text(path: Path) -> TextIO:
-    """Open a UTF-8 text file, or its gzipped version where only that is there.
+def _found(path: Path) -> Path:
+    """The file, or its gzipped version where only that is there.
 
     Raises:
-        InputError: Neither is there, or it may not be read.
+        InputError: Neither is there.
     """
     for candidate in (path, path.with_name(path.name + ".gz")):
         if candidate.is_file():
-            opened = gzip.open if candidate.suffix == ".gz" else open
-            try:
-                return cast(TextIO, opened(candidate, "rt", encoding="utf-8"))
-            except OSError as error:
-                raise InputError(f"cannot read {candidate}: {error}") from error
+            return candidate
     raise InputError(f"there is no file {str(path)!r}, plain or gzipped")

@@ -146,7 +146,7 @@ def interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, float]:
 
 def _p_value(changes: Sequence[float], seed: int) -> float:
     """The chance of such a mean under random signs."""
-    if not any(changes):
+    if len(changes) == 1 or not any(changes):
         return 1.0
     import numpy as np
 
