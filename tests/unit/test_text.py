@@ -1,6 +1,8 @@
 """Word limits, escaping, encodings."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rerank_plugins.text import (
     LONGEST_WORD,
@@ -49,3 +51,10 @@ def test_labels():
     assert labels("letters", 26)[-1] == "Z"
     assert labels("numbers", 100)[-1] == "100"
     assert labels("letters", 0) == ()
+
+
+@given(st.text("ab \n\x1c\x85\u2003\u200b漢" + "x" * 5), st.integers(0, 9), st.integers(1, 150))
+def test_long_texts_are_cut_as_short_ones(text, limit, run):
+    """White space at the end changes nothing, but leads past the shorter way."""
+    text = text.replace("x", "x" * run)
+    assert limit_words(text, limit) == limit_words(text + " " * 20_000, limit)

@@ -1,7 +1,7 @@
 """What every strategy gains and costs with a model that errs: the table and figure of docs/.
 
-    python tests/bench/strategies.py            # prints the table
-    python tests/bench/strategies.py --write    # and writes docs/strategies.md and its figure
+    python benchmarks/strategies.py            # prints the table
+    python benchmarks/strategies.py --write    # and writes docs/strategies.md and its figure
 
 A hundred passages of 60 words, ten of them relevant (grades 1 to 3), in the order of a first stage
 that errs much. The model is an oracle whose judgement of a passage errs anew in every call, by a
@@ -39,7 +39,7 @@ from rerank_plugins.strategies import (
 )
 from rerank_plugins.testing import Oracle
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+DOCS = Path(__file__).parent.parent / "docs"
 QUERIES = 40
 NOISES = (0.2, 0.5)
 FIRST_STAGE_NOISE = 0.6

@@ -1,6 +1,6 @@
 """Pointwise yes/no with a shared prefix against sentence-transformers' CrossEncoder.
 
-    RERANK_PLUGINS_DATA=... python tests/bench/shared_prefix.py [queries [passages]]
+    RERANK_PLUGINS_DATA=... python benchmarks/shared_prefix.py [queries [passages]]
 
 Needs the DL19 pool and SmolLM2 (see CONTRIBUTING.md). Same model, same rendered text (asserted),
 one thread, interleaved in one run with a rotated order. Seconds mean little on a shared machine:

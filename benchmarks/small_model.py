@@ -1,6 +1,6 @@
 """The demo's methods on more claims than the demo has time for.
 
-    RERANK_PLUGINS_DATA=... python tests/bench/small_model.py [claims [words]]
+    RERANK_PLUGINS_DATA=... python benchmarks/small_model.py [claims [words]]
 
 Needs SciFact's MiniLM run and SmolLM2 (see CONTRIBUTING.md). Same model, depth and prompts as in
 ``examples/demo.py``, and the same number of words of a passage unless another is given.

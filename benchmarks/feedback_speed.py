@@ -1,6 +1,6 @@
 """What refining a query costs, beside the published recipe and the matrix products that it needs.
 
-    OMP_NUM_THREADS=1 python tests/bench/feedback_speed.py
+    OMP_NUM_THREADS=1 python benchmarks/feedback_speed.py
 
 One thread; all rows are measured in turns in one run, and the median and the minimum are shown.
 """

@@ -1,6 +1,6 @@
 """One window of 20 passages: time outside the forward pass, and FIRST against generation.
 
-    RERANK_PLUGINS_DATA=... python tests/bench/first_window.py [queries]
+    RERANK_PLUGINS_DATA=... python benchmarks/first_window.py [queries]
 
 Needs the DL19 pool and SmolLM2 (see CONTRIBUTING.md). Variants are interleaved in one run; the
 figures are ratios, because a shared machine's seconds mean little.

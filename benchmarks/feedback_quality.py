@@ -1,6 +1,6 @@
 """Recall of the second search: every method with every teacher, on real collections.
 
-    RERANK_PLUGINS_DATA=... python tests/bench/feedback_quality.py --cache FOLDER [--write]
+    RERANK_PLUGINS_DATA=... python benchmarks/feedback_quality.py --cache FOLDER [--write]
 
 MiniLM vectors in FAISS, 100 passages found, all of them with the teacher's opinion (of the query
 likelihood: the first 20). What stands in docs/feedback.md is written by ``--write``. The cache
@@ -28,7 +28,7 @@ from rerank_plugins.testing import Scripted
 
 K = 100
 RANDOM = 5  # random teachers, of which the mean is shown
-PAGE = Path(__file__).parents[2] / "docs" / "feedback.md"
+PAGE = Path(__file__).parents[1] / "docs" / "feedback.md"
 Array = np.ndarray
 Move = Callable[["Search", Array], Array]
 

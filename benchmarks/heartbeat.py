@@ -1,6 +1,6 @@
 """Eight rankings on a real local model beside a heartbeat on the same event loop.
 
-    python tests/bench/heartbeat.py
+    python benchmarks/heartbeat.py
 
 Prints by how much the worst beat came late, through Haystack and through LlamaIndex. Passages are
 long and go through everything that prepares them: encoding repair, word limits, escaping. A
@@ -23,7 +23,7 @@ from llama_index.postprocessor.rerank_plugins import FirstRerank
 from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.evaluation import load_collection
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 EVERY_S = 0.01
 
 

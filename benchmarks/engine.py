@@ -1,0 +1,140 @@
+"""What this library costs without a model: time by calls, candidates, words, queries; memory."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+from rerank_plugins import Reranker
+from rerank_plugins.strategies import (
+    FullList,
+    PairScore,
+    Permutation,
+    Pointwise,
+    QueryLikelihood,
+    SingleToken,
+    SlidingWindow,
+)
+from rerank_plugins.testing import Constant
+
+REPEAT = 7
+
+
+def median_s(work) -> float:
+    work()
+    took = []
+    for _ in range(REPEAT):
+        began = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def texts(n: int, words: int = 60) -> list[str]:
+    return [f"passage {i} " + "a flea lives for weeks " * (words // 5) for i in range(n)]
+
+
+def per_call() -> list[dict]:
+    strategies = {
+        "cross-encoder pairs": PairScore(),
+        "pointwise yes/no": Pointwise(prompt="yes-no.v1"),
+        "query likelihood": QueryLikelihood(),
+        "FIRST, windows of 20": SlidingWindow(SingleToken()),
+        "listwise, windows of 20": SlidingWindow(Permutation()),
+        "full list of 100": FullList(),
+    }
+    rows = []
+    for name, strategy in strategies.items():
+        reranker = Reranker(strategy, Constant())
+        passages = texts(100)
+        calls = reranker.rank("fleas", passages).usage.calls
+        seconds = median_s(lambda r=reranker, p=passages: r.rank("fleas", p))
+        rows.append(
+            {
+                "strategy": name,
+                "calls": calls,
+                "us_per_call": 1e6 * seconds / calls,
+                "us_per_passage": 1e6 * seconds / 100,
+            }
+        )
+    return rows
+
+
+def growth() -> dict:
+    """Seconds by candidates, by words of a passage, and by queries."""
+    pairs, first = (
+        Reranker(strategy, Constant()) for strategy in (PairScore(), SlidingWindow(SingleToken()))
+    )
+    sizes, lengths, counts = (10, 30, 100, 300, 1000), (20, 60, 200, 600), (1, 10, 100, 1000, 10000)
+    return {
+        "candidates": [
+            [
+                n,
+                median_s(lambda n=n: pairs.rank("q", texts(n))),
+                median_s(lambda n=n: first.rank("q", texts(n))),
+            ]
+            for n in sizes
+        ],
+        "words": [
+            [
+                w,
+                median_s(lambda w=w: pairs.rank("q", texts(100, w))),
+                median_s(lambda w=w: first.rank("q", texts(100, w))),
+            ]
+            for w in lengths
+        ],
+        "queries": [[n, many(n)] for n in counts],
+    }
+
+
+def many(n: int) -> float:
+    """n queries of 100 passages, one after the other."""
+    reranker, passages = Reranker(PairScore(), Constant()), texts(100)
+    began = time.perf_counter()
+    for i in range(n):
+        reranker.rank(f"query {i}", passages)
+    return time.perf_counter() - began
+
+
+def memory() -> dict:
+    """Peak memory of `rerank-plugins rank` over 1,000 and 10,000 queries of 100 passages."""
+    code = (
+        "import atexit, resource, sys\n"
+        "from rerank_plugins.cli import main\n"
+        "usage = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "atexit.register(lambda: print(usage(), file=sys.stderr))\n"
+        "options = ['--format', 'trec', '--reranker', sys.argv[1]]\n"
+        "sys.argv = ['rerank-plugins', 'rank', '-', '-', *options]\n"
+        "main()"
+    )
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "spec.json"
+        spec.write_text('{"strategy": "pair-score", "backend": "constant"}')
+        return {str(n): _peak(code, spec, n) for n in (1000, 10000)}
+
+
+def _peak(code: str, spec, n: int) -> int:
+    passages = json.dumps(texts(100))
+    with subprocess.Popen(
+        [sys.executable, "-c", code, spec],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for i in range(n):
+            process.stdin.write(f'{{"query_id": {i}, "query": "q", "passages": {passages}}}\n')
+        process.stdin.close()
+        return int(process.stderr.read().splitlines()[-1])
+
+
+def engine_section() -> dict:
+    return {"per_call": per_call(), "growth": growth(), "memory_mb": memory()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(engine_section(), indent=1))

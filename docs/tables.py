@@ -1,0 +1,51 @@
+"""Writes what the documents take from the code: the table of checkpoints.
+
+python docs/tables.py          # writes
+python docs/tables.py --check  # fails where the committed table is not the code's
+"""
+
+import sys
+from pathlib import Path
+
+from rerank_plugins.presets import find_preset, list_presets
+
+PAGE = Path(__file__).parent / "presets.md"
+HEAD = """# Checkpoints
+
+Each name works with `load_reranker(name)`, with `model=` or `preset=` of the components, and with
+`rerank-plugins models NAME --show-prompt`, which prints what would be sent. Written by
+`python docs/tables.py` from `presets.toml`.
+
+| checkpoint | what it is | strategy | licence | not verified |
+|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = []
+    for name in list_presets():
+        preset = find_preset(name)
+        cells = [
+            f"[{name}]({preset['source']})" if preset["source"].startswith("http") else name,
+            preset["description"],
+            f"`{described(preset['strategy'])}`",
+            preset["licence"],
+            str(preset.get("unverified", "")),
+        ]
+        rows.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |\n")
+    return HEAD + "".join(rows)
+
+
+def described(spec) -> str:
+    """A spec as an expression: ``sliding-window(single-token)``."""
+    if isinstance(spec, str):
+        return spec
+    inner = [described(spec[key]) for key in ("inner", "first", "then") if key in spec]
+    return spec["name"] + (f"({', '.join(inner)})" if inner else "")
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(PAGE.read_text("utf-8") != page())
+    PAGE.write_text(page(), "utf-8")

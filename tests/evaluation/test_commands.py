@@ -1,0 +1,211 @@
+"""``evaluate``, ``compare``, ``explain`` and ``bench``, as processes."""
+
+import csv
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+from matplotlib.image import imread
+
+from rerank_plugins.evaluation import evaluate, load_collection, load_run
+
+BY_ID = {"name": "oracle", "remember": False}
+
+
+@pytest.fixture
+def results(command, tmp_path, collection, spec):
+    found = command(
+        "evaluate",
+        collection,
+        *("--run", collection / "bad.trec", "--run", collection / "good.trec"),
+        *("--reranker", spec, "--reranker", spec, "--depth", 10, "--output", "results"),
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout, tmp_path / "results"
+
+
+def test_the_table_is_what_the_metrics_say(results, collection):
+    lines = {line.split()[0]: line.split() for line in results[0].splitlines()}
+    loaded = load_collection(collection)
+    for name in ("bad", "good"):
+        means = evaluate(load_run(collection / f"{name}.trec"), loaded.qrels, ["nDCG@10", "R@100"])
+        assert lines[name][1:3] == [f"{v:.4f}" for v in means.values()]
+    assert lines["good"][1] == "1.0000"
+    assert lines["oracle"][1:3] == lines["oracle-2"][1:3]
+    assert lines["oracle"][2] == "1.0000"  # what is below the depth is kept
+
+
+def test_the_folder(results, collection):
+    _, folder = results
+    rows = json.loads((folder / "summary.json").read_text())
+    assert [row["name"] for row in rows] == ["bad", "good", "oracle", "oracle-2"]
+    assert rows[0]["against"] is None
+    assert rows[1]["against"]["wins"] == 10
+    assert rows[2]["usage"]["calls"] == 10 * 4  # windows of 4, stride 2, over 10
+    with (folder / "queries.tsv").open() as file:
+        table = list(csv.DictReader(file, delimiter="\t"))
+    mean = sum(float(line["good nDCG@10"]) for line in table) / len(table)
+    assert mean == rows[1]["measures"]["nDCG@10"]
+    for name in ("effectiveness_cost", "recall_by_depth"):
+        assert ET.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
+        assert imread(folder / f"{name}.png").std() > 0.01  # something is drawn
+    head = load_run(folder / "runs" / "oracle.trec")
+    assert {len(ids) for ids in head.values()} == {10}
+
+
+def test_an_interrupted_evaluation_goes_on(command, results, collection, spec):
+    out, folder = results
+    run = folder / "runs" / "oracle.trec"
+    text = run.read_text()
+    run.write_text(text[: len(text) // 2])
+    again = command(
+        "evaluate",
+        collection,
+        *("--run", collection / "bad.trec", "--run", collection / "good.trec"),
+        *("--reranker", spec, "--reranker", spec, "--depth", 10, "--output", "results"),
+    )
+    assert run.read_text() == text
+    assert [line.split()[:3] for line in again.stdout.splitlines()] == [
+        line.split()[:3] for line in out.splitlines()
+    ]
+
+
+def test_judged_queries_that_a_run_lacks_are_told(command, collection, tmp_path):
+    lines = (collection / "good.trec").read_text().splitlines(keepends=True)
+    (tmp_path / "part.trec").write_text("".join(lines[:60]))
+    found = command("evaluate", collection, "--run", "part.trec")
+    assert found.stdout.startswith("3 queries\n")
+    assert "part: 7 judged queries are not in the run" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["--measure", "nDCC@10"], "unknown measure"),
+        (["--split", "dev"], "there is no file"),
+        (["--depth", "0"], "--depth is 0"),
+        (["--run", "bad.trec"], "the same name"),
+        (["--reranker", "nowhere.yaml"], "cannot read the spec"),
+        (["--output", "/dev/null/x"], "cannot write to"),
+    ],
+)
+def test_wrong_options_end_with_one_line(command, collection, spec, change, says):
+    (collection.parent / "bad.trec").write_text((collection / "bad.trec").read_text())
+    given = ["--run", collection / "bad.trec", *change]
+    if "--output" in change:
+        given += ["--reranker", spec]
+    found = command("evaluate", collection, *given)
+    assert found.returncode == 1
+    assert says in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_run_with_unknown_documents(command, collection, tmp_path):
+    (tmp_path / "odd.trec").write_text("q1 Q0 nothing 1 1 t\n")
+    found = command("evaluate", collection, "--run", "odd.trec")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert "1 documents that the collection lacks, among them 'nothing'" in found.stderr
+    (tmp_path / "odd.trec").write_text("x1 Q0 d1 1 1 t\n")
+    found = command("evaluate", collection, "--run", "odd.trec")
+    assert "no query of the run is judged" in found.stderr
+
+
+# compare
+
+
+def test_two_runs(command, collection, tmp_path):
+    runs = (collection / "bad.trec", collection / "good.trec")
+    found = command("compare", *runs, "--collection", collection, "--plot", "moved.svg")
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()
+    assert lines[0] == "10 queries, nDCG@10"
+    assert "better 10, equal 0, worse 0" in lines
+    assert lines[2].split() == ["second", "1.0000"]
+    assert len(lines) == 5 + 2 + 5
+    assert "query <i>" in lines[-1]
+    assert ET.parse(tmp_path / "moved.svg").getroot().tag.endswith("svg")
+    numbers = command("compare", *runs, "--collection", collection, "--json")
+    said = json.loads(numbers.stdout)
+    assert said["wins"] == 10
+    assert said["p_value"] == pytest.approx(2 / 2**10)  # of all signs, only two are as extreme
+    assert said["interval"][0] <= said["difference"] <= said["interval"][1]
+
+
+def test_equal_runs(command, collection):
+    run = collection / "good.trec"
+    found = command("compare", run, run, "--collection", collection)
+    assert "difference  +0.0000  [+0.0000, +0.0000]  p = 1.0000" in found.stdout
+    found = command("compare", run, run, "--collection", collection, "--plot", "x.svg")
+    assert found.returncode == 1
+    assert "no query changed" in found.stderr
+
+
+# explain
+
+
+def test_an_explanation_of_texts(command, tmp_path, spec):
+    (tmp_path / "texts.txt").write_text("Cats sleep.\nA flea lives for weeks.\n\nWolves hunt.\n")
+    found = command(
+        "explain", "fleas?", "--passages", "texts.txt", "--reranker", spec, "--plot", "moved.png"
+    )
+    assert found.returncode == 0, found.stderr
+    text = found.stdout
+    assert text.startswith("=== call 1 of 1\n")
+    for part in ("[A] Cats sleep.", "[C] Wolves hunt.", "--- came back", "=== ranking by logprob"):
+        assert part in text
+    assert imread(tmp_path / "moved.png").std() > 0.01
+    numbers = command("explain", "fleas?", "--passages", "texts.txt", "--reranker", spec, "--json")
+    said = json.loads(numbers.stdout)
+    seen = said["calls"][0]["reply"]["answer"]["seen"]
+    best = max(seen, key=seen.get)
+    assert said["ranking"][0]["was"] == "ABC".index(best) + 1
+
+
+def test_an_explanation_of_a_judged_query(command, collection, spec):
+    source = ("--collection", collection, "--run", collection / "bad.trec", "--depth", 5)
+    by_id = command("explain", "q1", *source, "--reranker", spec)
+    by_text = command("explain", "query <i>1</i> & more", *source, "--reranker", spec)
+    assert by_id.returncode == 0, by_id.stderr
+    assert "grade" in by_id.stdout
+    cut = [text.split(" s\n")[0].rsplit(",", 1)[0] for text in (by_id.stdout, by_text.stdout)]
+    assert cut[0] == cut[1]
+
+
+def test_explanations_that_cannot_be_given(command, collection, tmp_path, spec):
+    (tmp_path / "texts.txt").write_text("a\n")
+    for arguments, says in (
+        (["q"], "give either --passages"),
+        (["q", "--collection", collection], "give either --passages"),
+        (["q", "--passages", "nothing.txt"], "there is no file"),
+        (["nobody", "--collection", collection, "--run", collection / "bad.trec"], "no query"),
+    ):
+        found = command("explain", *arguments, "--reranker", spec)
+        assert (found.returncode, says in found.stderr) == (1, True), found.stderr
+
+
+# bench
+
+
+def test_a_bench_of_the_engine_and_of_a_reranker(command, spec):
+    found = command("bench", "--passages", "2,30", "--repeat", 2)
+    assert found.returncode == 0, found.stderr
+    lines = [line.split() for line in found.stdout.splitlines()]
+    assert [(line[0], line[3]) for line in lines[2:]] == [("2", "1"), ("30", "2")]
+    said = json.loads(
+        command("bench", "--reranker", spec, "--passages", "4", "--repeat", 3, "--json").stdout
+    )
+    (timing,) = said["timings"]
+    assert 0 < timing["low"] <= timing["median"] <= timing["high"]
+    assert timing["usage"]["calls"] == 1
+    assert command("bench", "--passages", "1,x").returncode == 1
+    assert command("bench", "--passages", "1").returncode == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["rank", "evaluate", "compare", "explain", "bench", "models", "feedback"]
+)
+def test_every_command_explains_itself(command, name):
+    found = command(name, "--help")
+    assert found.returncode == 0
+    assert found.stdout.startswith("Usage:")
+    assert len(found.stdout.splitlines()) > 8

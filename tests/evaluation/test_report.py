@@ -1,0 +1,161 @@
+"""The page: in a real browser, without a network, and with texts that would like to run."""
+
+import re
+import shutil
+
+import pytest
+
+from rerank_plugins import InputError, Ranking, Report, Usage
+from rerank_plugins.evaluation import Collection, measured
+from rerank_plugins.report import (
+    effectiveness_cost,
+    rank_movement,
+    recall_by_depth,
+    report_page,
+    save,
+    write_report,
+)
+from rerank_plugins.report.pictures import as_svg
+
+HOSTILE = "</td><script>document.title='taken'</script><img src=x onerror=\"document.title='x'\">"
+
+
+@pytest.fixture
+def collection():
+    documents = {f"d{j}": f"text {j} $x^2$ {HOSTILE}" for j in range(30)}
+    queries = {f"q{i}": f"query {i} {HOSTILE}" for i in range(8)}
+    return Collection(
+        documents=documents, queries=queries, qrels={q: {"d3": 2, "d5": 1} for q in queries}
+    )
+
+
+@pytest.fixture
+def rows(collection):
+    ids = list(collection.documents)
+    first = dict.fromkeys(collection.queries, ids[:20])
+    better = {q: ids[i : i + 4] + ids[:i] + ids[i + 4 : 20] for i, q in enumerate(first)}
+    usage = Usage(calls=80, prompt_tokens=9000, generated_tokens=8, seconds=12.5)
+    measures = ("nDCG@10", "R@100")
+    return [
+        measured("first", first, collection.qrels, measures),
+        measured(f"better {HOSTILE}", better, collection.qrels, measures, usage=usage),
+    ]
+
+
+def test_the_page_loads_nothing_and_escapes_everything(rows, collection):
+    page = report_page(rows, collection)
+    assert "<script>document.title" not in page
+    assert 'onerror="' not in page
+    addresses = re.findall(r"(?:src|href)=\"([^\"]*)\"", page)
+    assert addresses
+    assert all(address.startswith("data:") for address in addresses)
+    assert page == report_page(rows, collection)  # the same bytes
+
+
+def test_bad_input_of_the_page(collection, rows, tmp_path):
+    with pytest.raises(InputError, match="nothing to report"):
+        report_page([], collection)
+    with pytest.raises(InputError, match="cannot write"):
+        write_report(tmp_path / "no" / "such.html", rows, collection)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield started
+        started.close()
+
+
+def opened(browser, path):
+    page = browser.new_context(offline=True).new_page()
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if request.url[:4] == "http" else 0)
+    page.goto(path.as_uri())
+    return page, said
+
+
+def column(page, table, number):
+    return page.eval_on_selector_all(
+        f"#{table} tbody tr", f"rows => rows.map(r => r.children[{number}].textContent)"
+    )
+
+
+def test_in_a_browser(browser, rows, collection, tmp_path):
+    write_report(tmp_path / "report.html", rows, collection)
+    page, said = opened(browser, tmp_path / "report.html")
+    assert page.title() == "Reranking report"
+    assert HOSTILE in page.inner_text("#queries")  # shown, not run
+    pictures = page.eval_on_selector_all("img", "images => images.map(i => i.naturalWidth)")
+    assert len(pictures) == 2 + 4
+    assert min(pictures) > 100
+    page.click("#queries th:nth-child(4) button")
+    values = [float(v) for v in column(page, "queries", 3)]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) > 1
+    page.click("#queries th:nth-child(4) button")
+    assert [float(v) for v in column(page, "queries", 3)] == sorted(values)
+    page.click("#queries th:nth-child(1) button")
+    assert column(page, "queries", 0) == [f"q{i}" for i in range(8)]
+    page.click("#rankers th:nth-child(4) button")  # what is not known stays below
+    assert column(page, "rankers", 3)[-1] == ""
+    assert said == []
+
+
+def test_pictures_are_the_same_bytes_each_time(rows, collection):
+    for draw in (
+        lambda: effectiveness_cost(rows),
+        lambda: recall_by_depth(rows, collection.qrels, depths=(1, 5, 20)),
+        lambda: rank_movement(["a", "b"], ["b", "a"], grades={"b": 1}, labels={"a": "$^é漢"}),
+    ):
+        assert as_svg(draw()) == as_svg(draw())
+
+
+@pytest.mark.parametrize("cost", ["seconds", "tokens", "calls"])
+def test_effectiveness_against_cost(rows, cost):
+    (axes,) = effectiveness_cost(rows, cost=cost).axes
+    expected = {"seconds": 12.5 / 8, "tokens": 9008 / 8, "calls": 10}[cost]
+    ((point, _, _),) = axes.containers
+    assert point.get_xdata() == [pytest.approx(expected)]
+    assert point.get_ydata() == [rows[1].measures["nDCG@10"]]
+    assert cost in axes.get_xlabel()
+
+
+def test_a_movement_is_drawn_where_passages_stand():
+    (axes,) = rank_movement(["a", "b", "c", "d"], ["d", "a", "b", "c"], depth=2).axes
+    lines = [tuple(line.get_ydata()) for line in axes.lines]
+    assert lines == [(1, 2), (2, 3), (3, 1)]  # c is never among the first two
+    with pytest.raises(InputError, match="not the same documents"):
+        rank_movement(["a"], ["b"])
+
+
+def test_pictures_that_cannot_be_drawn(rows, tmp_path):
+    with pytest.raises(InputError, match="was not measured by"):
+        effectiveness_cost(rows, "RR@10")
+    with pytest.raises(InputError, match="nothing to draw"):
+        effectiveness_cost([])
+    for name in ("x.nonsense", "no/x.svg"):
+        with pytest.raises(InputError, match="cannot write the picture"):
+            save(rank_movement(["a"], ["a"]), tmp_path / name)
+
+
+def test_a_ranking_is_a_table_in_a_notebook():
+    report = Report(fallbacks=("<b>the server</b> is gone",))
+    usage = Usage(calls=2, prompt_tokens=30)
+    html = Ranking((2, 0, 1), (0.5, 0.25, 0.125), "logit", usage, report)._repr_html_()
+    assert re.findall(r"<tr><td>(\d)</td><td>(\d)</td><td>([^<]*)</td><td>([^<]*)</td>", html) == [
+        ("1", "3", "▲ 2", "0.5000"),
+        ("2", "1", "▼ 1", "0.2500"),
+        ("3", "2", "▼ 1", "0.1250"),
+    ]
+    assert "<b>the server" not in html
+    assert "2 calls, 30 tokens read" in html
+    assert Ranking(())._repr_html_().startswith("<table>")
