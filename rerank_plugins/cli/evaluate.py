@@ -40,9 +40,21 @@ def command() -> Any:
     )
     @click.option("--split", default="test", show_default=True, help="Which judgements.")
     @click.option("--measure", "measures", multiple=True, help="[default: nDCG@10, R@100]")
-    @click.option("--depth", default=100, show_default=True, help="Passages that are reranked.")
+    @click.option(
+        "--depth",
+        type=click.IntRange(min=1),
+        default=100,
+        show_default=True,
+        help="Passages that are reranked.",
+    )
     @click.option("--queries", type=click.IntRange(min=1), help="Only the first so many.")
-    @click.option("--batch-size", default=1, show_default=True, help="Queries ranked together.")
+    @click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Queries ranked together.",
+    )
     @click.option("--output", help="A folder for runs, report.html, pictures and numbers.")
     @click.option("--json", "machine", is_flag=True, help="The table as JSON.")
     def evaluate(
@@ -98,8 +110,6 @@ def _reranked(
 ) -> Measured:
     """The first stage in a reranker's order, measured."""
     depth = options["depth"]
-    if depth < 1:
-        raise InputError(f"--depth is {depth}, expected at least 1")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

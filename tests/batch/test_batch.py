@@ -24,7 +24,12 @@ from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Oracle
 
 # Ray Data's settings warn about defaults of their own when they are made.
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.data\.context")
+# It leaves log files of its own to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.data\.context"),
+    pytest.mark.filterwarnings("ignore:unclosed file .*ray:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 ROOT = Path(__file__).parents[2]

@@ -83,7 +83,6 @@ def test_judged_queries_that_a_run_lacks_are_told(command, collection, tmp_path)
     [
         (["--measure", "nDCC@10"], "unknown measure"),
         (["--split", "dev"], "there is no file"),
-        (["--depth", "0"], "--depth is 0"),
         (["--run", "bad.trec"], "the same name"),
         (["--reranker", "nowhere.yaml"], "cannot read the spec"),
         (["--output", "/dev/null/x"], "cannot write to"),
@@ -98,6 +97,13 @@ def test_wrong_options_end_with_one_line(command, collection, spec, change, says
     assert found.returncode == 1
     assert says in found.stderr
     assert len(found.stderr.splitlines()) == 1
+
+
+def test_numbers_out_of_range(command, collection):
+    for option in ("--depth", "--batch-size", "--queries"):
+        found = command("evaluate", collection, "--run", collection / "bad.trec", option, 0)
+        assert found.returncode == 2
+        assert option in found.stderr
 
 
 def test_a_run_with_unknown_documents(command, collection, tmp_path):
