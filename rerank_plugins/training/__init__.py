@@ -1,0 +1,1 @@
+"""Training: the papers' objectives as plain functions."""
