@@ -1,0 +1,1 @@
+"""Training rerankers: objectives, rewards, data, and the trainer."""

@@ -1,0 +1,1 @@
+"""Lists to train rerankers on: from judgements, from teachers, from files."""
