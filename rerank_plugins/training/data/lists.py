@@ -52,13 +52,15 @@ class TrainingList:
             object.__setattr__(self, name, _listed(name, getattr(self, name)))
         for name in ("labels", "teacher"):
             object.__setattr__(self, name, _numbers(name, getattr(self, name)))
-        query: object = self.query  # whatever a file or a caller gave
-        if not isinstance(query, str) or not query.strip():
-            raise InputError("the query is blank or no string")
+        texts = {"the query": [self.query], "a passage": self.passages}
+        names = {"the query's id": [self.query_id], "an id of a passage": self.ids}
+        for what, values in (texts | names).items():
+            if not all(isinstance(value, str) for value in values):
+                raise InputError(f"{what} is no string")
+        if not self.query.strip():
+            raise InputError("the query is blank")
         if not self.passages:
             raise InputError("there are no passages")
-        if not all(isinstance(passage, str) for passage in self.passages):
-            raise InputError("a passage is no string")
         self._check_lengths()
 
     def _check_lengths(self) -> None:
@@ -162,7 +164,9 @@ def check_lists(
         (1, 1)
     """
     for number, given in enumerate(lists, start=1):
-        if _passes(given, f"list {number} ({_named(given)})", grades, on_skip):
+        place = f"list {number} ({_named(given)})"
+        _check_grades(given, place, grades)
+        if informative(given, place, on_skip):
             yield given
 
 
@@ -198,7 +202,8 @@ def read_lists(
         except InputError as error:
             raise InputError(f"{place}: {error}") from error
         found = True
-        if _passes(given, place, grades, on_skip):
+        _check_grades(given, place, grades)
+        if informative(given, place, on_skip):
             yield given
     if not found:
         raise InputError(f"{str(path)!r} holds no lists")
@@ -256,19 +261,19 @@ def skip(message: str, on_skip: OnSkip | None) -> None:
     on_skip(message)
 
 
-def _passes(
-    given: TrainingList,
-    place: str,
-    grades: tuple[float, float] | None,
-    on_skip: OnSkip | None,
-) -> bool:
-    if grades is not None:
-        low, high = grades
-        if wrong := [label for label in given.labels if not low <= label <= high]:
-            raise InputError(f"{place} has the label {wrong[0]:g}, expected {low:g} to {high:g}")
+def informative(given: TrainingList, place: str, on_skip: OnSkip | None) -> bool:
+    """Whether there is something to learn; a list without is told of or refused."""
     if not given.is_informative:
         skip(f"{place} has one level of relevance: there is nothing to learn from it", on_skip)
     return given.is_informative
+
+
+def _check_grades(given: TrainingList, place: str, grades: tuple[float, float] | None) -> None:
+    if grades is None:
+        return
+    low, high = grades
+    if wrong := [label for label in given.labels if not low <= label <= high]:
+        raise InputError(f"{place} has the label {wrong[0]:g}, expected {low:g} to {high:g}")
 
 
 def _named(given: TrainingList) -> str:
