@@ -5,17 +5,24 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .data import Strategy
-from .errors import UnknownNameError
+from .embedded import embedded
+from .errors import InputError, UnknownNameError
 from .middleware import Limits
 from .reranker import OnError, Reranker
+from .saved import is_saved, saved_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+DEFAULT = "rerank-plugins/minilm-cross-encoder"
+"""What `load_reranker` loads where no model is named."""
+
+
 def load_reranker(
-    model: "str | Path",
+    model: "str | Path" = DEFAULT,
     *,
+    base: "str | Path | None" = None,
     preset: str | None = None,
     strategy: Strategy | str | Mapping[str, Any] | None = None,
     on_error: OnError = "raise",
@@ -27,8 +34,11 @@ def load_reranker(
     The model is loaded at the first call.
 
     Args:
-        model: A hub id that `list_presets` knows, or any hub id, folder or ``.gguf`` file
-            together with ``preset`` or ``strategy``.
+        model: A hub id that `list_presets` knows, a folder that `rerank_plugins.training.train`
+            made, or any hub id, folder or ``.gguf`` file together with ``preset`` or ``strategy``.
+            By default the small cross-encoder of the package ``rerank-plugins-models``.
+        base: The model under an adapter, where it is not the one that the adapter names: a hub id,
+            a folder or a ``.gguf`` file.
         preset: Treat ``model`` as a copy of this checkpoint: a download or a fine-tuned one.
         strategy: How to rank, where it is not the preset's.
         on_error: As for `Reranker`.
@@ -37,6 +47,8 @@ def load_reranker(
 
     Raises:
         UnknownNameError: The model is not a known checkpoint and no strategy was given.
+        MissingExtraError: It is one of ``rerank-plugins-models``, which is not installed.
+        ModelLoadError: The folder's ``reranker.json`` is damaged.
 
     Examples:
         >>> reranker = load_reranker("castorini/first_mistral", dtype="bfloat16")
@@ -56,11 +68,19 @@ def load_reranker(
         )
     else:
         chosen, backend = strategy, {"name": "transformers", "model": str(model)}
+    if base is not None:
+        backend = _on_base(backend, str(base))
     return Reranker(chosen, backend | backend_options, on_error=on_error, limits=limits)
 
 
+def _on_base(backend: dict[str, Any], base: str) -> dict[str, Any]:
+    if backend.get("adapter") is None:
+        raise InputError("base= is for adapters, and this model has none")
+    return {**backend, "model": base}
+
+
 def find_preset(model: str) -> Mapping[str, Any] | None:
-    """What is known of a checkpoint: None where it is not a known one.
+    """What is known of a checkpoint, or of a folder that was trained here: None if it is neither.
 
     Its keys: ``id``, ``description``, ``licence``, ``source``, the specs ``strategy`` and
     ``backend``, and ``unverified`` where something could not be checked against a source.
@@ -71,7 +91,11 @@ def find_preset(model: str) -> Mapping[str, Any] | None:
         >>> find_preset("gpt2") is None
         True
     """
-    return _presets().get(model.lower())
+    known = _presets().get(model.lower())
+    if known is not None or not is_saved(model):
+        return known
+    strategy, backend = saved_parts(model)
+    return {"id": model, "description": "trained here", "strategy": strategy, "backend": backend}
 
 
 def list_presets() -> dict[str, str]:
@@ -84,13 +108,17 @@ def preset_parts(name: str, model: str | None = None) -> tuple[Mapping[str, Any]
 
     Raises:
         UnknownNameError: There is no such preset.
+        MissingExtraError: It is in ``rerank-plugins-models``, which is not installed.
     """
     spec = find_preset(name)
     if spec is None:
         raise UnknownNameError(
             f"there is no preset {name!r}", hint="`rerank-plugins models` lists them."
         )
-    return spec["strategy"], {**spec["backend"], "model": model or spec["id"]}
+    backend = {"name": "transformers", "model": spec["id"], **spec["backend"]}
+    if "package" in spec:
+        backend[spec["package_holds"]] = str(embedded(spec["package"], spec["id"]))
+    return spec["strategy"], backend | ({} if model is None else {"model": model})
 
 
 @lru_cache

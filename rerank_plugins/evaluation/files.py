@@ -2,10 +2,13 @@
 
 import gzip
 import json
+import os
+import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 from ..errors import InputError
 
@@ -49,6 +52,44 @@ def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise InputError(f"line {number} of {path} is not a JSON object")
         yield number, row
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write a text file, compressed where its name ends in ``.gz``, whole or not at all.
+
+    Until the last line is on the disk, the file is the one that was there before. Equal lines make
+    equal bytes, also compressed.
+
+    Args:
+        path: The file.
+        lines: Without ends; they may be read from the old file.
+
+    Returns:
+        How many lines.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    count, draft = 0, path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        with draft.open("xb") as raw:
+            with _packed(raw) if path.suffix == ".gz" else nullcontext(raw) as file:
+                for line in lines:
+                    file.write(f"{line}\n".encode())
+                    count += 1
+            raw.flush()
+            os.fsync(raw.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return count
+
+
+def _packed(raw: BinaryIO) -> BinaryIO:
+    """Compressed; no name and no time in the header, so that the bytes depend on the text alone."""
+    return cast(BinaryIO, gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
 
 
 def _found(path: Path) -> Path:

@@ -35,7 +35,7 @@ def build_backend(
         UnknownNameError: No backend of that name.
     """
     if preset is not None and backend is None and model is None:
-        model = preset_parts(preset)[1]["model"]
+        model, preset = preset, None
     if (backend is None) == (model is None):
         raise InputError("give either model= or backend=, and not both")
     extra = dict(options or {}) | ({} if device is None else {"device": device})
@@ -44,8 +44,9 @@ def build_backend(
             raise InputError(f"{sorted(extra)} cannot be changed on a backend that is built")
         return backend  # type: ignore[no-any-return]  # checked by Reranker
     if model is not None:
-        known = find_preset(preset or model)
-        spec = {"name": "transformers", **(known["backend"] if known else {}), "model": model}
+        spec = {"name": "transformers", "model": model}
+        if find_preset(preset or model) is not None:
+            spec = preset_parts(preset or model, model if preset else None)[1]
     else:
         spec = dict(backend) if isinstance(backend, Mapping) else {"name": backend}
     spec |= extra

@@ -1,7 +1,7 @@
 """Pictures of rankings and of rerankers, and a page that holds them all."""
 
 from .page import report_page, write_report
-from .pictures import effectiveness_cost, rank_movement, recall_by_depth, save
+from .pictures import effectiveness_cost, rank_movement, recall_by_depth, save, training_curve
 
 __all__ = [
     "effectiveness_cost",
@@ -9,5 +9,6 @@ __all__ = [
     "recall_by_depth",
     "report_page",
     "save",
+    "training_curve",
     "write_report",
 ]

@@ -145,6 +145,46 @@ def rank_movement(
     return figure
 
 
+def training_curve(history: Sequence[Mapping[str, float]]) -> "Figure":
+    """The loss of each step and, where it was validated, nDCG@10 on an axis of its own.
+
+    Args:
+        history: What a trainer logged: mappings with ``step``, and ``loss`` or ``eval_ndcg``.
+
+    Raises:
+        InputError: Nothing was logged.
+        MissingExtraError: matplotlib is not installed.
+    """
+    losses = [(line["step"], line["loss"]) for line in history if "loss" in line]
+    found = [(line["step"], line["eval_ndcg"]) for line in history if "eval_ndcg" in line]
+    if not losses and not found:
+        raise InputError("there is nothing to draw")
+    figure, axes = _figure(6.4, 4.0)
+    axes.plot(*_columns(losses), color=_PALE, linewidth=1, label="loss")
+    axes.plot(*_columns(_smoothed(losses)), color=_COLOURS[1], label="loss, mean of 20 steps")
+    axes.set(xlabel="optimiser steps", ylabel="loss")
+    lines, names = axes.get_legend_handles_labels()
+    if found:
+        right = axes.twinx()
+        right.spines[["top"]].set_visible(False)
+        [line] = right.plot(*_columns(found), color=_COLOURS[0], marker="o", markersize=4)
+        right.set_ylabel("validation nDCG@10")
+        lines, names = [*lines, line], [*names, "validation nDCG@10"]
+    axes.legend(lines, names, frameon=False, fontsize="small")
+    return figure
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _smoothed(points: Sequence[tuple[float, float]], over: int = 20) -> list[tuple[float, float]]:
+    """The mean of each point and those before it."""
+    values = [y for _, y in points]
+    parts = [values[max(0, i + 1 - over) : i + 1] for i in range(len(values))]
+    return [(x, sum(part) / len(part)) for (x, _), part in zip(points, parts, strict=True)]
+
+
 def save(figure: "Figure", path: str | Path) -> None:
     """Write a figure; the suffix says how: .svg, .png or .pdf.
 

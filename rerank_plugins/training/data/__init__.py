@@ -1,0 +1,49 @@
+"""Lists to train rerankers on: from judgements, from teachers, from files.
+
+Everything is repeatable: what is drawn depends on an explicit seed and on names, never on the order
+in which queries come. Nothing is left out silently: ``on_skip`` is told, or it is an error.
+"""
+
+from .judged import judged_lists, with_relevant
+from .lists import TrainingList, check_lists, read_lists, write_lists
+from .mining import mined_lists
+from .splits import split
+from .teacher import (
+    full_order,
+    labelled_lists,
+    load_scores,
+    taught,
+    taught_lists,
+    teacher_scores,
+)
+from .zephyr import (
+    conversation,
+    conversation_lists,
+    parse_conversation,
+    permutation_text,
+    read_conversations,
+    write_conversations,
+)
+
+__all__ = [
+    "TrainingList",
+    "check_lists",
+    "conversation",
+    "conversation_lists",
+    "full_order",
+    "judged_lists",
+    "labelled_lists",
+    "load_scores",
+    "mined_lists",
+    "parse_conversation",
+    "permutation_text",
+    "read_conversations",
+    "read_lists",
+    "split",
+    "taught",
+    "taught_lists",
+    "teacher_scores",
+    "with_relevant",
+    "write_conversations",
+    "write_lists",
+]

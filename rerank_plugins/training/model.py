@@ -1,0 +1,205 @@
+"""The model that is trained: how it is loaded, what it ranks with meanwhile, how it is saved."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..backends import TransformersBackend
+from ..backends.base import extra
+from ..backends.loading import chosen_device, chosen_dtype, first_line, load_language_model, quiet
+from ..backends.rendering import Renderer
+from ..calls import Batch, Call, Replies, Reply
+from ..data import Strategy
+from ..errors import ConfigurationError, InputError, ModelLoadError
+from ..handlers import AnyBackend
+from .batches import Collator
+from .encoding import EncodedList, PairEncoder, PromptEncoder
+from .data import TrainingList
+from .objectives import Kind
+from .options import Lora, TrainingOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Encode = Callable[[TrainingList], EncodedList]
+_NO_LIMIT = 1_000_000
+_RESERVED = 2
+"""Free space, in sizes of a checkpoint, that must be there before training begins."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trainee:
+    """A model under training, with all that depends on its kind.
+
+    Attributes:
+        model: What the trainer trains: the model, or a PEFT model around it.
+        tokenizer: Its tokenizer.
+        encode: From lists to token ids.
+        backend: Answers a strategy's questions with the weights as they are now.
+        base: What it began as.
+    """
+
+    model: Any
+    tokenizer: "PreTrainedTokenizerBase"
+    encode: Encode
+    backend: AnyBackend
+    base: str
+
+
+def load_trainee(
+    base: str, strategy: Strategy, kind: Kind, options: TrainingOptions, *, write: bool
+) -> Trainee:
+    """A model ready to be trained for a strategy.
+
+    Raises:
+        ModelLoadError: The model cannot be loaded.
+        InputError: An option does not go with the model.
+    """
+    load = _classifier if kind == "classifier" else _language_model
+    model, tokenizer = load(base, options)
+    context = _context(model, tokenizer, options.context_tokens)
+    renderer = Renderer(tokenizer)
+    trained = _with_lora(model, options.lora, kind) if options.lora else model
+    if kind == "classifier":
+        pairs = PairEncoder(strategy, renderer, context)
+        collate = Collator(tokenizer.pad_token_id or 0, classifier=True)
+        return Trainee(trained, tokenizer, pairs, PairScores(trained, pairs, collate), base)
+    encode = PromptEncoder(strategy, renderer, context, write=write)
+    backend = TransformersBackend(model, tokenizer=tokenizer, context_tokens=context)
+    return Trainee(trained, tokenizer, encode, backend, base)
+
+
+def _language_model(base: str, options: TrainingOptions) -> tuple[Any, Any]:
+    model, tokenizer = load_language_model(base, device=options.device, dtype=options.dtype)
+    return model.train(), tokenizer
+
+
+def _classifier(base: str, options: TrainingOptions) -> tuple[Any, Any]:
+    """A classifier of one label: with the checkpoint's own head, or a new one on any encoder."""
+    transformers = extra("transformers", "train")
+    place = chosen_device(options.device)
+    try:
+        with quiet(transformers):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+            model = transformers.AutoModelForSequenceClassification.from_pretrained(
+                base,
+                num_labels=1,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=chosen_dtype(options.dtype, place),
+            )
+    except Exception as error:
+        raise ModelLoadError(
+            f"cannot load {base!r} as a classifier: {first_line(error)}",
+            hint="Give a hub id or a folder with safetensors weights of an encoder.",
+        ) from error
+    if tokenizer.pad_token_id is None:  # Llama's classifiers have none
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model.to(place).train(), tokenizer
+
+
+def _with_lora(model: "PreTrainedModel", lora: Lora, kind: Kind) -> Any:
+    peft = extra("peft", "train")
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha or 2 * lora.rank,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.modules) if lora.modules else "all-linear",
+        task_type="SEQ_CLS" if kind == "classifier" else "CAUSAL_LM",
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise InputError(f"no adapter fits this model: {first_line(error)}") from error
+
+
+def _context(model: Any, tokenizer: Any, asked: int | None) -> int:
+    """Tokens of prompt and target at most."""
+    own = min(
+        getattr(model.config, "max_position_embeddings", None) or _NO_LIMIT,
+        tokenizer.model_max_length or _NO_LIMIT,
+    )
+    if asked is not None and asked > own:
+        raise InputError(f"context_tokens is {asked}, and the model's limit is {own}")
+    return asked or own
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """Answers `ScorePair` with a classifier that is being trained."""
+
+    model: Any
+    encode: PairEncoder
+    collate: Collator
+    batch_size: int = 16
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer a batch."""
+        found: list[Reply[float]] = []
+        training = self.model.training
+        self.model.eval()
+        with torch.inference_mode():
+            for start in range(0, len(calls), self.batch_size):
+                found += self._scored(calls[start : start + self.batch_size])
+        self.model.train(training)
+        return found
+
+    def _scored(self, calls: Sequence[Call[Any]]) -> list[Reply[float]]:
+        one = EncodedList(tuple(map(self.encode.pair, calls)), (0.0,), (0.0,))
+        batch = self.collate([one])
+        inputs = {k: v.to(self.model.device) for k, v in batch.items() if k in _PAIR_INPUTS}
+        return [Reply(float(x)) for x in self.model(**inputs).logits[:, 0]]
+
+
+_PAIR_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def saved_backend(trainee: Trainee, folder: Path, kind: Kind, context: int | None) -> dict[str, Any]:
+    """Write the weights into ``folder``, and say which backend opens them.
+
+    An adapter of a language model is saved alone, beside the name of its base; a classifier's is
+    merged into the weights.
+    """
+    model, spec = trainee.model, {"context_tokens": context} if context else {}
+    adapter = hasattr(model, "peft_config")
+    if kind == "classifier":
+        whole = model.merge_and_unload() if adapter else model
+        whole.save_pretrained(folder)
+        trainee.tokenizer.save_pretrained(folder)
+        limit = getattr(trainee.encode, "context_tokens", None)
+        return {"name": "cross-encoder", "model": ".", "max_tokens": limit}
+    model.save_pretrained(folder)
+    if adapter:
+        return {"name": "transformers", "model": trainee.base, "adapter": ".", **spec}
+    trainee.tokenizer.save_pretrained(folder)
+    return {"name": "transformers", "model": ".", **spec}
+
+
+def check_space(trainee: Trainee, folder: Path) -> None:
+    """Refuse to begin where not even two checkpoints fit on the disk.
+
+    Raises:
+        ConfigurationError: There is too little space.
+    """
+    import shutil
+
+    trained = sum(p.numel() for p in trainee.model.parameters() if p.requires_grad)
+    needed = _RESERVED * 12 * trained  # weights and AdamW's two moments, four bytes each
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ConfigurationError(
+            f"checkpoints need {needed / 1e9:.1f} GB in {str(folder)!r}, and {free / 1e9:.1f} are free",
+            hint="Free some space, train an adapter (lora), or give another output folder.",
+        )
+
+
+def base_shape(model: Any) -> dict[str, Any]:
+    """What tells one base model from another, for the manifest."""
+    names = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+    found: dict[str, Any] = json.loads(json.dumps({n: getattr(model.config, n, None) for n in names}))
+    return found

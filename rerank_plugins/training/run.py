@@ -1,0 +1,209 @@
+"""Train a reranker: from lists to a folder that `rerank_plugins.load_reranker` opens."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..data import Strategy
+from ..errors import InputError, RerankError
+from ..registry import from_spec, to_spec
+from ..saved import write_saved
+from .data import TrainingList
+from .model import Trainee, base_shape, check_space, load_trainee, saved_backend
+from .objectives import DEFAULTS, Kind, Objective, kind_of
+from .options import Trained, TrainingOptions
+from .questions import questions
+from .validation import ndcg
+
+RUN_FILE = "training.json"
+CHECKPOINTS = "checkpoints"
+_VERSIONS = ("torch", "transformers", "peft", "rerank-plugins")
+
+
+def train(
+    model: str | Path,
+    strategy: Strategy | str | Mapping[str, Any],
+    rows: Sequence[TrainingList],
+    output: str | Path,
+    *,
+    validation: Sequence[TrainingList] = (),
+    options: TrainingOptions | None = None,
+    about: Mapping[str, Any] | None = None,
+    skip_uninformative: bool = False,
+    progress: bool = False,
+) -> Trained:
+    """Train a model for a strategy, with the prompt and the code that will serve it.
+
+    What the strategy asks decides what is trained: `SingleToken` (FIRST) the logits of identifiers
+    and, as text, the whole order; `Pointwise` the log-odds of yes; `QueryLikelihood` the likelihood
+    of the query after relevant passages; `Permutation`, `FullList` and `Groupwise` the written
+    answer; `PairScore` a classifier. Everything that could fail after hours is tried before the
+    first step: every list is turned into tokens, and the disk must have room.
+
+    Args:
+        model: The base: a hub id, a folder or, for language models, a ``.gguf`` file.
+        strategy: How the trained model will rank: a strategy, its name, or a spec.
+        rows: What it learns from; each must fit into one window.
+        output: A folder: checkpoints while training, then the weights, ``reranker.json`` and a curve.
+            Called again after an interruption with the same arguments, it goes on.
+        validation: Lists on which nDCG@10 decides which checkpoint is kept.
+        options: See `TrainingOptions`.
+        about: Noted in ``reranker.json``: where the data came from, its licence.
+        skip_uninformative: Leave out lists whose labels are all equal instead of refusing them.
+        progress: Whether to draw a progress bar.
+
+    Raises:
+        InputError: The lists, the options or the folder do not fit together.
+        ConfigurationError: The model, its tokenizer or the machine is not up to it.
+
+    Examples:
+        >>> from rerank_plugins.training import TrainingList, TrainingOptions, train
+        >>> rows = [TrainingList("a flea", ("a dog", "a flea"), (0, 1))]
+        >>> train("base", "single-token", rows[:0], "out")
+        Traceback (most recent call last):
+            ...
+        rerank_plugins.errors.InputError: there are no lists to train on
+    """
+    options = options or TrainingOptions()
+    folder = Path(output)
+    kept, skipped = _informative(rows, skip=skip_uninformative)
+    chosen: Strategy = (
+        from_spec("strategies", strategy) if isinstance(strategy, str | Mapping) else strategy
+    )
+    kind = _kind(chosen, kept)
+    objective = options.objective or DEFAULTS[kind]
+    trainee = load_trainee(str(model), chosen, kind, options, write=bool(objective.lm_weight))
+    _try_all(trainee, kept)
+    _claim(folder, _identity(model, chosen, kept, options), resume=options.resume)
+    check_space(trainee, folder)
+    history, steps = _loop(trainee, kind, chosen, kept, validation, options, folder, progress)
+    best = max((line["eval_ndcg"] for line in history if "eval_ndcg" in line), default=None)
+    losses = [line["loss"] for line in history if "loss" in line]
+    noted = {
+        **(about or {}),
+        "base": {"name": str(model), **base_shape(trainee.model)},
+        "lists": len(kept),
+        "steps": steps,
+        "ndcg": best,
+        "options": options.plain(),
+        "versions": {name: version(name) for name in _VERSIONS},
+    }
+    backend = saved_backend(trainee, folder, kind, options.context_tokens)
+    write_saved(folder, chosen, backend, noted)
+    _draw(folder, history)
+    return Trained(
+        folder=folder,
+        steps=steps,
+        loss=losses[-1] if losses else float("nan"),
+        ndcg=best,
+        history=tuple(history),
+        skipped=skipped,
+    )
+
+
+def _informative(rows: Sequence[TrainingList], *, skip: bool) -> tuple[list[TrainingList], int]:
+    kept = [row for row in rows if row.is_informative]
+    skipped = len(rows) - len(kept)
+    if skipped and not skip:
+        lost = next(row for row in rows if not row.is_informative)
+        raise InputError(
+            f"{skipped} lists have one relevance level and teach nothing, among them that of the "
+            f"query {lost.query[:60]!r}",
+            hint="Leave them out: skip_uninformative=True, or --skip-uninformative.",
+        )
+    if not kept:
+        raise InputError("there are no lists to train on")
+    return kept, skipped
+
+
+def _kind(strategy: Strategy, rows: Sequence[TrainingList]) -> Kind:
+    from .answers import one_question
+
+    return kind_of(questions(one_question(strategy), rows[0], lambda call: None))
+
+
+def _try_all(trainee: Trainee, rows: Sequence[TrainingList]) -> None:
+    """Turn every list into tokens once: what is wrong with one is told before the first step."""
+    for i, row in enumerate(rows):
+        try:
+            trainee.encode(row)
+        except RerankError as error:
+            error.add_note(f"in list {i + 1} of {len(rows)}, query {row.query[:60]!r}")
+            raise
+
+
+def _identity(
+    model: str | Path, strategy: Strategy, rows: Sequence[TrainingList], options: TrainingOptions
+) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr((row.query, row.passages, row.labels, row.teacher)).encode())
+    plain = {k: v for k, v in options.plain().items() if k not in ("resume", "device")}
+    spec = to_spec("strategies", strategy)
+    same: dict[str, Any] = json.loads(
+        json.dumps({"model": str(model), "strategy": spec, "lists": digest.hexdigest(), **plain})
+    )
+    return same
+
+
+def _claim(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+    """Make the folder this run's.
+
+    Raises:
+        InputError: It holds another run, or cannot be written.
+    """
+    path = folder / RUN_FILE
+    try:
+        if path.is_file() and resume:
+            held = json.loads(path.read_text("utf-8"))
+            if differing := sorted(k for k in identity if held.get(k) != identity[k]):
+                raise InputError(
+                    f"{str(folder)!r} holds a run that differs in {', '.join(differing)}",
+                    hint="Give another folder, or resume=False to begin anew.",
+                )
+            return
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = folder / f"{RUN_FILE}.new"
+        scratch.write_text(json.dumps(identity, indent=1) + "\n", "utf-8")
+        os.replace(scratch, path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, RerankError):
+            raise
+        raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
+
+
+def _loop(
+    trainee: Trainee,
+    kind: Kind,
+    strategy: Strategy,
+    rows: Sequence[TrainingList],
+    validation: Sequence[TrainingList],
+    options: TrainingOptions,
+    folder: Path,
+    progress: bool,
+) -> tuple[list[dict[str, float]], int]:
+    """Train, and return what was logged."""
+    from .trainer import RankingTrainer, newest_checkpoint, run_trainer
+
+    validate = partial(ndcg, strategy, trainee.backend, validation) if validation else None
+    output = folder / CHECKPOINTS
+    trainer = RankingTrainer(trainee, kind, options, rows, validate, output, progress=progress)
+    run_trainer(trainer, newest_checkpoint(output) if options.resume else None)
+    return [dict(line) for line in trainer.state.log_history], trainer.state.global_step
+
+
+def _draw(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    from ..report import save, training_curve
+
+    save(training_curve(history), folder / "curve.svg")
+
+
+__all__ = ["Objective", "train"]

@@ -1,0 +1,200 @@
+"""The training loop: Hugging Face's Trainer, given our batches, losses and validation."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from ..errors import ConfigurationError
+from .batches import MODEL_INPUTS, Collator
+from .data import TrainingList
+from .encoding import EncodedList
+from .model import Encode, Trainee
+from .objectives import DEFAULTS, Kind, minimised
+from .options import TrainingOptions
+
+_STATE = "trainer_state.json"
+_NDCG = "eval_ndcg"
+
+
+@dataclass(frozen=True)
+class Epochs(torch.utils.data.Dataset[EncodedList]):
+    """Every list once an epoch, lists and passages in an order that only the seed decides.
+
+    Item ``i`` is the same in every process and after every restart.
+    """
+
+    rows: Sequence[TrainingList]
+    encode: Encode
+    epochs: int
+    seed: int
+    shuffle: bool
+
+    def __len__(self) -> int:
+        return self.epochs * len(self.rows)
+
+    def __getitem__(self, i: int) -> EncodedList:
+        epoch, place = divmod(i, len(self.rows))
+        order = torch.randperm(
+            len(self.rows), generator=torch.Generator().manual_seed(self.seed + epoch)
+        )
+        row = self.rows[int(order[place])]
+        if self.shuffle:
+            row = row.shuffled(self.seed * 1_000_003 + i)
+        return self.encode(row)
+
+
+class RankingTrainer(Trainer):
+    """`transformers.Trainer` with a ranking objective, validated by ranking.
+
+    Args:
+        trainee: What is trained.
+        kind: How its logits become scores.
+        options: How it is trained.
+        rows: What it is trained on.
+        validate: Returns the nDCG of the weights as they are; None where there is nothing to
+            validate on.
+        output: Where checkpoints go.
+        progress: Whether to draw a progress bar.
+    """
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        kind: Kind,
+        options: TrainingOptions,
+        rows: Sequence[TrainingList],
+        validate: Callable[[], float] | None,
+        output: Path,
+        *,
+        progress: bool,
+    ) -> None:
+        self._kind, self._validate = kind, validate
+        self._objective = options.objective or DEFAULTS[kind]
+        data = Epochs(rows, trainee.encode, options.epochs, options.seed, options.shuffle)
+        super().__init__(
+            model=trainee.model,
+            args=_arguments(options, output, validated=validate is not None, progress=progress),
+            train_dataset=data,
+            data_collator=Collator(
+                trainee.tokenizer.pad_token_id or 0, classifier=kind == "classifier"
+            ),
+        )
+        self.model_accepts_loss_kwargs = False  # so that the mean over accumulated batches is taken
+        if validate is not None and options.patience is not None:
+            self.add_callback(EarlyStoppingCallback(options.patience))
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,  # noqa: ARG002 - lists are averaged, not tokens
+    ) -> Any:
+        """The objective of a batch."""
+        output = model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
+        loss = minimised(self._kind, self._objective, output.logits, inputs)
+        return (loss, output) if return_outputs else loss
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Rank the validation lists."""
+        if self._validate is None:
+            return {}
+        training = self.model.training
+        self.model.eval()
+        found = {_NDCG: self._validate()}
+        self.model.train(training)
+        self.log(found)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, found
+        )
+        return found
+
+    def _get_train_sampler(self, *_: Any) -> Any:
+        """In order: `Epochs` has shuffled already."""
+        return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+
+
+def _arguments(
+    options: TrainingOptions, output: Path, *, validated: bool, progress: bool
+) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(output),
+        per_device_train_batch_size=options.batch_size,
+        gradient_accumulation_steps=options.accumulate,
+        num_train_epochs=1,  # the dataset holds them all
+        max_steps=options.max_steps or -1,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type=options.schedule,
+        warmup_steps=options.warmup,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_grad_norm,
+        bf16=options.bf16,
+        use_cpu=options.device == "cpu",
+        gradient_checkpointing=options.gradient_checkpointing,
+        neftune_noise_alpha=options.neftune_alpha,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if validated else "no",
+        eval_steps=options.evaluate_every,
+        save_steps=options.evaluate_every,
+        save_total_limit=2,
+        load_best_model_at_end=validated,
+        metric_for_best_model=_NDCG if validated else None,
+        greater_is_better=True if validated else None,
+        seed=options.seed,
+        report_to=[],
+        remove_unused_columns=False,
+        disable_tqdm=not progress,
+        dataloader_num_workers=0,
+    )
+
+
+def newest_checkpoint(output: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; one that a full disk cut short is none.
+
+    The trainer writes its state last, and removes an old checkpoint only after that.
+    """
+    for path in sorted(_checkpoints(output), key=_number, reverse=True):
+        state = path / _STATE
+        if state.is_file() and state.stat().st_size and state.read_text("utf-8").endswith("}\n"):
+            return path
+    return None
+
+
+def _checkpoints(output: Path) -> Iterator[Path]:
+    for path in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        if path.is_dir() and _number(path) >= 0:
+            yield path
+
+
+def _number(path: Path) -> int:
+    number = path.name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1
+
+
+def run_trainer(trainer: RankingTrainer, resume: Path | None) -> None:
+    """Train to the end.
+
+    Raises:
+        ConfigurationError: A checkpoint could not be written, or the loss is no number.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except OSError as error:
+        last = newest_checkpoint(Path(str(trainer.args.output_dir)))
+        raise ConfigurationError(
+            f"a checkpoint could not be written: {error}",
+            hint="Free some space and run the same command again; it goes on from "
+            + (f"{last.name}." if last else "the beginning."),
+        ) from error
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    if losses and not math.isfinite(losses[-1]):
+        raise ConfigurationError(
+            f"the loss became {losses[-1]}", hint="Lower the learning rate, or use dtype='float32'."
+        )
