@@ -33,13 +33,13 @@ def build() -> Any:
         raise MissingExtraError(
             "click is not installed", hint='Install it with: pip install "rerank-plugins[cli]".'
         ) from error
-    from . import batch, bench, compare, evaluate, explain, feedback, models, rank, serve
+    from . import batch, bench, compare, evaluate, explain, feedback, models, rank, serve, train
 
     @click.group(help="LLM reranking for retrieval-augmented generation.")
     @click.version_option(package_name="rerank-plugins")
     def command() -> None:
         pass
 
-    for module in (rank, evaluate, compare, explain, bench, models, feedback, batch, serve):
+    for module in (rank, evaluate, compare, explain, bench, models, feedback, batch, serve, train):
         command.add_command(module.command())
     return command

@@ -34,7 +34,7 @@ def build_backend(
             already built, unknown options, or a secret among them.
         UnknownNameError: No backend of that name.
     """
-    if preset is not None and backend is None and model is None:
+    if backend is None and model is None:
         model, preset = preset, None
     if (backend is None) == (model is None):
         raise InputError("give either model= or backend=, and not both")
@@ -44,9 +44,7 @@ def build_backend(
             raise InputError(f"{sorted(extra)} cannot be changed on a backend that is built")
         return backend  # type: ignore[no-any-return]  # checked by Reranker
     if model is not None:
-        spec = {"name": "transformers", "model": model}
-        if find_preset(preset or model) is not None:
-            spec = preset_parts(preset or model, model if preset else None)[1]
+        spec = _of_model(model, preset)
     else:
         spec = dict(backend) if isinstance(backend, Mapping) else {"name": backend}
     spec |= extra
@@ -60,6 +58,13 @@ def build_backend(
         spec["token"] = token
     built: AnyBackend = from_spec("backends", spec)
     return built
+
+
+def _of_model(model: str, preset: str | None) -> dict[str, Any]:
+    """The spec of a local model's backend: the checkpoint's own where it is a known one."""
+    if find_preset(preset or model) is None:
+        return {"name": "transformers", "model": model}
+    return preset_parts(preset or model, model if preset else None)[1]
 
 
 def model_name(backend: object) -> str:

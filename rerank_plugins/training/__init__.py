@@ -17,11 +17,13 @@ except ImportError as error:
 
 from . import data, losses, rewards
 from .data import TrainingList
+from .grpo import GrpoOptions, train_with_rewards
 from .objectives import Objective
 from .options import Lora, Trained, TrainingOptions
 from .run import train
 
 __all__ = [
+    "GrpoOptions",
     "Lora",
     "Objective",
     "Trained",
@@ -31,4 +33,5 @@ __all__ = [
     "losses",
     "rewards",
     "train",
+    "train_with_rewards",
 ]

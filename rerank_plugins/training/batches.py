@@ -23,7 +23,7 @@ class Collator:
     The batch of ``B`` lists of at most ``n`` passages in ``R`` rows has, beside the model's inputs:
 
     * ``relevance``, ``teacher``: ``(B, n)``; ``where``: ``(B, n)``, False for padding;
-    * ``candidates``: ``(R, L)``, token ids whose logits after the prompt are scores, -1 for padding;
+    * ``candidates``: ``(R, L)``, tokens whose logits after the prompt are scores, -1 for padding;
     * ``targets``: ``(R, kept)``, the token that the model should write next, -100 elsewhere;
     * ``ranks``: ``(R, kept)``, as in `Row`; ``last``: ``(R,)``, the prompt's last kept position.
     """

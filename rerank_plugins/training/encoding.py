@@ -142,7 +142,7 @@ class PairEncoder:
         Raises:
             InputError: The strategy asks no pairs.
         """
-        asked = questions(self.strategy, row, lambda call: None)
+        asked = questions(self.strategy, row)
         rows = tuple(self.pair(call) for call in asked)
         return EncodedList(rows, row.labels, row.teacher or row.labels)
 

@@ -1,6 +1,7 @@
 """The model that is trained: how it is loaded, what it ranks with meanwhile, how it is saved."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from ..calls import Batch, Call, Replies, Reply
 from ..data import Strategy
 from ..errors import ConfigurationError, InputError, ModelLoadError
 from ..handlers import AnyBackend
+from ..saved import HERE
 from .batches import Collator
-from .encoding import EncodedList, PairEncoder, PromptEncoder
 from .data import TrainingList
+from .encoding import EncodedList, PairEncoder, PromptEncoder
 from .objectives import Kind
 from .options import Lora, TrainingOptions
 
@@ -159,25 +161,28 @@ class PairScores:
 _PAIR_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def saved_backend(trainee: Trainee, folder: Path, kind: Kind, context: int | None) -> dict[str, Any]:
+def saved_backend(
+    trainee: Trainee, folder: Path, kind: Kind, context: int | None
+) -> dict[str, Any]:
     """Write the weights into ``folder``, and say which backend opens them.
 
     An adapter of a language model is saved alone, beside the name of its base; a classifier's is
     merged into the weights.
     """
-    model, spec = trainee.model, {"context_tokens": context} if context else {}
+    model = trainee.model
     adapter = hasattr(model, "peft_config")
+    if kind == "classifier" and adapter:
+        model, adapter = model.merge_and_unload(), False
+    with quiet(extra("transformers", "train")):
+        model.save_pretrained(folder)
+        if not adapter:
+            trainee.tokenizer.save_pretrained(folder)
     if kind == "classifier":
-        whole = model.merge_and_unload() if adapter else model
-        whole.save_pretrained(folder)
-        trainee.tokenizer.save_pretrained(folder)
         limit = getattr(trainee.encode, "context_tokens", None)
-        return {"name": "cross-encoder", "model": ".", "max_tokens": limit}
-    model.save_pretrained(folder)
-    if adapter:
-        return {"name": "transformers", "model": trainee.base, "adapter": ".", **spec}
-    trainee.tokenizer.save_pretrained(folder)
-    return {"name": "transformers", "model": ".", **spec}
+        return {"name": "cross-encoder", "model": HERE, "max_tokens": limit}
+    spec = {"context_tokens": context} if context else {}
+    where = {"model": trainee.base, "adapter": HERE} if adapter else {"model": HERE}
+    return {"name": "transformers", **where, **spec}
 
 
 def check_space(trainee: Trainee, folder: Path) -> None:
@@ -186,14 +191,12 @@ def check_space(trainee: Trainee, folder: Path) -> None:
     Raises:
         ConfigurationError: There is too little space.
     """
-    import shutil
-
     trained = sum(p.numel() for p in trainee.model.parameters() if p.requires_grad)
     needed = _RESERVED * 12 * trained  # weights and AdamW's two moments, four bytes each
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ConfigurationError(
-            f"checkpoints need {needed / 1e9:.1f} GB in {str(folder)!r}, and {free / 1e9:.1f} are free",
+            f"checkpoints need {needed / 1e9:.1f} GB, and {str(folder)!r} has {free / 1e9:.1f}",
             hint="Free some space, train an adapter (lora), or give another output folder.",
         )
 
@@ -201,5 +204,7 @@ def check_space(trainee: Trainee, folder: Path) -> None:
 def base_shape(model: Any) -> dict[str, Any]:
     """What tells one base model from another, for the manifest."""
     names = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
-    found: dict[str, Any] = json.loads(json.dumps({n: getattr(model.config, n, None) for n in names}))
+    found: dict[str, Any] = json.loads(
+        json.dumps({n: getattr(model.config, n, None) for n in names})
+    )
     return found

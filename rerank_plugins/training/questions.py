@@ -17,7 +17,13 @@ Fits = Callable[[Call[Any]], PromptTooLongError | None]
 """Says whether a call fits the model's context, and by how much it does not."""
 
 
-def questions(strategy: Strategy, row: TrainingList, fits: Fits) -> tuple[Call[Any], ...]:
+def fits_always(_: Call[Any]) -> None:
+    """For a context without a limit."""
+
+
+def questions(
+    strategy: Strategy, row: TrainingList, fits: Fits = fits_always
+) -> tuple[Call[Any], ...]:
     """The calls by which ``strategy`` would rank a list with a model whose context has its limits.
 
     Listwise strategies ask one question about the whole list, pointwise ones a question about each
@@ -29,13 +35,13 @@ def questions(strategy: Strategy, row: TrainingList, fits: Fits) -> tuple[Call[A
         fits: Where it answers with an error, passages are shortened as they are when serving.
 
     Raises:
-        InputError: The strategy asks about this list in several rounds (it is longer than a window),
-            or asks nothing, or asks different kinds of questions.
+        InputError: The strategy asks about this list in several rounds (it is longer than a
+            window), or asks nothing, or asks different kinds of questions.
 
     Examples:
         >>> from rerank_plugins.strategies import SingleToken
         >>> row = TrainingList("flea", ("a dog", "a flea"), (0, 1))
-        >>> [call] = questions(SingleToken(), row, lambda call: None)
+        >>> [call] = questions(SingleToken(), row)
         >>> call.labels
         ('A', 'B')
     """

@@ -5,25 +5,25 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..data import Strategy
 from ..errors import InputError, RerankError
 from ..registry import from_spec, to_spec
-from ..saved import write_saved
+from .answers import one_question
 from .data import TrainingList
-from .model import Trainee, base_shape, check_space, load_trainee, saved_backend
-from .objectives import DEFAULTS, Kind, Objective, kind_of
+from .finished import finish
+from .model import Trainee, check_space, load_trainee
+from .objectives import DEFAULTS, Kind, kind_of
 from .options import Trained, TrainingOptions
 from .questions import questions
 from .validation import ndcg
 
 RUN_FILE = "training.json"
 CHECKPOINTS = "checkpoints"
-_VERSIONS = ("torch", "transformers", "peft", "rerank-plugins")
 
 
 def train(
@@ -50,8 +50,8 @@ def train(
         model: The base: a hub id, a folder or, for language models, a ``.gguf`` file.
         strategy: How the trained model will rank: a strategy, its name, or a spec.
         rows: What it learns from; each must fit into one window.
-        output: A folder: checkpoints while training, then the weights, ``reranker.json`` and a curve.
-            Called again after an interruption with the same arguments, it goes on.
+        output: A folder: checkpoints while training, then the weights, ``reranker.json`` and a
+            curve. Called again after an interruption with the same arguments, it goes on.
         validation: Lists on which nDCG@10 decides which checkpoint is kept.
         options: See `TrainingOptions`.
         about: Noted in ``reranker.json``: where the data came from, its licence.
@@ -82,29 +82,10 @@ def train(
     _try_all(trainee, kept)
     _claim(folder, _identity(model, chosen, kept, options), resume=options.resume)
     check_space(trainee, folder)
-    history, steps = _loop(trainee, kind, chosen, kept, validation, options, folder, progress)
-    best = max((line["eval_ndcg"] for line in history if "eval_ndcg" in line), default=None)
-    losses = [line["loss"] for line in history if "loss" in line]
-    noted = {
-        **(about or {}),
-        "base": {"name": str(model), **base_shape(trainee.model)},
-        "lists": len(kept),
-        "steps": steps,
-        "ndcg": best,
-        "options": options.plain(),
-        "versions": {name: version(name) for name in _VERSIONS},
-    }
-    backend = saved_backend(trainee, folder, kind, options.context_tokens)
-    write_saved(folder, chosen, backend, noted)
-    _draw(folder, history)
-    return Trained(
-        folder=folder,
-        steps=steps,
-        loss=losses[-1] if losses else float("nan"),
-        ndcg=best,
-        history=tuple(history),
-        skipped=skipped,
-    )
+    history = _loop(trainee, kind, chosen, kept, validation, options, folder, progress)
+    noted = {**(about or {}), "lists": len(kept), "objective": asdict(objective)}
+    done = finish(trainee, kind, chosen, options, folder, history, noted)
+    return replace(done, skipped=skipped)
 
 
 def _informative(rows: Sequence[TrainingList], *, skip: bool) -> tuple[list[TrainingList], int]:
@@ -123,9 +104,7 @@ def _informative(rows: Sequence[TrainingList], *, skip: bool) -> tuple[list[Trai
 
 
 def _kind(strategy: Strategy, rows: Sequence[TrainingList]) -> Kind:
-    from .answers import one_question
-
-    return kind_of(questions(one_question(strategy), rows[0], lambda call: None))
+    return kind_of(questions(one_question(strategy), rows[0]))
 
 
 def _try_all(trainee: Trainee, rows: Sequence[TrainingList]) -> None:
@@ -189,7 +168,7 @@ def _loop(
     options: TrainingOptions,
     folder: Path,
     progress: bool,
-) -> tuple[list[dict[str, float]], int]:
+) -> list[dict[str, float]]:
     """Train, and return what was logged."""
     from .trainer import RankingTrainer, newest_checkpoint, run_trainer
 
@@ -197,13 +176,4 @@ def _loop(
     output = folder / CHECKPOINTS
     trainer = RankingTrainer(trainee, kind, options, rows, validate, output, progress=progress)
     run_trainer(trainer, newest_checkpoint(output) if options.resume else None)
-    return [dict(line) for line in trainer.state.log_history], trainer.state.global_step
-
-
-def _draw(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
-    from ..report import save, training_curve
-
-    save(training_curve(history), folder / "curve.svg")
-
-
-__all__ = ["Objective", "train"]
+    return [dict(line) for line in trainer.state.log_history]

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+import transformers
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..backends.loading import quiet
 from ..errors import ConfigurationError
 from .batches import MODEL_INPUTS, Collator
 from .data import TrainingList
@@ -81,10 +83,12 @@ class RankingTrainer(Trainer):
             model=trainee.model,
             args=_arguments(options, output, validated=validate is not None, progress=progress),
             train_dataset=data,
+            eval_dataset=data,  # one is asked for; `evaluate` ranks the validation lists instead
             data_collator=Collator(
                 trainee.tokenizer.pad_token_id or 0, classifier=kind == "classifier"
             ),
         )
+        self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False  # so that the mean over accumulated batches is taken
         if validate is not None and options.patience is not None:
             self.add_callback(EarlyStoppingCallback(options.patience))
@@ -110,9 +114,7 @@ class RankingTrainer(Trainer):
         found = {_NDCG: self._validate()}
         self.model.train(training)
         self.log(found)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, found
-        )
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found
 
     def _get_train_sampler(self, *_: Any) -> Any:
@@ -136,7 +138,6 @@ def _arguments(
         max_grad_norm=options.max_grad_norm,
         bf16=options.bf16,
         use_cpu=options.device == "cpu",
-        gradient_checkpointing=options.gradient_checkpointing,
         neftune_noise_alpha=options.neftune_alpha,
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -151,8 +152,16 @@ def _arguments(
         report_to=[],
         remove_unused_columns=False,
         disable_tqdm=not progress,
-        dataloader_num_workers=0,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **(checkpointing() if options.gradient_checkpointing else {}),
     )
+
+
+def checkpointing() -> dict[str, Any]:
+    """What turns gradient checkpointing on: transformers 5.24 gave it a new name."""
+    known = {f.name for f in fields(TrainingArguments)}
+    new = "activation_checkpointing" in known
+    return {"activation_checkpointing" if new else "gradient_checkpointing": True}
 
 
 def newest_checkpoint(output: Path) -> Path | None:
@@ -185,7 +194,8 @@ def run_trainer(trainer: RankingTrainer, resume: Path | None) -> None:
         ConfigurationError: A checkpoint could not be written, or the loss is no number.
     """
     try:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        with quiet(transformers):
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except OSError as error:
         last = newest_checkpoint(Path(str(trainer.args.output_dir)))
         raise ConfigurationError(

@@ -1,0 +1,184 @@
+"""Training with rewards: GRPO through TRL, for answers that no label writes out (reasoning)."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..backends.base import extra
+from ..calls import Generate
+from ..data import Strategy
+from ..errors import InputError
+from ..registry import from_spec
+from .answers import innermost, one_question
+from .data import TrainingList
+from .encoding import PromptEncoder, shown
+from .finished import finish
+from .model import load_trainee
+from .options import Trained, TrainingOptions
+from .questions import questions
+from .rewards import erank_reward, grouprank_reward, reasonrank_reward
+from .trainer import checkpointing
+
+Reward = Callable[..., list[float]]
+REWARDS: Mapping[str, Reward] = {
+    "erank": erank_reward,
+    "grouprank": grouprank_reward,
+    "reasonrank": reasonrank_reward,
+}
+"""The papers' rewards by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpoOptions:
+    """What GRPO needs beside `TrainingOptions`.
+
+    Args:
+        generations: Answers to each prompt, which are compared with each other.
+        max_tokens: Of an answer.
+        temperature: Of sampling.
+        beta: Of the KL divergence from the model as it was.
+    """
+
+    generations: int = 8
+    max_tokens: int = 1024
+    temperature: float = 1.0
+    beta: float = 0.001
+
+    def __post_init__(self) -> None:
+        if self.generations < 2:
+            raise InputError(f"generations is {self.generations}, expected at least 2")
+        if self.max_tokens < 1:
+            raise InputError(f"max_tokens is {self.max_tokens}, expected at least 1")
+        if self.temperature <= 0:
+            raise InputError(f"temperature is {self.temperature}, expected a positive number")
+
+
+def train_with_rewards(
+    model: str | Path,
+    strategy: Strategy | str | Mapping[str, Any],
+    rows: Sequence[TrainingList],
+    reward: Reward | str,
+    output: str | Path,
+    *,
+    options: TrainingOptions | None = None,
+    grpo: GrpoOptions | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Trained:
+    """Train a model by rewards for what it writes, with TRL's ``GRPOTrainer``.
+
+    The prompts are the strategy's own, rendered as when serving. A reward gets, beside the
+    completions, the columns ``labels`` (one list a completion, in the order of its prompt),
+    ``order`` (the gold order as positions), ``query_id`` and, where the strategy asks about
+    passages one by one, ``label`` and ``reference`` (the list's ``teacher`` score).
+
+    Args:
+        model: The base, as for `rerank_plugins.training.train`.
+        strategy: How it will rank; one whose answer is written.
+        rows: What it learns from.
+        reward: A name (``"grouprank"``, ``"reasonrank"``, ``"erank"``), or a function of the same
+            signature.
+        output: As for `rerank_plugins.training.train`. An interrupted run begins anew.
+        options: Learning rate, steps, adapter, seed; ``batch_size`` times ``accumulate`` answers
+            make an optimiser step, and must be a multiple of ``grpo.generations``.
+        grpo: See `GrpoOptions`.
+        about: Noted in ``reranker.json``.
+
+    Raises:
+        InputError: The strategy writes nothing, or the reward is not known.
+        MissingExtraError: TRL is not installed.
+
+    References:
+        Shao et al., DeepSeekMath (GRPO), arXiv:2402.03300, 2024.
+    """
+    trl = extra("trl", "grpo")
+    datasets = extra("datasets", "grpo")
+    options, grpo = options or TrainingOptions(), grpo or GrpoOptions()
+    chosen: Strategy = (
+        from_spec("strategies", strategy) if isinstance(strategy, str | Mapping) else strategy
+    )
+    scored = _reward(reward)
+    if not rows:
+        raise InputError("there are no lists to train on")
+    trainee = load_trainee(str(model), chosen, "written", options, write=True)
+    if not isinstance(trainee.encode, PromptEncoder):
+        raise InputError("rewards are for what a language model writes")
+    examples = [line for row in rows for line in prompts(trainee.encode, row)]
+    folder = Path(output)
+    trainer = trl.GRPOTrainer(
+        model=trainee.model,
+        reward_funcs=[scored],
+        args=_arguments(trl.GRPOConfig, options, grpo, folder),
+        train_dataset=datasets.Dataset.from_list(examples),
+        processing_class=trainee.tokenizer,
+    )
+    trainer.train()
+    history = [dict(line) for line in trainer.state.log_history]
+    noted = {**(about or {}), "reward": getattr(scored, "__name__", "reward"), "lists": len(rows)}
+    return finish(trainee, "written", chosen, options, folder, history, noted)
+
+
+def prompts(encode: PromptEncoder, row: TrainingList) -> list[dict[str, Any]]:
+    """The prompts about one list, as text, with what the rewards need to know of them."""
+    strategy = one_question(encode.strategy)
+    asked = questions(strategy, row)
+    order = shown(strategy, row)
+    found = []
+    for place, call in enumerate(asked):
+        if not isinstance(call, Generate):
+            raise InputError(
+                f"{type(innermost(strategy)).__name__} writes nothing that could be rewarded",
+                hint="Use Permutation, FullList, Groupwise or PointwiseGrade.",
+            )
+        labels = [row.labels[i] for i in order]
+        best_first = sorted(range(len(labels)), key=lambda i: -labels[i])
+        line = {
+            "prompt": encode.renderer.encode(call.prompt).text,
+            "labels": labels,
+            "order": best_first,
+            "query_id": row.query_id or row.query,
+        }
+        if len(asked) > 1:
+            teacher = row.teacher or row.labels
+            line |= {"label": row.labels[place], "reference": teacher[place]}
+        found.append(line)
+    return found
+
+
+def _reward(reward: Reward | str) -> Reward:
+    if not isinstance(reward, str):
+        return reward
+    if reward not in REWARDS:
+        raise InputError(f"there is no reward {reward!r}", hint=f"Known: {', '.join(REWARDS)}.")
+    return REWARDS[reward]
+
+
+def _arguments(kind: Any, options: TrainingOptions, grpo: GrpoOptions, folder: Path) -> Any:
+    given = {
+        "output_dir": str(folder / "checkpoints"),
+        "num_generations": grpo.generations,
+        "max_completion_length": grpo.max_tokens,
+        "temperature": grpo.temperature,
+        "beta": grpo.beta,
+        "per_device_train_batch_size": options.batch_size,
+        "gradient_accumulation_steps": options.accumulate,
+        "num_train_epochs": options.epochs,
+        "max_steps": options.max_steps or -1,
+        "learning_rate": options.learning_rate,
+        "lr_scheduler_type": options.schedule,
+        "warmup_steps": options.warmup,
+        "weight_decay": options.weight_decay,
+        "max_grad_norm": options.max_grad_norm,
+        "bf16": options.bf16,
+        "use_cpu": options.device == "cpu",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "seed": options.seed,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        **(checkpointing() if options.gradient_checkpointing else {}),
+    }
+    known = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in given.items() if name in known})

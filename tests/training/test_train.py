@@ -1,0 +1,284 @@
+"""Training end to end: what is learned is what is served."""
+
+import json
+
+import pytest
+
+from rerank_plugins import ConfigurationError, InputError, ModelLoadError, load_reranker
+from rerank_plugins.errors import LabelError
+from rerank_plugins.prompts import ListwisePrompt
+from rerank_plugins.strategies import (
+    Groupwise,
+    PairScore,
+    Permutation,
+    Pointwise,
+    QueryLikelihood,
+    SingleToken,
+    SlidingWindow,
+)
+from rerank_plugins.training import Lora, Objective, TrainingList, TrainingOptions, train
+from rerank_plugins.training.losses import RANKING_LOSSES
+
+PASSAGES = ("a dog sleeps", "the flea lives two months", "a wolf hunts", "the sea")
+ROW = TrainingList("how long lives a flea ?", PASSAGES, (0, 3, 1, 2), query_id="q")
+ORDER = (1, 3, 2, 0)
+SHORT = ListwisePrompt(
+    alphabet="letters",
+    user="{query}\n{passages}Best first:",
+    prefill="[",
+    system="Rank.",
+    repair_encoding=False,
+)
+NUMBERS = ListwisePrompt(
+    alphabet="numbers", user="{query}\n{passages}Best first:", system="Rank.", repair_encoding=False
+)
+
+
+def options(**changes) -> TrainingOptions:
+    return TrainingOptions(
+        **{
+            "epochs": 60,
+            "accumulate": 1,
+            "learning_rate": 3e-3,
+            "warmup": 2,
+            "evaluate_every": 1000,
+            "device": "cpu",
+            **changes,
+        }
+    )
+
+
+def served(folder, row=ROW) -> tuple[int, ...]:
+    """The order in which the trained folder ranks a list, as an application loads it."""
+    return load_reranker(folder, device="cpu").rank(row.query, row.passages).order
+
+
+@pytest.mark.parametrize("loss", sorted(RANKING_LOSSES))
+def test_every_ranking_loss_learns_a_list_by_heart(loss, encoder_folder, tmp_path):
+    row = TrainingList(ROW.query, PASSAGES, (0, 3, 1, 2), teacher=(-2.0, 4.0, 0.0, 2.0))
+    objective = Objective(ranking=loss, weight=1.0, lm_weight=0.0)
+    train(
+        encoder_folder, PairScore(), [row], tmp_path, options=options(objective=objective, epochs=80)
+    )
+    found = served(tmp_path)
+    if loss in ("bce", "cross-entropy", "z-loss"):  # these tell only the best, or the relevant, apart
+        assert (found[0] == 1) if loss != "bce" else (found[-1] == 0)
+    else:
+        assert found == ORDER
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy", "changes"),
+    [
+        ("first", SlidingWindow(inner=SingleToken(prompt=SHORT), size=4, stride=2), {}),
+        (
+            "first without text",
+            SingleToken(prompt=SHORT),
+            {"objective": Objective(weight=10.0, lm_weight=0.0)},
+        ),
+        ("adapter", SingleToken(prompt=SHORT), {"lora": Lora(rank=8), "learning_rate": 2e-2}),
+        ("written", Permutation(prompt=NUMBERS), {"shuffle": False, "epochs": 120}),
+        (
+            "yes or no",
+            Pointwise(prompt="yes-no.v1"),
+            {"objective": Objective(weight=1.0, lm_weight=0.0)},
+        ),
+        ("likelihood", QueryLikelihood(), {"objective": Objective(weight=5.0, lm_weight=0.1)}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_way_of_ranking_is_learned_and_served(
+    name, strategy, changes, llama_folder, tmp_path
+):
+    done = train(llama_folder, strategy, [ROW], tmp_path, options=options(**changes))
+    assert done.steps == options(**changes).epochs
+    base = {"base": llama_folder} if "lora" in changes else {}
+    reranker = load_reranker(tmp_path, device="cpu", **base)
+    assert reranker.strategy == strategy
+    ranking = reranker.rank(ROW.query, ROW.passages)
+    assert ranking.order == ORDER, name
+    assert not ranking.report.malformed
+
+
+def test_grades_are_learned_and_served(llama_folder, tmp_path):
+    prompt = ListwisePrompt(
+        alphabet="numbers", user="{query}\n{passages}Grades:", system="Grade.", reasoning=True
+    )
+    strategy = Groupwise(prompt=prompt, size=4, interval=4, weight=1.0, max_tokens=60)
+    train(llama_folder, strategy, [ROW], tmp_path, options=options(epochs=150, shuffle=False))
+    ranking = load_reranker(tmp_path, device="cpu").rank(ROW.query, ROW.passages)
+    assert ranking.order == ORDER
+    assert ranking.scores == (0.3, 0.2, 0.1, 0.0)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(encoder_folder, tmp_path):
+    rows = [ROW, TrainingList("the sea ?", PASSAGES[::-1], (1, 0, 0, 0), query_id="r")]
+    losses = {
+        name: train(
+            encoder_folder, "pair-score", rows, tmp_path / name, options=options(epochs=3, seed=seed)
+        ).loss
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    }
+    assert losses["a"] == losses["b"] != losses["c"]
+
+
+def test_validation_keeps_the_best_and_patience_ends_it(encoder_folder, tmp_path):
+    done = train(
+        encoder_folder,
+        "pair-score",
+        [ROW],
+        tmp_path,
+        validation=[ROW],
+        options=options(
+            epochs=200,
+            evaluate_every=5,
+            patience=3,
+            objective=Objective(ranking="ranknet", lm_weight=0.0),
+        ),
+    )
+    assert done.ndcg == 1.0
+    assert done.steps < 200
+    assert served(tmp_path) == ORDER
+    assert (tmp_path / "curve.svg").read_text("utf-8").startswith("<?xml")
+    about = json.loads((tmp_path / "reranker.json").read_text("utf-8"))["about"]
+    assert about["ndcg"] == 1.0
+    assert about["lists"] == 1
+
+
+class TestBadInput:
+    def refused(self, error, match, model, strategy, rows, output, **changes):
+        with pytest.raises(error, match=match):
+            train(model, strategy, rows, output, options=options(**changes))
+
+    def test_nothing_to_learn_from(self, encoder_folder, tmp_path):
+        self.refused(InputError, "no lists", encoder_folder, "pair-score", [], tmp_path)
+
+    def test_one_relevance_level_is_refused_or_skipped(self, encoder_folder, tmp_path):
+        flat = TrainingList("flat", PASSAGES, (1, 1, 1, 1))
+        self.refused(
+            InputError, "one relevance level", encoder_folder, "pair-score", [ROW, flat], tmp_path
+        )
+        done = train(
+            encoder_folder,
+            "pair-score",
+            [ROW, flat],
+            tmp_path,
+            options=options(epochs=1),
+            skip_uninformative=True,
+        )
+        assert done.skipped == 1
+
+    def test_a_list_longer_than_a_window(self, llama_folder, tmp_path):
+        strategy = SlidingWindow(inner=SingleToken(prompt=SHORT), size=3, stride=1)
+        self.refused(InputError, "one window|several|asks", llama_folder, strategy, [ROW], tmp_path)
+
+    def test_grades_off_the_scale(self, llama_folder, tmp_path):
+        row = TrainingList(ROW.query, PASSAGES, (0, 11, 1, 2))
+        self.refused(InputError, "no grade", llama_folder, Groupwise(), [row], tmp_path)
+
+    def test_identifiers_that_are_not_single_tokens(self, tmp_path, tmp_path_factory):
+        """A vocabulary of whole words that knows no letters."""
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+        folder = tmp_path_factory.mktemp("words")
+        words = ["<unk>", "</s>", "a", "flea", "dog"]
+        raw = Tokenizer(
+            models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>")
+        )
+        raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        PreTrainedTokenizerFast(
+            tokenizer_object=raw,
+            unk_token="<unk>",
+            eos_token="</s>",
+            chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}",
+        ).save_pretrained(folder)
+        config = LlamaConfig(
+            vocab_size=5,
+            hidden_size=8,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+        self.refused(LabelError, "single token", folder, SingleToken(prompt=SHORT), [ROW], tmp_path)
+
+    def test_an_adapter_on_another_base(self, llama_folder, tmp_path, tmp_path_factory, tokenizer):
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        train(
+            llama_folder,
+            SingleToken(prompt=SHORT),
+            [ROW],
+            tmp_path,
+            options=options(epochs=1, lora=Lora(rank=2)),
+        )
+        other = tmp_path_factory.mktemp("other")
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+        )
+        LlamaForCausalLM(config).save_pretrained(other)
+        tokenizer.save_pretrained(other)
+        reranker = load_reranker(tmp_path, base=other, device="cpu")
+        with pytest.raises(ModelLoadError, match="the model that it was trained on"):
+            reranker.rank(ROW.query, ROW.passages)
+
+    def test_a_base_for_a_model_without_an_adapter(self, encoder_folder, tmp_path):
+        train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(epochs=1))
+        with pytest.raises(InputError, match="adapter"):
+            load_reranker(tmp_path, base=encoder_folder)
+
+    def test_too_little_space(self, encoder_folder, tmp_path, monkeypatch):
+        import shutil
+        from types import SimpleNamespace
+
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        self.refused(ConfigurationError, "GB", encoder_folder, "pair-score", [ROW], tmp_path)
+
+    def test_a_prompt_that_never_fits(self, llama_folder, tmp_path):
+        from rerank_plugins import PromptTooLongError
+
+        self.refused(
+            PromptTooLongError,
+            "fit",
+            llama_folder,
+            SingleToken(prompt=SHORT),
+            [ROW],
+            tmp_path,
+            context_tokens=20,
+        )
+
+    def test_another_run_in_the_folder(self, encoder_folder, tmp_path):
+        train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(epochs=1))
+        self.refused(
+            InputError, "seed", encoder_folder, "pair-score", [ROW], tmp_path, epochs=1, seed=7
+        )
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"epochs": 0}, {"learning_rate": 0.0}, {"accumulate": -1}, {"context_tokens": 0}],
+    )
+    def test_numbers_out_of_range(self, changes):
+        with pytest.raises(InputError):
+            options(**changes)
+
+    @pytest.mark.parametrize("damage", ["{", '{"format": "x"}', "[]"])
+    def test_a_damaged_reranker_file(self, damage, encoder_folder, tmp_path):
+        train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(epochs=1))
+        (tmp_path / "reranker.json").write_text(damage)
+        with pytest.raises(ModelLoadError):
+            load_reranker(tmp_path)
+
+    def test_a_reranker_file_that_names_a_server(self, encoder_folder, tmp_path):
+        train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(epochs=1))
+        spec = json.loads((tmp_path / "reranker.json").read_text("utf-8"))
+        spec["backend"] = {"name": "openai", "model": "m", "base_url": "http://example.org"}
+        (tmp_path / "reranker.json").write_text(json.dumps(spec))
+        with pytest.raises(ModelLoadError, match="server"):
+            load_reranker(tmp_path)
