@@ -39,7 +39,7 @@ _ROLES = {
 }
 _SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
 
-_HEAD = re.compile(r"relevance to the (?:search )?query: ")
+_HEAD = re.compile(r"relevance to (?:the search )?query: ")
 _AGAIN = re.compile(r"^[ \t]*Search Query: ", re.MULTILINE)
 _TAIL = re.compile(r"\.[ \t]*\n[ \t]*Rank the (\d{1,4}) passages above")
 _FIRST = re.compile(r"\.[ \t]*\n\s*(?=\[(?:A|1)\])")
@@ -247,7 +247,7 @@ def _passages(shown: str, alphabet: Alphabet, n: int) -> tuple[str, ...]:
         if marker is None:
             break
         if start >= 0:
-            found.append(shown[start : marker.start()].removesuffix("\n"))
+            found.append(shown[start : marker.start()].rstrip("\n"))
         start = marker.end()
     found.append(shown[start:].rstrip("\n") if start >= 0 else "")
     if len(found) != n:
