@@ -102,6 +102,20 @@ def test_a_query_is_drawn_alike_whatever_the_others_are():
     assert len({frozenset(one.ids) for one in drawn}) > 1
 
 
+def test_every_query_has_draws_of_its_own():
+    names = [f"q{i}" for i in range(10)]
+    alike = Collection(
+        documents=DOCUMENTS,
+        queries=dict.fromkeys(names, "flea"),
+        qrels={name: {"d00": 1} for name in names},
+    )
+    run = dict.fromkeys(names, list(DOCUMENTS)[:40])
+    assert len({one.ids for one in judged_lists(alike, run, size=8, seed=0)}) == 10
+    scores = {name: dict.fromkeys(DOCUMENTS, 0.0) | {"d00": 1.0} for name in names}
+    options = {"size": 8, "margin": 0.5, "seed": 0, "temperature": 1.0}
+    assert len({one.ids for one in mined_lists(alike, run, scores, **options)}) == 10
+
+
 def test_another_seed_draws_others():
     drawn = {next(judged_lists(collection(), found(), size=8, seed=s)).ids for s in range(10)}
     assert len(drawn) == 10

@@ -224,9 +224,9 @@ def _parsed_prompt(asked: str) -> tuple[str, Alphabet, tuple[str, ...]]:
     head, tails = _HEAD.search(asked), list(_TAIL.finditer(asked))
     if head is None or not tails:
         raise InputError("the question is not that of a ranking prompt")
-    tail, opened = tails[-1], None
-    again = _AGAIN.finditer(asked, head.end(), tail.start())
-    for second in reversed(list(again)):  # the query may itself contain the words before it
+    tail = tails[-1]
+    # The query may itself contain the words before it: the right ones make it equal to the first.
+    for second in _AGAIN.finditer(asked, head.end(), tail.start()):
         query = asked[second.end() : tail.start()]
         opened = asked.startswith(query, head.end()) and _FIRST.match(
             asked, head.end() + len(query)
