@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -27,8 +28,8 @@ LABELS = st.one_of(st.integers(0, 3).map(float), NUMBERS)
 
 
 @st.composite
-def training_lists(draw, sizes=st.integers(1, 8)):
-    n = draw(sizes)
+def training_lists(draw, least=1):
+    n = draw(st.integers(least, 8))
     titles = draw(st.lists(TEXTS, min_size=n, max_size=n))
     texts = draw(st.lists(TEXTS, min_size=n, max_size=n))
     ids = draw(st.one_of(st.just(()), st.just(tuple(f"d{i}" for i in range(n)))))
@@ -161,7 +162,7 @@ def test_cutting_to_nothing_and_impossible_positions_are_refused():
 
 
 @pytest.mark.parametrize("name", ["lists.jsonl", "lists.jsonl.gz"])
-@given(lists=st.lists(training_lists(st.integers(2, 5)), min_size=1, max_size=4))
+@given(lists=st.lists(training_lists(least=2), min_size=1, max_size=4))
 def test_what_is_written_is_read_again(tmp_path_factory, name, lists):
     file = tmp_path_factory.mktemp("lists") / name
     skipped = []
@@ -257,8 +258,8 @@ def test_lists_of_one_level_are_left_out_where_somebody_is_told(tmp_path):
 
 
 def test_labels_outside_the_grades_are_never_left_out():
-    with pytest.raises(InputError, match="list 2 .*'q2'.* label 3, expected 0 to 2"):
-        lists = [some(2), some(4, query_id="q2")]
+    lists = [some(2), some(4, query_id="q2")]
+    with pytest.raises(InputError, match=r"list 2 .*'q2'.* label 3, expected 0 to 2"):
         list(check_lists(lists, grades=(0, 2), on_skip=lambda _: None))
 
 
@@ -344,8 +345,8 @@ def test_no_query_is_on_both_sides(pairs, share, seed, chance):
     lists = about(pairs)
     try:
         train, held_out = split(lists, share, seed)
-    except InputError as error:
-        assert "cannot be split" in str(error)
+    except InputError:  # the names tie all of them together
+        assert len({one.query for one in lists}) == 1 or any(one.query_id for one in lists)
         return
     assert train
     assert held_out
@@ -394,9 +395,20 @@ def test_importing_needs_neither_torch_nor_numpy():
     assert done.stdout.strip() == "[]"
 
 
-def test_seeded_lists_are_the_same_in_every_process():
-    one = TrainingList("flea", tuple("abcdefgh"), tuple(range(8)))
-    assert "".join(one.shuffled(7).passages) == EXPECTED
-
-
-EXPECTED = "?"
+def test_a_seed_means_the_same_in_every_process():
+    code = (
+        "from rerank_plugins.training.data import TrainingList\n"
+        "one = TrainingList('flea', tuple('abcdefgh'), range(8))\n"
+        "print(*one.shuffled(7).passages)"
+    )
+    orders = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(orders) == 1

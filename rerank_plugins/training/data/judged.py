@@ -83,7 +83,8 @@ def judged_lists(
             chance = source(seed, query, number)
             chosen = drawn(pool.relevant(positives), most, chance)
             if not chosen:
-                skip(f"the query {query!r} has no relevant document, {positives}", on_skip)
+                which = " that the run found" if positives == "retrieved" else " with a text"
+                skip(f"the query {query!r} has no relevant document{which}", on_skip)
                 break
             chosen += pool.negatives(negatives, ranks, size - len(chosen), chance)
             order = permuted(chosen, chance) if shuffle else in_order(chosen, ids)

@@ -39,7 +39,7 @@ _ROLES = {
 }
 _SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
 
-_HEAD = re.compile(r"relevance to the (?:search )?query: ")
+_HEAD = re.compile(r"relevance to (?:the search )?query: ")
 _AGAIN = re.compile(r"^[ \t]*Search Query: ", re.MULTILINE)
 _TAIL = re.compile(r"\.[ \t]*\n[ \t]*Rank the (\d{1,4}) passages above")
 _FIRST = re.compile(r"\.[ \t]*\n\s*(?=\[(?:A|1)\])")
@@ -224,9 +224,9 @@ def _parsed_prompt(asked: str) -> tuple[str, Alphabet, tuple[str, ...]]:
     head, tails = _HEAD.search(asked), list(_TAIL.finditer(asked))
     if head is None or not tails:
         raise InputError("the question is not that of a ranking prompt")
-    tail, opened = tails[-1], None
-    again = _AGAIN.finditer(asked, head.end(), tail.start())
-    for second in reversed(list(again)):  # the query may itself contain the words before it
+    tail = tails[-1]
+    # The query may itself contain the words before it: the right ones make it equal to the first.
+    for second in _AGAIN.finditer(asked, head.end(), tail.start()):
         query = asked[second.end() : tail.start()]
         opened = asked.startswith(query, head.end()) and _FIRST.match(
             asked, head.end() + len(query)
@@ -247,7 +247,7 @@ def _passages(shown: str, alphabet: Alphabet, n: int) -> tuple[str, ...]:
         if marker is None:
             break
         if start >= 0:
-            found.append(shown[start : marker.start()].removesuffix("\n"))
+            found.append(shown[start : marker.start()].rstrip("\n"))
         start = marker.end()
     found.append(shown[start:].rstrip("\n") if start >= 0 else "")
     if len(found) != n:
