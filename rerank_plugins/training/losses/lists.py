@@ -23,7 +23,7 @@ def prepared(
     Raises:
         InputError: The shapes disagree or ``where`` is no boolean mask.
     """
-    if scores.ndim != 2:
+    if scores.ndim != 2 or not scores.shape[1]:
         raise InputError(f"scores has shape {tuple(scores.shape)}, expected (batch, n)")
     for other in targets:
         if other.shape != scores.shape:
@@ -95,8 +95,7 @@ def places(values: Tensor, valid: Tensor) -> Tensor:
     Shape ``(batch, n)``; padding has no place and gets one that means nothing.
     """
     equal = (values[:, :, None] == values[:, None, :]) & valid[:, :, None] & valid[:, None, :]
-    earlier = torch.ones_like(equal[0]).triu(diagonal=1)
-    return 1 + (better(values, valid) | (equal & earlier)).sum(1)
+    return 1 + (better(values, valid) | equal.triu(diagonal=1)).sum(1)
 
 
 def log_softmax(scores: Tensor, valid: Tensor) -> Tensor:
