@@ -370,12 +370,11 @@ def test_descent_puts_the_relevant_passage_first(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_shapes_are_refused_with_a_sentence(name):
     loss = RANKING_LOSSES[name]
-    with pytest.raises(InputError, match="scores has shape"):
-        loss(torch.zeros(3), torch.zeros(3))
-    with pytest.raises(InputError, match="scores has shape"):
-        loss(torch.zeros(1, 0), torch.zeros(1, 0))
-    with pytest.raises(InputError, match="has shape"):
-        loss(torch.zeros(1, 3), torch.zeros(1, 2))
+    for shape in [(3,), (1, 0), (1, 2, 2)]:
+        with pytest.raises(InputError, match="expected a row for each list"):
+            loss(torch.zeros(shape), torch.zeros(shape))
+    with pytest.raises(InputError, match=r"has shape \(1, 2\) and scores \(1, 3\)"):
+        loss(torch.zeros(1, 3), torch.zeros(1, 2), where=torch.ones(1, 2, dtype=torch.bool))
     with pytest.raises(InputError, match="where has shape"):
         loss(torch.zeros(1, 3), torch.ones(1, 3), None, torch.ones(1, 3))
     with pytest.raises(InputError, match="where has shape"):
@@ -829,6 +828,12 @@ def test_options_of_a_named_loss():
     assert ranking_loss("ranknet", weighted=False)(scores, labels) == ranknet(
         scores, ranks_of(labels), weighted=False
     )
+
+
+@pytest.mark.parametrize("name", ["dear", "kl", "margin-mse", "pld"])
+def test_a_teacher_of_another_shape_is_named(name):
+    with pytest.raises(InputError, match=r"teacher has shape \(1, 2\)"):
+        ranking_loss(name)(torch.zeros(1, 3), torch.zeros(1, 3), torch.zeros(1, 2))
 
 
 @pytest.mark.parametrize("name", ["dear", "kl", "margin-mse", "pld"])
