@@ -124,7 +124,7 @@ def choices(scores: Tensor, after: Tensor) -> Tensor:
         after: Whether ``j`` comes after ``i``, shape ``(batch, n, n)``.
 
     Returns:
-        ``c``, shape ``(batch, n)``; 0 where nothing comes after.
+        ``c``, shape ``(batch, n)``; 0 where nothing comes after, so at padding.
     """
     itself = torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device)
     rest = scores[:, None, :].expand(after.shape).masked_fill(~(after | itself), -torch.inf)

@@ -86,7 +86,7 @@ def list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Ten
         True
     """
     scores, labels, valid = prepared(scores, where=where, labels=labels)
-    each = choices(scores, better(labels, valid)).masked_fill(~valid, 0.0).sum(1)
+    each = choices(scores, better(labels, valid)).sum(1)
     return mean_over_lists(each, varied(labels, valid))
 
 
@@ -124,7 +124,7 @@ def p_list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> T
     before = after.sum(1).to(scores.dtype)
     last = torch.exp2(1.0 - valid.sum(1, keepdim=True).to(scores.dtype))
     alpha = (torch.exp2(-before) - last) / (1 - last).clamp(min=0.5)  # of one passage: 0
-    each = (alpha * choices(scores, after)).masked_fill(~valid, 0.0).sum(1)
+    each = (alpha * choices(scores, after)).sum(1)
     return mean_over_lists(each, varied(labels, valid))
 
 
