@@ -355,6 +355,7 @@ def test_rollouts_of_all_passages_are_one_pool():
 
 
 def test_ties_have_the_best_rank_and_a_tie_with_a_relevant_passage_is_misplaced():
+    assert erank([8, 8], [1, 0]) == [1.0, -1.0]
     assert erank([8, 8, 8, 1], [1, 1, 0, 1]) == pytest.approx([1.0, 1.0, -1.0, 1 / 4])
 
 
