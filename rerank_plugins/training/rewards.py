@@ -2,8 +2,8 @@
 
 ``reward(completions, **columns)`` gets what the model wrote, as strings or as lists of chat
 messages, and the columns of the data set, one entry for each completion; the trainer repeats rows
-for every rollout and adds columns of its own, which are ignored. To change a constant, give the
-trainer ``functools.partial(reward, malformed=-2.0)``.
+for every rollout and adds columns of its own, which are ignored (read in TRL 1.16). To change a
+constant, give the trainer ``functools.partial(reward, malformed=-2.0)``.
 
 The metrics are computed here and not by ``ir_measures``: a reward is of one completion at a time,
 thousands an hour, and neither has a run file nor may need the evaluation extra. Gains are linear,

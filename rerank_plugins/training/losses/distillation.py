@@ -58,7 +58,7 @@ def kl_distillation(
         True
     """
     check_temperature(temperature)
-    scores, teacher, valid = prepared(scores, teacher, where=where, target="teacher")
+    scores, teacher, valid = prepared(scores, where=where, teacher=teacher)
     log_p, log_q = (
         log_softmax(teacher / temperature, valid),
         log_softmax(scores / temperature, valid),
@@ -117,7 +117,7 @@ def plackett_luce_distillation(
         True
     """
     check_temperature(temperature)
-    scores, labels, teacher, valid = prepared(scores, labels, teacher, where=where)
+    scores, labels, teacher, valid = prepared(scores, where=where, labels=labels, teacher=teacher)
     best = (valid & ~better(labels, valid).any(1)).to(scores.dtype)
     after = better(best, valid) | ((gaps(best) == 0) & better(teacher, valid))
     each = (softmax(teacher / temperature, valid) * choices(scores, after)).sum(1)
@@ -195,7 +195,7 @@ def hybrid_distillation(
 
 def _soft_ranknet(scores: Tensor, teacher: Tensor, where: Tensor | None) -> Tensor:
     """RankNet with the probabilities of a teacher as targets, over all pairs."""
-    scores, teacher, valid = prepared(scores, teacher, where=where, target="teacher")
+    scores, teacher, valid = prepared(scores, where=where, teacher=teacher)
     counts = varied(teacher, valid)
     pairs = (valid[:, :, None] & valid[:, None, :]).triu(diagonal=1) & counts[:, None, None]
     target, gap = gaps(teacher).sigmoid(), gaps(scores)

@@ -262,8 +262,8 @@ _RANK_LOSSES: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = 
 
 def _own_labels(scores: Tensor, ranks: Tensor, where: Tensor | None) -> Tensor:
     """The list's own logits, the highest for the best rank; equal ones for equal ranks."""
-    scores, ranks, valid = prepared(scores, ranks, where=where, target="ranks")
-    ordered, _ = scores.detach().masked_fill(~valid, -torch.inf).sort(dim=1, descending=True)
+    scores, ranks, valid = prepared(scores, where=where, ranks=ranks)
+    ordered, _ = scores.masked_fill(~valid, -torch.inf).sort(dim=1, descending=True)
     found = ordered.gather(1, better(-ranks, valid).sum(1))
     return found.masked_fill(~valid, 0.0)
 

@@ -13,9 +13,7 @@ from torch import Tensor
 from ...errors import InputError
 
 
-def prepared(
-    scores: Tensor, *targets: Tensor, where: Tensor | None, target: str = "labels"
-) -> tuple[Tensor, ...]:
+def prepared(scores: Tensor, *, where: Tensor | None, **targets: Tensor) -> tuple[Tensor, ...]:
     """Scores and targets with zeros at padding, and the mask of what counts.
 
     Half precision becomes single precision: differences of 16-bit logits are too coarse.
@@ -23,17 +21,17 @@ def prepared(
     Raises:
         InputError: The shapes disagree or ``where`` is no boolean mask.
     """
-    if scores.ndim != 2:
-        raise InputError(f"scores has shape {tuple(scores.shape)}, expected (batch, n)")
-    for other in targets:
-        if other.shape != scores.shape:
-            raise InputError(
-                f"{target} has shape {tuple(other.shape)} and scores {tuple(scores.shape)}"
-            )
+    if scores.ndim != 2 or not scores.shape[1]:
+        raise InputError(f"expected a row for each list, shape (batch, n), not {_shape(scores)}")
+    for name, target in targets.items():
+        if target.shape != scores.shape:
+            raise InputError(f"{name} has shape {_shape(target)} and scores {_shape(scores)}")
     valid = mask_of(where, scores)
     scores = precise(scores)
-    filled = [other.detach().to(scores.dtype).masked_fill(~valid, 0.0) for other in targets]
-    return (torch.where(valid, scores, 0.0), *filled, valid)
+    constants = (
+        target.detach().to(scores.dtype).masked_fill(~valid, 0.0) for target in targets.values()
+    )
+    return (torch.where(valid, scores, 0.0), *constants, valid)
 
 
 def mask_of(where: Tensor | None, like: Tensor) -> Tensor:
@@ -46,10 +44,14 @@ def mask_of(where: Tensor | None, like: Tensor) -> Tensor:
         return torch.ones(like.shape, dtype=torch.bool, device=like.device)
     if where.shape != like.shape or where.dtype != torch.bool:
         raise InputError(
-            f"where has shape {tuple(where.shape)} and type {where.dtype}, expected a boolean "
-            f"mask of shape {tuple(like.shape)}"
+            f"where has shape {_shape(where)} and type {where.dtype}, expected a boolean mask of "
+            f"shape {_shape(like)}"
         )
     return where
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
 
 
 def precise(values: Tensor) -> Tensor:
@@ -95,8 +97,7 @@ def places(values: Tensor, valid: Tensor) -> Tensor:
     Shape ``(batch, n)``; padding has no place and gets one that means nothing.
     """
     equal = (values[:, :, None] == values[:, None, :]) & valid[:, :, None] & valid[:, None, :]
-    earlier = torch.ones_like(equal[0]).triu(diagonal=1)
-    return 1 + (better(values, valid) | (equal & earlier)).sum(1)
+    return 1 + (better(values, valid) | equal.triu(diagonal=1)).sum(1)
 
 
 def log_softmax(scores: Tensor, valid: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ def choices(scores: Tensor, after: Tensor) -> Tensor:
         after: Whether ``j`` comes after ``i``, shape ``(batch, n, n)``.
 
     Returns:
-        ``c``, shape ``(batch, n)``; 0 where nothing comes after.
+        ``c``, shape ``(batch, n)``; 0 where nothing comes after, so at padding.
     """
     itself = torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device)
     rest = scores[:, None, :].expand(after.shape).masked_fill(~(after | itself), -torch.inf)

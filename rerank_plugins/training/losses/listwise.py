@@ -50,7 +50,7 @@ def listnet(
         True
     """
     check_temperature(temperature)
-    scores, labels, valid = prepared(scores, labels, where=where)
+    scores, labels, valid = prepared(scores, where=where, labels=labels)
     each = -(softmax(labels / temperature, valid) * log_softmax(scores, valid)).sum(1)
     return mean_over_lists(each, varied(labels, valid))
 
@@ -85,8 +85,8 @@ def list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Ten
         >>> math.isclose(loss, math.log(3 * 2 * 1), rel_tol=1e-6)
         True
     """
-    scores, labels, valid = prepared(scores, labels, where=where)
-    each = choices(scores, better(labels, valid)).masked_fill(~valid, 0.0).sum(1)
+    scores, labels, valid = prepared(scores, where=where, labels=labels)
+    each = choices(scores, better(labels, valid)).sum(1)
     return mean_over_lists(each, varied(labels, valid))
 
 
@@ -119,12 +119,12 @@ def p_list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> T
         >>> math.isclose(loss, math.log(3) + math.log(2) / 3, rel_tol=1e-6)
         True
     """
-    scores, labels, valid = prepared(scores, labels, where=where)
+    scores, labels, valid = prepared(scores, where=where, labels=labels)
     after = better(labels, valid)
     before = after.sum(1).to(scores.dtype)
     last = torch.exp2(1.0 - valid.sum(1, keepdim=True).to(scores.dtype))
     alpha = (torch.exp2(-before) - last) / (1 - last).clamp(min=0.5)  # of one passage: 0
-    each = (alpha * choices(scores, after)).masked_fill(~valid, 0.0).sum(1)
+    each = (alpha * choices(scores, after)).sum(1)
     return mean_over_lists(each, varied(labels, valid))
 
 
@@ -156,7 +156,7 @@ def cross_entropy(scores: Tensor, labels: Tensor, where: Tensor | None = None) -
         >>> math.isclose(loss, math.log(4), rel_tol=1e-6)
         True
     """
-    scores, labels, valid = prepared(scores, labels, where=where)
+    scores, labels, valid = prepared(scores, where=where, labels=labels)
     worse = better(labels, valid)
     each = _mean_over_best(choices(scores, worse), worse, valid)
     return mean_over_lists(each, varied(labels, valid))
@@ -209,7 +209,7 @@ def z_loss(
     """
     if not 0 < a < math.inf:
         raise InputError(f"a is {a}, expected a positive number")
-    scores, labels, valid = prepared(scores, labels, where=where)
+    scores, labels, valid = prepared(scores, where=where, labels=labels)
     n = scores.shape[1]
     if n > 1 and not b < math.sqrt(n - 1):
         raise InputError(

@@ -45,7 +45,7 @@ def ranknet(
         >>> math.isclose(loss, math.log(2) * (1 / 3 + 1 / 4 + 1 / 5) / 3, rel_tol=1e-6)
         True
     """
-    scores, ranks, valid = prepared(scores, ranks, where=where, target="ranks")
+    scores, ranks, valid = prepared(scores, where=where, ranks=ranks)
     pairs = better(-ranks, valid)
     losses = -logsigmoid(gaps(scores))
     if weighted:
@@ -93,7 +93,7 @@ def lambda_loss(
     """
     if not 0 < sigma < math.inf:
         raise InputError(f"sigma is {sigma}, expected a positive number")
-    scores, labels, valid = prepared(scores, labels, where=where)
+    scores, labels, valid = prepared(scores, where=where, labels=labels)
     distance = gaps(places(scores, valid)).abs().clamp(min=1).to(scores.dtype)
     weights = 1 / torch.log2(1 + distance) - 1 / torch.log2(2 + distance)
     weights = weights * gaps(_normalised_gains(labels, valid)).abs()
@@ -147,7 +147,7 @@ def lipo_lambda(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> 
         >>> math.isclose(loss, (1 / math.log(2) - 1 / math.log(3)) * math.log(2), rel_tol=1e-6)
         True
     """
-    scores, labels, valid = prepared(scores, labels, where=where)
+    scores, labels, valid = prepared(scores, where=where, labels=labels)
     pairs = better(labels, valid)
     swap = gaps(1 / torch.log1p(places(scores, valid).to(scores.dtype))).abs()
     weights = gaps(torch.exp2(labels)).abs() * swap
@@ -185,7 +185,7 @@ def margin_mse(scores: Tensor, teacher: Tensor, where: Tensor | None = None) -> 
         >>> margin_mse(torch.tensor([[2.0, 0.0]]), torch.tensor([[5.0, 0.0]])).item()
         9.0
     """
-    scores, teacher, valid = prepared(scores, teacher, where=where, target="teacher")
+    scores, teacher, valid = prepared(scores, where=where, teacher=teacher)
     counts = varied(teacher, valid)
     pairs = (valid[:, :, None] & valid[:, None, :]).triu(diagonal=1) & counts[:, None, None]
     return mean_over_pairs(gaps(scores - teacher).square(), pairs)

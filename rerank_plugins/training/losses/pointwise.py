@@ -35,7 +35,7 @@ def binary_cross_entropy(scores: Tensor, labels: Tensor, where: Tensor | None = 
         >>> torch.allclose(binary_cross_entropy(scores, labels), torch.tensor(2.0).log())
         True
     """
-    scores, labels, valid = prepared(scores, labels, where=where)
+    scores, labels, valid = prepared(scores, where=where, labels=labels)
     losses = binary_cross_entropy_with_logits(scores, (labels > 0).to(scores), reduction="none")
     number = valid.sum(1)
     each = torch.where(valid, losses, 0.0).sum(1) / number.clamp(min=1)
