@@ -2,7 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +63,7 @@ def load_trainee(
         ModelLoadError: The model cannot be loaded.
         InputError: An option does not go with the model.
     """
+    extra("transformers", "train").set_seed(options.seed)  # a new head is random
     load = _classifier if kind == "classifier" else _language_model
     model, tokenizer = load(base, options)
     context = _context(model, tokenizer, options.context_tokens)
@@ -85,7 +88,7 @@ def _classifier(base: str, options: TrainingOptions) -> tuple[Any, Any]:
     transformers = extra("transformers", "train")
     place = chosen_device(options.device)
     try:
-        with quiet(transformers):
+        with quiet(transformers), _new_head(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False)
             model = transformers.AutoModelForSequenceClassification.from_pretrained(
                 base,
@@ -105,6 +108,18 @@ def _classifier(base: str, options: TrainingOptions) -> tuple[Any, Any]:
     return model.to(place).train(), tokenizer
 
 
+@contextmanager
+def _new_head(transformers: Any) -> Iterator[None]:
+    """No report on a head that the checkpoint lacks: it is what will be trained."""
+    logging = transformers.utils.logging
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _with_lora(model: "PreTrainedModel", lora: Lora, kind: Kind) -> Any:
     peft = extra("peft", "train")
     config = peft.LoraConfig(
@@ -115,7 +130,9 @@ def _with_lora(model: "PreTrainedModel", lora: Lora, kind: Kind) -> Any:
         task_type="SEQ_CLS" if kind == "classifier" else "CAUSAL_LM",
     )
     try:
-        return peft.get_peft_model(model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
+            return peft.get_peft_model(model, config)
     except ValueError as error:
         raise InputError(f"no adapter fits this model: {first_line(error)}") from error
 

@@ -50,12 +50,18 @@ def questions(
         alone = [_first_round(strategy, row.query, (p,), fits) for p in row.passages]
         first = [call for calls in alone for call in calls]
     kinds = {type(call) for call in first}
-    if len(kinds) != 1 or len(first) not in (1, len(row)):
+    if len(kinds) != 1 or sum(map(_passages, first)) != len(row):
         raise InputError(
-            f"{type(strategy).__name__} asks {len(first)} questions about {len(row)} passages",
+            f"{type(strategy).__name__} does not ask about each of {len(row)} passages once",
             hint="Train with lists that fit into one window, and with a strategy that asks once.",
         )
     return tuple(first)
+
+
+def _passages(call: Call[Any]) -> int:
+    """How many passages a call is about."""
+    prompt = getattr(call, "prompt", None)
+    return 1 if prompt is None else sum(part.kind == "passage" for part in prompt.untrusted)
 
 
 def _first_round(
