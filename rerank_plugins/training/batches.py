@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from .encoding import EncodedList, Row
+from .packing import packed
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "logits_to_keep")
 """What of a batch the model reads; the rest belongs to the objective."""
@@ -25,16 +26,20 @@ class Collator:
     * ``relevance``, ``teacher``: ``(B, n)``; ``where``: ``(B, n)``, False for padding;
     * ``candidates``: ``(R, L)``, tokens whose logits after the prompt are scores, -1 for padding;
     * ``targets``: ``(R, kept)``, the token that the model should write next, -100 elsewhere;
+    * ``unpack``: only where lists share a beginning, see `packed`;
     * ``ranks``: ``(R, kept)``, as in `Row`; ``last``: ``(R,)``, the prompt's last kept position.
     """
 
     pad_id: int
     classifier: bool = False
 
-    def __call__(self, lists: Sequence[EncodedList]) -> dict[str, Any]:
-        """The batch."""
+    def __call__(self, groups: Sequence[Sequence[EncodedList]]) -> dict[str, Any]:
+        """The batch of some groups of lists; the lists of a group may share a beginning."""
+        lists = [one for group in groups for one in group]
         rows = [row for one in lists for row in one.rows]
         batch = self._classified(rows) if self.classifier else self._prompted(rows)
+        if any(len(group) > 1 for group in groups):
+            batch |= packed([[row for one in group for row in one.rows] for group in groups])
         batch["relevance"] = _padded([one.relevance for one in lists], 0.0)
         batch["teacher"] = _padded([one.teacher for one in lists], 0.0)
         batch["where"] = _padded([[True] * len(one.relevance) for one in lists], False)

@@ -170,7 +170,7 @@ class PairScores:
 
     def _scored(self, calls: Sequence[Call[Any]]) -> list[Reply[float]]:
         one = EncodedList(tuple(map(self.encode.pair, calls)), (0.0,), (0.0,))
-        batch = self.collate([one])
+        batch = self.collate([[one]])
         inputs = {k: v.to(self.model.device) for k, v in batch.items() if k in _PAIR_INPUTS}
         return [Reply(float(x)) for x in self.model(**inputs).logits[:, 0]]
 

@@ -81,9 +81,12 @@ def minimised(
     Args:
         kind: How logits become scores.
         objective: What is minimised.
-        logits: The model's: ``(R, kept, vocabulary)``, or ``(R, 1)`` of a classifier.
+        logits: The model's: ``(R, kept, vocabulary)``, or ``(R, 1)`` of a classifier, or of a
+            packed batch ``(1, all that is kept, vocabulary)``.
         batch: From `Collator`.
     """
+    if "unpack" in batch:
+        logits = logits[0][batch["unpack"]]
     logits = logits.float()  # sums of exponentials in 16 bits lose the order
     total = logits.new_zeros(())
     ranking = objective.loss()

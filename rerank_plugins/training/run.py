@@ -19,6 +19,7 @@ from .finished import finish
 from .model import Trainee, check_space, load_trainee
 from .objectives import DEFAULTS, Kind, kind_of
 from .options import Trained, TrainingOptions
+from .packing import can_pack, groups
 from .questions import questions
 from .validation import ndcg
 
@@ -174,6 +175,8 @@ def _loop(
 
     validate = partial(ndcg, strategy, trainee.backend, validation) if validation else None
     output = folder / CHECKPOINTS
-    trainer = RankingTrainer(trainee, kind, options, rows, validate, output, progress=progress)
+    together = options.share_prefix and kind in ("listwise", "written") and can_pack(trainee.model)
+    taught = groups(rows, together=together)
+    trainer = RankingTrainer(trainee, kind, options, taught, validate, output, progress=progress)
     run_trainer(trainer, newest_checkpoint(output) if options.resume else None)
     return [dict(line) for line in trainer.state.log_history]

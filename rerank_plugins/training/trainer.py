@@ -14,24 +14,24 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from ..backends.loading import quiet
 from ..errors import ConfigurationError
 from .batches import MODEL_INPUTS, Collator
-from .data import TrainingList
 from .encoding import EncodedList
 from .model import Encode, Trainee
 from .objectives import DEFAULTS, Kind, minimised
 from .options import TrainingOptions
+from .packing import Group, shuffled
 
 _STATE = "trainer_state.json"
 _NDCG = "eval_ndcg"
 
 
 @dataclass(frozen=True)
-class Epochs(torch.utils.data.Dataset[EncodedList]):
-    """Every list once an epoch, lists and passages in an order that only the seed decides.
+class Epochs(torch.utils.data.Dataset[list[EncodedList]]):
+    """Every group of lists once an epoch; the seed alone decides on their order and passages'.
 
     Item ``i`` is the same in every process and after every restart.
     """
 
-    rows: Sequence[TrainingList]
+    rows: Sequence[Group]
     encode: Encode
     epochs: int
     seed: int
@@ -40,15 +40,15 @@ class Epochs(torch.utils.data.Dataset[EncodedList]):
     def __len__(self) -> int:
         return self.epochs * len(self.rows)
 
-    def __getitem__(self, i: int) -> EncodedList:
+    def __getitem__(self, i: int) -> list[EncodedList]:
         epoch, place = divmod(i, len(self.rows))
         order = torch.randperm(
             len(self.rows), generator=torch.Generator().manual_seed(self.seed + epoch)
         )
-        row = self.rows[int(order[place])]
+        group = self.rows[int(order[place])]
         if self.shuffle:
-            row = row.shuffled(self.seed * 1_000_003 + i)
-        return self.encode(row)
+            group = shuffled(group, self.seed * 1_000_003 + i)
+        return [self.encode(row) for row in group]
 
 
 class RankingTrainer(Trainer):
@@ -58,7 +58,7 @@ class RankingTrainer(Trainer):
         trainee: What is trained.
         kind: How its logits become scores.
         options: How it is trained.
-        rows: What it is trained on.
+        rows: What it is trained on, in groups that may be read together.
         validate: Returns the nDCG of the weights as they are; None where there is nothing to
             validate on.
         output: Where checkpoints go.
@@ -70,7 +70,7 @@ class RankingTrainer(Trainer):
         trainee: Trainee,
         kind: Kind,
         options: TrainingOptions,
-        rows: Sequence[TrainingList],
+        rows: Sequence[Group],
         validate: Callable[[], float] | None,
         output: Path,
         *,
@@ -101,7 +101,10 @@ class RankingTrainer(Trainer):
         num_items_in_batch: Any = None,  # noqa: ARG002 - lists are averaged, not tokens
     ) -> Any:
         """The objective of a batch."""
-        output = model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
+        given = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
+        if "unpack" in inputs:  # an additive mask is of the model's kind of number
+            given["attention_mask"] = given["attention_mask"].to(model.dtype)
+        output = model(**given)
         loss = minimised(self._kind, self._objective, output.logits, inputs)
         return (loss, output) if return_outputs else loss
 
