@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends.base import extra
+from ..backends.loading import chosen_device
 from ..calls import Generate
 from ..data import Strategy
 from ..errors import InputError
@@ -171,7 +172,7 @@ def _arguments(kind: Any, options: TrainingOptions, grpo: GrpoOptions, folder: P
         "weight_decay": options.weight_decay,
         "max_grad_norm": options.max_grad_norm,
         "bf16": options.bf16,
-        "use_cpu": options.device == "cpu",
+        "use_cpu": chosen_device(options.device) == "cpu",
         "logging_steps": 1,
         "save_strategy": "no",
         "seed": options.seed,

@@ -11,7 +11,7 @@ import transformers
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..backends.loading import quiet
+from ..backends.loading import chosen_device, quiet
 from ..errors import ConfigurationError
 from .batches import MODEL_INPUTS, Collator
 from .encoding import EncodedList
@@ -140,7 +140,7 @@ def _arguments(
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         bf16=options.bf16,
-        use_cpu=options.device == "cpu",
+        use_cpu=chosen_device(options.device) == "cpu",
         neftune_noise_alpha=options.neftune_alpha,
         logging_steps=1,
         logging_nan_inf_filter=False,
