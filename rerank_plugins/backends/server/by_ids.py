@@ -15,7 +15,7 @@ from ...errors import LogprobsError, UnsupportedCallError
 from ..rendering import Encoded
 from ..reported import read_label_ids, read_labels, read_positions
 from . import abilities, answers
-from .abilities import Server
+from .abilities import Server, ask
 from .exchange import Exchange, post
 
 
@@ -46,8 +46,8 @@ def next_token(
         body = abilities.exact_body(server.model, encoded.ids, wanted)
     else:
         body = abilities.top_body(server.model, encoded.ids, server.labels.top)
-    answer = yield from post("completions", body)
-    choice = answers.first_choice(answer, server.model)
+    answer = yield from ask(server, "completions", body)
+    choice = answers.first_choice(answer, server.names)
     values = answers.reported_ids(choice)
     if values or route == "exact":
         found = read_label_ids(values, ids, exact=route == "exact")
@@ -71,8 +71,8 @@ def generate(server: Server, call: Generate, encoded: Encoded) -> Exchange[Reply
         body |= {} if call.seed is None else {"seed": call.seed}
     body |= {"stop": list(call.stop)} if call.stop else {}
     body |= {"logprobs": 1} if call.logprobs else {}
-    answer = yield from post("completions", body)
-    choice = answers.first_choice(answer, server.model)
+    answer = yield from ask(server, "completions", body)
+    choice = answers.first_choice(answer, server.names)
     return _reply(answer, answers.completion(choice, "", logprobs=call.logprobs), encoded)
 
 
@@ -84,8 +84,8 @@ def likelihood(server: Server, encoded: Encoded, new: int) -> Exchange[Reply[Con
             hint="vLLM does (echo). Elsewhere use a strategy that asks for labels or for text.",
         )
     server.check_room(len(encoded.ids), 1)
-    answer = yield from post("completions", abilities.echo_body(server.model, encoded.ids))
-    choice = answers.first_choice(answer, server.model)
+    answer = yield from ask(server, "completions", abilities.echo_body(server.model, encoded.ids))
+    choice = answers.first_choice(answer, server.names)
     values = answers.prompt_logprobs(choice, len(encoded.ids))
     total = sum(values[len(values) - new :])
     return _reply(answer, ContinuationLogprob(total, new), encoded)
