@@ -166,6 +166,8 @@ class OpenAIServer:
 
     def refusal(self, body, headers):
         """A status and an error, where a fault applies to the request."""
+        if len(body.get("logprob_token_ids", ())) > 128:  # as vLLM
+            return 400, {"error": {"message": "greater than max allowed: 128"}}
         words = sum(len(text.split()) for text in texts(body))
         applies = {
             "at_most_5": body.get("top_logprobs", 0) > 5,
@@ -279,9 +281,9 @@ class OpenAIServer:
         if body.get("logprobs") and "silent" not in self.faults:
             best = sorted(scores, key=lambda name: -scores[name])
             top = {name: scores[name] for name in best[: min(self.cap, body["logprobs"])]}
-            if self.exact and "logprob_token_ids" in body:
-                top = self.wanted(body["logprob_token_ids"], scores)
             tops = [top if t in scores else {t: -0.01} for t in tokens]
+            if self.exact and "logprob_token_ids" in body:
+                tops = [self.wanted(body["logprob_token_ids"], scores)] * len(tokens)
             choice["logprobs"] = {
                 "tokens": tokens,
                 "token_logprobs": [max(top.values()) for top in tops],

@@ -73,13 +73,27 @@ def best_first(texts):
 @pytest.mark.parametrize("n", [2, 3, 20, 26])
 @pytest.mark.parametrize("by_ids", [True, False])
 def test_first_orders_a_window(served, tokenizer, n, by_ids):
-    server = served(OpenAIServer(cap=26, tokenizer=tokenizer, exact=True))
+    # By ids, only the labels that are asked for can be more than the cap.
+    server = served(OpenAIServer(cap=1 if by_ids else 26, tokenizer=tokenizer, exact=True))
     backend = of(server, tokenizer=tokenizer if by_ids else None)
     ranking = Reranker(SingleToken(), backend).rank("q", passages(n))
     known = n if by_ids or n <= 20 else 20  # chat APIs are asked for 20 alternatives
+    assert ("logprob_token_ids" in server.asked[-1]) == by_ids
     assert ranking.order[:known] == best_first(passages(n))[:known]
     assert ranking.report.unseen_labels == n - known
     assert ranking.score_kind == "logprob"
+
+
+def test_more_labels_than_one_request_may_ask_for(served, tokenizer):
+    server = served(OpenAIServer(cap=1, tokenizer=tokenizer, exact=True))
+    backend = of(server, tokenizer=tokenizer)
+    texts = passages(150)
+    ranking = Reranker(SingleToken(prompt="full-list-tokens.v1"), backend).rank("q", texts)
+    assert [len(body["logprob_token_ids"]) for body in server.asked[-2:]] == [128, 22]
+    assert ranking.report.unseen_labels == 0
+    assert ranking.usage.calls == 1
+    letters = range(26)  # the others are none of the server's passages
+    assert ranking.order[:26] == tuple(sorted(letters, key=lambda i: -len(texts[i])))
 
 
 @pytest.mark.parametrize("cap", [1, 5, 20])

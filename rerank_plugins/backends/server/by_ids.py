@@ -13,7 +13,7 @@ from ...calls import (
 )
 from ...errors import LogprobsError, UnsupportedCallError
 from ..rendering import Encoded
-from ..reported import read_label_ids, read_labels, read_positions
+from ..reported import asked_together, read_label_ids, read_labels, read_positions
 from . import abilities, answers
 from .abilities import Server, ask
 from .exchange import Exchange, post
@@ -31,29 +31,41 @@ def next_token(
         ids: The token id of each label.
     """
     server.check_room(len(encoded.ids), 1)
-    route = server.labels.route if server.labels else None
-    wanted = list(ids.values())
     if server.labels is None:
         raise LogprobsError(
             "the server reports no log-probabilities",
             hint="Allow generation with SingleToken(policy='generate'), or use Permutation.",
         )
-    if route == "sglang":
-        answer = yield from post("/generate", abilities.sglang_body(encoded.ids, wanted))
+    if server.labels.route == "sglang":
+        body = abilities.sglang_body(encoded.ids, list(ids.values()))
+        answer = yield from post("/generate", body)
         exactly = read_label_ids(answers.sglang_ids(answer), ids, exact=True)
         return Reply(exactly, len(encoded.ids), 1, encoded.truncated)
-    if route == "exact":
-        body = abilities.exact_body(server.model, encoded.ids, wanted)
-    else:
-        body = abilities.top_body(server.model, encoded.ids, server.labels.top)
+    if server.labels.route == "exact":
+        return (yield from _exactly(server, encoded, ids))
+    body = abilities.top_body(server.model, encoded.ids, server.labels.top)
     answer = yield from ask(server, "completions", body)
     choice = answers.first_choice(answer, server.names)
-    values = answers.reported_ids(choice)
-    if values or route == "exact":
-        found = read_label_ids(values, ids, exact=route == "exact")
+    if values := answers.reported_ids(choice):
+        found = read_label_ids(values, ids, exact=False)
     else:  # texts only
         found = read_labels(read_positions(choice.get("logprobs"))[:1], call.labels)
     return _reply(answer, found, encoded)
+
+
+def _exactly(
+    server: Server, encoded: Encoded, ids: Mapping[str, int]
+) -> Exchange[Reply[LabelLogprobs]]:
+    """The log-probabilities of these labels, in as many requests as that takes."""
+    values: dict[int, Any] = {}
+    read = written = 0
+    for group in asked_together(list(ids.values())):
+        body = abilities.exact_body(server.model, encoded.ids, group)
+        answer = yield from ask(server, "completions", body)
+        values |= answers.reported_ids(answers.first_choice(answer, server.names))
+        read, written = (a + b for a, b in zip((read, written), answers.usage(answer), strict=True))
+    found = read_label_ids(values, ids, exact=True)
+    return Reply(found, read or len(encoded.ids), written, encoded.truncated)
 
 
 def generate(server: Server, call: Generate, encoded: Encoded) -> Exchange[Reply[Completion]]:
