@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from rerank_plugins import BackendError, InputError, LogprobsError, Reranker
 from rerank_plugins.backends.reported import Position, read_labels
 from rerank_plugins.calls import Completion, Generate, LabelLogprobs, NextToken, Reply, Untrusted
-from rerank_plugins.strategies import SingleToken, SlidingWindow
+from rerank_plugins.plans import ask_each, gather, run
+from rerank_plugins.strategies import KeepOrder, SingleToken, SlidingWindow
 
 LOGPROBS = st.floats(-30, -1e-3).map(lambda x: round(x, 3))
 
@@ -183,6 +184,25 @@ def test_what_is_known_survives_a_failure_of_the_second_question():
     ranking = kept.rank("q", passages)
     assert ranking.order == (5, 4, 0, 1, 2, 3)
     assert ranking.report.fallbacks == ("BackendError: gone",)
+
+
+def test_one_error_for_a_whole_batch_tells_each_ranking_of_its_own_passages_only():
+    """The first plan is at its second question when the other puts its first."""
+    passages = texts(4)
+    backend = FailsLater({text: -4.0 + i for i, text in enumerate(passages)}, 2)
+    strategy, gone = KeepOrder(inner=SingleToken(policy="ask_again")), BackendError("gone")
+
+    def later():
+        yield from ask_each([next_token(SingleToken(), passages)])
+        return (yield from strategy.rank("q", passages))
+
+    def handle(calls):
+        backend.asked.append(calls)
+        return [gone if len(backend.asked) > 1 else backend.answer(call) for call in calls]
+
+    first, second = run(gather([strategy.rank("q", passages), later()]), handle)
+    assert first.order == (3, 2, 0, 1)  # what was known
+    assert second.order == (0, 1, 2, 3)  # nothing was
 
 
 class Silent(Capped):
