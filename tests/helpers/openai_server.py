@@ -413,7 +413,7 @@ def hang_up(handler):
 
 def gone(handler):
     """Whether the client closed the connection before it was answered."""
-    readable, _, _ = select.select([handler.connection], [], [], 0.5)
+    readable, _, _ = select.select([handler.connection], [], [], 0.1)
     return bool(readable) and handler.connection.recv(1, socket.MSG_PEEK) == b""
 
 

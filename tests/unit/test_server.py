@@ -401,7 +401,7 @@ def test_what_nobody_waits_for_any_more_is_not_sent(served):
         rankings = [*pool.map(lambda i: ranker.rank("q", passages(5, seed=i)), range(6))]
     assert all("0.3 seconds" in r.report.fallbacks[0] for r in rankings)
     server.gate.set()
-    time.sleep(0.3)
+    time.sleep(1.0)
     assert len(server.asked) == before + 1  # the one that was under way
 
 
