@@ -72,7 +72,7 @@ def test_llama_cpp_in_32_bits(asked, expected, smollm2_gguf, tokenizer, tmp_path
     pytest.importorskip("xllamacpp", reason="no llama.cpp: pip install xllamacpp")
     file = tmp_path / "smollm2-f32.gguf"
     real_servers.write_float32_gguf(smollm2_gguf, file)
-    with real_servers.llama_cpp(file, float32=True) as url:
+    with real_servers.llama_cpp(file, float32=True, threads=2) as url:
         backend = OpenAIBackend(real_servers.NAME, base_url=url, tokenizer=tokenizer)
         found = check("OpenAIBackend, llama.cpp, F32", backend, asked, expected, apart=1e-3)
         assert found.equal == QUERIES
@@ -82,7 +82,7 @@ def test_llama_cpp_in_32_bits(asked, expected, smollm2_gguf, tokenizer, tmp_path
 def test_llama_cpp_in_4_bits(asked, expected, smollm2_gguf, tokenizer):
     """The same weights, which meet activations that are rounded to eight bits."""
     pytest.importorskip("xllamacpp", reason="no llama.cpp: pip install xllamacpp")
-    with real_servers.llama_cpp(smollm2_gguf) as url:
+    with real_servers.llama_cpp(smollm2_gguf, threads=2) as url:
         backend = OpenAIBackend(
             real_servers.NAME,
             base_url=url,

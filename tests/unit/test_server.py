@@ -30,6 +30,7 @@ from rerank_plugins.calls import Generate, Message, NextToken, Prompt, ScorePair
 from rerank_plugins.registry import from_spec, to_spec
 from rerank_plugins.strategies import (
     KeepOrder,
+    PairScore,
     Permutation,
     QueryLikelihood,
     SingleToken,
@@ -745,6 +746,18 @@ def test_a_server_that_scores_no_pairs(served):
     server.send, send = lambda handler, *_: send(handler, 404, {}), server.send
     with pytest.raises(UnsupportedCallError, match="scores no pairs"):
         of(server).run([ScorePair("q", "a")])
+
+
+def test_what_a_server_has_not_is_asked_once(served):
+    """As llama.cpp answers without ``--reranking``: a status of 501, and no passing failure."""
+    server = served(Scoring("vllm"))
+    server.send, send = lambda handler, *_: send(handler, 501, {"error": "no"}), server.send
+    with pytest.raises(UnsupportedCallError, match="scores no pairs"):
+        Reranker(PairScore(), of(server), on_error="keep_order").rank("q", ["a", "b"])
+    assert len(server.asked) == len(ROUTES)
+
+
+ROUTES = ("/score", "/rerank", "/v1/rerank")
 
 
 def test_likelihoods_by_echo(served, tokenizer):

@@ -18,7 +18,8 @@ from ..dialects import named
 from ..reported import read_positions
 from .exchange import RefusedError
 
-_RETRYABLE = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))
+_NEVER = frozenset({501, 505})  # not implemented: a refusal, whatever its hundred
+_RETRYABLE = (frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))) - _NEVER
 _LONGEST_DETAIL = 300
 _NO_KEY, _FORBIDDEN = 401, 403
 _NEEDED = frozenset({"model", "prompt", "messages", "query", "documents", "texts"})
