@@ -1,6 +1,7 @@
 """`OpenAIBackend` against servers on the loopback: what it asks, what it makes of the answers."""
 
 import asyncio
+import json
 import random
 import threading
 import time
@@ -26,6 +27,7 @@ from rerank_plugins import (
 )
 from rerank_plugins.backends import Balanced, OpenAIBackend
 from rerank_plugins.backends.server import transport
+from rerank_plugins.backends.server.answers import read_response
 from rerank_plugins.calls import Generate, Message, NextToken, Prompt, ScorePair, Untrusted
 from rerank_plugins.registry import from_spec, to_spec
 from rerank_plugins.strategies import (
@@ -628,6 +630,30 @@ def test_a_context_that_is_too_short(served, tokenizer):
         Reranker(SingleToken(), backend).rank("q " * 200, ["a", "b"])
     assert error.value.limit == 100
     assert len(server.asked) == before  # it was not even sent
+
+
+CONTEXT = "This model's maximum context length is 8192 tokens. However, your prompt contains "
+
+
+@pytest.mark.parametrize(
+    ("error", "excess"),
+    [
+        ({"message": CONTEXT + "9000 input tokens, which exceeds this limit"}, 808),  # vLLM
+        ({"message": CONTEXT + "at least 8192 input tokens, which exceeds this limit"}, 2048),
+        (
+            {
+                "message": CONTEXT + "900000 characters (more than 800000 characters, which is "
+                "the upper bound for 8191 input tokens)."
+            },
+            2048,
+        ),
+        ({"message": "too large", "n_prompt_tokens": 9000, "n_ctx": 8192}, 809),  # llama.cpp
+    ],
+)
+def test_how_much_too_long_a_prompt_is(error, excess):
+    found = read_response(400, {}, json.dumps({"error": error}).encode(), set())
+    assert isinstance(found, PromptTooLongError)
+    assert (found.excess_tokens, found.limit) == (excess, 8192)
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,8 @@ def _refusal(status: int, decoded: Any, content: bytes) -> CallError:
         return PromptTooLongError(max(1, asked - limit + 1), limit=limit)
     if found := _CONTEXT.search(detail):
         limit, asked = int(found[1]), int(found[3])
-        # "At least" one too many: the server stopped counting, and a quarter is a guess.
-        excess = limit // 4 if found["least"] else asked - limit
+        # "At least" one too many, or characters: nobody counted the tokens. A quarter is a guess.
+        excess = limit // 4 if found["least"] or asked <= limit else asked - limit
         return PromptTooLongError(max(1, excess), limit=limit)
     return RefusedError(status, detail)
 
