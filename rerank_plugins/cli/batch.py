@@ -32,6 +32,8 @@ def command() -> Any:
         counts = rank_dataset(requests, load_spec(spec), output, **options)
         if run:
             write_run(output, run)
+        if counts.failed:
+            click.echo(f"{output} has an error in each failed query's row", err=True)
         click.echo(
             f"ranked {counts.ranked}, skipped as finished {counts.skipped}, failed {counts.failed}"
         )

@@ -9,7 +9,7 @@ from same_order import QUERIES, compared, ranked, windows
 
 from rerank_plugins import Reranker
 from rerank_plugins.backends import OpenAIBackend, VLLMBackend
-from rerank_plugins.strategies import QueryLikelihood
+from rerank_plugins.strategies import QueryLikelihood, SingleToken
 
 pytest.importorskip("vllm", reason="no vLLM here: run `make vllm`")
 pytestmark = [
@@ -54,7 +54,17 @@ def test_vllm_serve(asked, expected, smollm2, smollm2_folder, tokenizer):
         here = Reranker(QueryLikelihood(), smollm2).rank(query, texts)
         assert likely.order == here.order
         assert likely.scores == pytest.approx(here.scores, abs=1e-3)
+        # More identifiers than one request to vLLM may ask for.
+        strategy = SingleToken(prompt="full-list-tokens.v1")
+        many = [f"Note {i}: {'flea ' * (i % 5)}" for i in range(150)]
+        there, here = (Reranker(strategy, x).rank(query, many) for x in (backend, smollm2))
+        assert there.report.unseen_labels == 0
+        assert by_place(there) == pytest.approx(by_place(here), abs=1e-3)
         backend.close()
+
+
+def by_place(ranking):
+    return dict(zip(ranking.order, ranking.scores, strict=True))
 
 
 def test_llama_cpp_in_32_bits(asked, expected, smollm2_gguf, tokenizer, tmp_path):
@@ -62,7 +72,7 @@ def test_llama_cpp_in_32_bits(asked, expected, smollm2_gguf, tokenizer, tmp_path
     pytest.importorskip("xllamacpp", reason="no llama.cpp: pip install xllamacpp")
     file = tmp_path / "smollm2-f32.gguf"
     real_servers.write_float32_gguf(smollm2_gguf, file)
-    with real_servers.llama_cpp(file, float32=True) as url:
+    with real_servers.llama_cpp(file, float32=True, threads=2) as url:
         backend = OpenAIBackend(real_servers.NAME, base_url=url, tokenizer=tokenizer)
         found = check("OpenAIBackend, llama.cpp, F32", backend, asked, expected, apart=1e-3)
         assert found.equal == QUERIES
@@ -72,7 +82,7 @@ def test_llama_cpp_in_32_bits(asked, expected, smollm2_gguf, tokenizer, tmp_path
 def test_llama_cpp_in_4_bits(asked, expected, smollm2_gguf, tokenizer):
     """The same weights, which meet activations that are rounded to eight bits."""
     pytest.importorskip("xllamacpp", reason="no llama.cpp: pip install xllamacpp")
-    with real_servers.llama_cpp(smollm2_gguf) as url:
+    with real_servers.llama_cpp(smollm2_gguf, threads=2) as url:
         backend = OpenAIBackend(
             real_servers.NAME,
             base_url=url,

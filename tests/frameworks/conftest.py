@@ -96,6 +96,7 @@ def llama_cpp_url(smollm2_gguf):
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(smollm2_gguf)
     parameters.n_ctx, parameters.n_parallel, parameters.warmup = 4096, 1, False
+    parameters.cpuparams.n_threads = 1  # several wait for one another at full speed
     parameters.hostnames, parameters.port = ["127.0.0.1"], 0
     server = xllamacpp.Server(parameters)
     yield server.listening_address

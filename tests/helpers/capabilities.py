@@ -73,7 +73,7 @@ def _in_process():
 def _servers(tokenizer):
     ids = {"tokenizer": tokenizer}
     # What it writes and what it reports about a prompt are two of its paths: two doubles.
-    vllm = [OpenAIServer(cap=26, exact=True, **ids), Echoing(**ids)]
+    vllm = [OpenAIServer(cap=20, exact=True, **ids), Echoing(**ids)]
     yield "`OpenAIBackend` with `tokenizer`: vLLM", _asked(vllm, ids)
     yield "... SGLang", _asked([SGLang(), OpenAIServer(**ids)], ids)
     yield "... llama.cpp", _asked([OpenAIServer(cap=1000, **ids)], ids)
@@ -103,6 +103,8 @@ def _asked(servers, options):
             backend = OpenAIBackend(MODEL, base_url=server.url, attempts=1, **options)
             for place, call in enumerate(ASKED.values()):
                 cells[place] = cells[place] or _answered(backend, call)
+                if cells[place] == "exact":
+                    cells[place] = _how_exact(backend)
             backend.close()
     return cells
 
@@ -118,6 +120,12 @@ def _answered(backend, call):
         return "yes"
     seen = len(reply.answer.seen)
     return "exact" if seen == len(LABELS) else f"capped at {seen}"
+
+
+def _how_exact(backend):
+    """All labels were seen: because they were asked for, or were among so many?"""
+    labels = backend._server.labels
+    return f"capped at {labels.top:,}" if labels and labels.route == "top" else "exact"
 
 
 def main():

@@ -7,10 +7,12 @@ Its model finds the longest passage the most relevant. It begins an answer anew,
 import json
 import math
 import re
+import select
 import socket
 import struct
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODEL = "served-model"
@@ -21,6 +23,7 @@ REFUSALS = {
     "key": (401, "Incorrect API key provided: {key}"),
     "too_many": (429, "slow down"),
     "down": (500, "the server is down"),
+    "forbidden": (403, "This key may not be used here"),
     "no_logprobs_here": (403, "You are not allowed to request logprobs from this model"),
     "at_most_5": (400, "Invalid value: 'top_logprobs' must be at most 5"),
     "new_names": (
@@ -59,6 +62,7 @@ class OpenAIServer:
     Attributes:
         url: The base of its API.
         asked: The bodies of its requests.
+        left: How many requests of those that were held at the ``gate`` had nobody waiting any more.
         faults: Names of what is wrong; see `answer` and `refusal`.
         cap: The most alternatives it reports.
         gate: Requests wait for it where ``slow`` is among the faults.
@@ -71,7 +75,7 @@ class OpenAIServer:
     def __init__(self, *faults, cap=20, tokenizer=None, exact=False, models=None, port=0):
         self.faults, self.cap = set(faults), cap
         self.tokenizer, self.exact, self.models = tokenizer, exact, models
-        self.asked, self.most_at_once, self._at_once = [], 0, 0
+        self.asked, self.most_at_once, self._at_once, self.left = [], 0, 0, 0
         self.gate, self._lock = threading.Event(), threading.Lock()
         outer = self
 
@@ -93,16 +97,25 @@ class OpenAIServer:
             def handle_error(self, request, client_address):
                 pass  # clients that hang up are, too
 
-        self._server = Server(("127.0.0.1", port), Handler)
+        self._kind, self._handler, self.port = Server, Handler, port
+        self.come_back()
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+
+    def come_back(self):
+        """Listen, at the same port as before."""
+        self._server = self._kind(("127.0.0.1", self.port), self._handler)
         self._server.daemon_threads = True
         self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def die(self):
+        """Refuse connections."""
+        self._server.shutdown()
+        self._server.server_close()
 
     def close(self):
         self.gate.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self.die()
 
     def asked_for_logprobs(self):
         return [body for body in self.asked if body.get("logprobs")]
@@ -126,6 +139,7 @@ class OpenAIServer:
     def reply(self, handler, body):
         if "slow" in self.faults:
             self.gate.wait(30)
+            self.left += gone(handler)
         if "busy" in self.faults:
             time.sleep(0.02)
         if "reset" in self.faults:
@@ -152,6 +166,8 @@ class OpenAIServer:
 
     def refusal(self, body, headers):
         """A status and an error, where a fault applies to the request."""
+        if len(body.get("logprob_token_ids", ())) > 128:  # as vLLM
+            return 400, {"error": {"message": "greater than max allowed: 128"}}
         words = sum(len(text.split()) for text in texts(body))
         applies = {
             "at_most_5": body.get("top_logprobs", 0) > 5,
@@ -265,9 +281,9 @@ class OpenAIServer:
         if body.get("logprobs") and "silent" not in self.faults:
             best = sorted(scores, key=lambda name: -scores[name])
             top = {name: scores[name] for name in best[: min(self.cap, body["logprobs"])]}
-            if self.exact and "logprob_token_ids" in body:
-                top = self.wanted(body["logprob_token_ids"], scores)
             tops = [top if t in scores else {t: -0.01} for t in tokens]
+            if self.exact and "logprob_token_ids" in body:
+                tops = [self.wanted(body["logprob_token_ids"], scores)] * len(tokens)
             choice["logprobs"] = {
                 "tokens": tokens,
                 "token_logprobs": [max(top.values()) for top in tops],
@@ -291,15 +307,19 @@ class MoodyServer(OpenAIServer):
     Args:
         moods: Gives what is wrong with the next answer: one of `MOODS`, or None.
         stall_s: Seconds that an answer takes where it stalls.
+
+    Attributes:
+        had: How often each mood was had.
     """
 
     def __init__(self, moods, stall_s=1.0, **options):
         super().__init__(**options)
-        self.moods, self.stall_s = moods, stall_s
+        self.moods, self.stall_s, self.had = moods, stall_s, Counter()
 
     def reply(self, handler, body):
         with self._lock:
             mood = self.moods()
+            self.had[mood] += 1
         if mood == "reset":
             hang_up(handler)
         elif mood == "stall":
@@ -307,7 +327,7 @@ class MoodyServer(OpenAIServer):
             hang_up(handler)
         elif mood in ("too_many", "down"):
             status = {"too_many": 429, "down": 500}[mood]
-            self.send(handler, status, {"error": {"message": "not now"}}, {"Retry-After": "0"})
+            self.send(handler, status, {"error": {"message": "not now"}}, {"Retry-After": "1"})
         elif mood == "error_body":
             self.send(handler, 200, {"error": {"message": "oops", "code": 503}})
         else:
@@ -389,6 +409,12 @@ def hang_up(handler):
     linger = struct.pack("ii", 1, 0)
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     handler.close_connection = True
+
+
+def gone(handler):
+    """Whether the client closed the connection before it was answered."""
+    readable, _, _ = select.select([handler.connection], [], [], 0.1)
+    return bool(readable) and handler.connection.recv(1, socket.MSG_PEEK) == b""
 
 
 def texts(body):

@@ -17,8 +17,8 @@ params.model.path = sys.argv[1]
 params.n_ctx, params.n_parallel = 8192, 1
 params.hostnames, params.port = ["127.0.0.1"], int(sys.argv[2])
 params.model_alias = {"smollm2"}
-params.cpuparams.n_threads = 2
-if len(sys.argv) > 3:  # no arithmetic of fewer bits than 32
+params.cpuparams.n_threads = int(sys.argv[3])
+if len(sys.argv) > 4:  # no arithmetic of fewer bits than 32
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
 server = xllamacpp.Server(params)
@@ -26,9 +26,13 @@ threading.Event().wait()
 """
 
 
-def llama_cpp(gguf, *, float32=False):
-    """The base URL of a llama.cpp server."""
-    return _serving([sys.executable, "-c", _LLAMA_CPP, gguf], ["float32"] if float32 else [])
+def llama_cpp(gguf, *, float32=False, threads=1):
+    """The base URL of a llama.cpp server.
+
+    Its threads wait for one another at full speed: on a busy machine one of them is the quickest.
+    """
+    options = [threads, "float32"] if float32 else [threads]
+    return _serving([sys.executable, "-c", _LLAMA_CPP, gguf], options)
 
 
 def vllm(folder, *options):

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugins import BackendError, InputError, LogprobsError, Reranker
+from rerank_plugins.backends.reported import Position, read_labels
 from rerank_plugins.calls import Completion, Generate, LabelLogprobs, NextToken, Reply, Untrusted
-from rerank_plugins.strategies import SingleToken, SlidingWindow
+from rerank_plugins.plans import ask_each, gather, run
+from rerank_plugins.strategies import KeepOrder, SingleToken, SlidingWindow
 
 LOGPROBS = st.floats(-30, -1e-3).map(lambda x: round(x, 3))
 
@@ -81,6 +83,53 @@ def test_asking_again_gives_the_whole_order(values, k):
     assert len(backend.asked) <= -(-len(values) // k)
 
 
+@given(
+    st.lists(LOGPROBS, min_size=2, max_size=26, unique=True),
+    st.lists(LOGPROBS, max_size=30),
+    st.sampled_from((1, 5, 20)),
+)
+def test_asking_again_among_other_tokens_is_exact_or_says_where_it_ended(values, others, k):
+    passages = texts(len(values))
+    backend = Capped(dict(zip(passages, values, strict=True)), k, others)
+    reported = len(backend.answer(next_token(SingleToken(), passages)).answer.seen)
+    if not reported:
+        return  # an error: see above
+    ranking = Reranker(SingleToken(policy="ask_again"), backend).rank("q", passages)
+    ordered, exact = [values[i] for i in ranking.order], sorted(values, reverse=True)
+    if ranking.report.fallbacks:  # other tokens took all places at last
+        assert sum(x >= exact[-1] for x in others) >= k
+        assert ordered[:reported] == exact[:reported]
+        assert sorted(ordered) == sorted(values)
+    else:
+        assert ordered == exact
+
+
+TOKENS = [*"ABCDEFGH", *[" A", " B", " C", "▁A", "▁D", "ĠE", "AA", "[", "The", ","]]
+
+
+@given(
+    st.lists(LOGPROBS, min_size=len(TOKENS), max_size=len(TOKENS)),
+    st.integers(2, 8),
+    st.sampled_from((1, 5, 20)),
+)
+def test_what_is_read_of_a_capped_report_is_the_full_distributions(values, n, k):
+    """Several tokens may spell a label: the likeliest counts, with and without a cap."""
+    vocabulary = dict(zip(TOKENS, values, strict=True))
+    labels = TOKENS[:n]
+    full = {
+        label: max(x for token, x in vocabulary.items() if token.lstrip(" ▁Ġ") == label)
+        for label in labels
+    }
+    top = sorted(vocabulary.items(), key=lambda pair: -pair[1])[:k]
+    found = read_labels([Position(top[0][0], tuple(top))], labels)
+    assert found.seen == {x: full[x] for x in found.seen}
+    assert found.floor == top[-1][1]
+    assert all(full[label] <= found.floor for label in set(labels) - set(found.seen))
+    assert all(value >= found.floor for value in found.seen.values())
+    if k >= len(TOKENS):
+        assert found.seen == full
+
+
 @given(st.lists(LOGPROBS, min_size=2, max_size=26, unique=True), st.sampled_from((1, 5, 20)))
 def test_generating_gives_the_whole_order_in_two_calls(values, k):
     passages = texts(len(values))
@@ -135,6 +184,25 @@ def test_what_is_known_survives_a_failure_of_the_second_question():
     ranking = kept.rank("q", passages)
     assert ranking.order == (5, 4, 0, 1, 2, 3)
     assert ranking.report.fallbacks == ("BackendError: gone",)
+
+
+def test_one_error_for_a_whole_batch_tells_each_ranking_of_its_own_passages_only():
+    """The first plan is at its second question when the other puts its first."""
+    passages = texts(4)
+    backend = FailsLater({text: -4.0 + i for i, text in enumerate(passages)}, 2)
+    strategy, gone = KeepOrder(inner=SingleToken(policy="ask_again")), BackendError("gone")
+
+    def later():
+        yield from ask_each([next_token(SingleToken(), passages)])
+        return (yield from strategy.rank("q", passages))
+
+    def handle(calls):
+        backend.asked.append(calls)
+        return [gone if len(backend.asked) > 1 else backend.answer(call) for call in calls]
+
+    first, second = run(gather([strategy.rank("q", passages), later()]), handle)
+    assert first.order == (3, 2, 0, 1)  # what was known
+    assert second.order == (0, 1, 2, 3)  # nothing was
 
 
 class Silent(Capped):

@@ -1,9 +1,13 @@
 """`OpenAIBackend` against servers on the loopback: what it asks, what it makes of the answers."""
 
 import asyncio
+import json
 import random
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from openai_server import MODEL, MOODS, Echoing, MoodyServer, OpenAIServer, Scoring, SGLang
@@ -14,18 +18,21 @@ from rerank_plugins import (
     ConfigurationError,
     InputError,
     LabelError,
+    Limits,
     LogprobsError,
     ModelOutputError,
     PromptTooLongError,
     Reranker,
     UnsupportedCallError,
 )
-from rerank_plugins.backends import OpenAIBackend
+from rerank_plugins.backends import Balanced, OpenAIBackend
 from rerank_plugins.backends.server import transport
+from rerank_plugins.backends.server.answers import read_response
 from rerank_plugins.calls import Generate, Message, NextToken, Prompt, ScorePair, Untrusted
 from rerank_plugins.registry import from_spec, to_spec
 from rerank_plugins.strategies import (
     KeepOrder,
+    PairScore,
     Permutation,
     QueryLikelihood,
     SingleToken,
@@ -69,13 +76,27 @@ def best_first(texts):
 @pytest.mark.parametrize("n", [2, 3, 20, 26])
 @pytest.mark.parametrize("by_ids", [True, False])
 def test_first_orders_a_window(served, tokenizer, n, by_ids):
-    server = served(OpenAIServer(cap=26, tokenizer=tokenizer, exact=True))
+    # By ids, only the labels that are asked for can be more than the cap.
+    server = served(OpenAIServer(cap=1 if by_ids else 26, tokenizer=tokenizer, exact=True))
     backend = of(server, tokenizer=tokenizer if by_ids else None)
     ranking = Reranker(SingleToken(), backend).rank("q", passages(n))
     known = n if by_ids or n <= 20 else 20  # chat APIs are asked for 20 alternatives
+    assert ("logprob_token_ids" in server.asked[-1]) == by_ids
     assert ranking.order[:known] == best_first(passages(n))[:known]
     assert ranking.report.unseen_labels == n - known
     assert ranking.score_kind == "logprob"
+
+
+def test_more_labels_than_one_request_may_ask_for(served, tokenizer):
+    server = served(OpenAIServer(cap=1, tokenizer=tokenizer, exact=True))
+    backend = of(server, tokenizer=tokenizer)
+    texts = passages(150)
+    ranking = Reranker(SingleToken(prompt="full-list-tokens.v1"), backend).rank("q", texts)
+    assert [len(body["logprob_token_ids"]) for body in server.asked[-2:]] == [128, 22]
+    assert ranking.report.unseen_labels == 0
+    assert ranking.usage.calls == 1
+    letters = range(26)  # the others are none of the server's passages
+    assert ranking.order[:26] == tuple(sorted(letters, key=lambda i: -len(texts[i])))
 
 
 @pytest.mark.parametrize("cap", [1, 5, 20])
@@ -178,11 +199,41 @@ def test_a_retry_after_is_obeyed(served):
     assert error.value.retryable
 
 
+@contextmanager
+def dying_and_returning(server, *, up_s, down_s):
+    """Inside, the server refuses connections now and then; yields the times it came back."""
+    over, returns = threading.Event(), []
+
+    def fate():
+        while not over.wait(up_s):
+            server.die()
+            over.wait(down_s)
+            server.come_back()
+            returns.append(time.monotonic())
+
+    thread = threading.Thread(target=fate)
+    thread.start()
+    try:
+        yield returns
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("by_ids", [True, False])
-def test_a_thousand_rankings_under_a_mix_of_faults(served, tokenizer, by_ids):
-    """None is lost or given twice; each is right, or says that it fell back."""
+def test_a_thousand_rankings_under_a_mix_of_faults(served, tokenizer, by_ids, monkeypatch):
+    """None is lost or given twice; each is right, or says that it fell back.
+
+    All of them happen: every mood of the server, and connections that it refuses while it is down.
+    """
     mix = random.Random(7)
     quiet = threading.Event()
+    lost, usual = Counter(), transport.Transport._lost
+    monkeypatch.setattr(
+        transport.Transport,
+        "_lost",
+        lambda self, error: (lost.update([type(error).__name__]), usual(self, error))[1],
+    )
 
     def mood():
         return None if quiet.is_set() or mix.random() < 0.6 else mix.choice(MOODS)
@@ -199,7 +250,11 @@ def test_a_thousand_rankings_under_a_mix_of_faults(served, tokenizer, by_ids):
     async def all_of_them():
         return await asyncio.gather(*(ranker.arank(q, texts) for q, texts in queries))
 
-    rankings = asyncio.run(all_of_them())
+    with dying_and_returning(server, up_s=1.0, down_s=0.3) as returns:
+        rankings = asyncio.run(all_of_them())
+    assert min(server.had[mood] for mood in (None, *MOODS)) >= 10
+    assert len(returns) >= 2
+    assert lost["ConnectError"] >= 10  # refused
     assert len(rankings) == 1000
     fell_back = 0
     for ranking, (_, texts) in zip(rankings, queries, strict=True):
@@ -228,6 +283,33 @@ def test_threads_under_a_mix_of_faults(served):
             assert ranking.order[:2] == best_first(passages(10, seed=i))[:2]
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_several_servers_of_which_one_dies_and_returns(served, colour):
+    """No ranking notices, and the one that returned is asked again."""
+    steady, mortal = served(OpenAIServer()), served(OpenAIServer())
+    servers = [of(server, attempts=1) for server in (steady, mortal)]
+    ranker = Reranker(SingleToken(), Balanced(servers, cooldown_s=0.05, max_cooldown_s=0.1))
+
+    def rank_all():
+        queries = [("q", passages(6, seed=i)) for i in range(60)]
+        if colour == "sync":
+            rankings = ranker.rank_many(queries)
+        else:
+            rankings = asyncio.run(ranker.arank_many(queries))
+        assert [r.order for r in rankings] == [best_first(texts) for _, texts in queries]
+
+    rank_all()
+    mortal.die()
+    before = len(mortal.asked)
+    rank_all()
+    assert len(mortal.asked) == before
+    mortal.come_back()
+    time.sleep(0.15)  # its rest
+    rank_all()  # one trial, and then its share
+    rank_all()
+    assert len(mortal.asked) > before + 10
+
+
 # Concurrency
 
 
@@ -243,6 +325,87 @@ def test_64_at_once_keep_to_the_limit_and_lose_nothing(served):
     for i, ranking in enumerate(rankings):
         assert ranking.order == best_first(passages(5, seed=i))
     assert server.most_at_once == 8
+    assert len(server.asked) == 64 + PROBES  # one of them asked what the server can do
+
+
+PROBES = 2
+"""Requests by which a backend without a tokenizer learns about a server."""
+
+
+def test_threads_that_start_together_learn_once(served):
+    server = served(OpenAIServer("busy"))
+    ranker = Reranker(SingleToken(), of(server))
+    with ThreadPoolExecutor(16) as pool:
+        rankings = [*pool.map(lambda i: ranker.rank("q", passages(5, seed=i)), range(16))]
+    assert [r.order for r in rankings] == [best_first(passages(5, seed=i)) for i in range(16)]
+    assert len(server.asked) == 16 + PROBES
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_those_who_wait_for_what_one_learns_share_its_failure(served, colour):
+    """They don't ask a server that is down in turn, each with its own attempts."""
+    server = served(OpenAIServer("down", "busy", models=[MODEL]))
+    backend = of(server, attempts=2)
+    ranker = Reranker(SingleToken(), backend, on_error="keep_order")
+
+    async def all_of_them():
+        return await asyncio.gather(*(ranker.arank("q", passages(5)) for _ in range(12)))
+
+    if colour == "async":
+        rankings = asyncio.run(all_of_them())
+    else:
+        with ThreadPoolExecutor(12) as pool:
+            rankings = [*pool.map(lambda _: ranker.rank("q", passages(5)), range(12))]
+    assert all("the server is down" in r.report.fallbacks[0] for r in rankings)
+    assert len(server.asked) == 2  # of one
+    server.faults.clear()
+    assert ranker.rank("q", passages(5)).order == best_first(passages(5))  # the next one asks anew
+
+
+def test_one_that_is_cancelled_while_it_learns_leaves_that_to_the_next(served):
+    server = served(OpenAIServer("slow"))
+    ranker = Reranker(SingleToken(), of(server))
+
+    async def rank():
+        first, second = (asyncio.create_task(ranker.arank("q", passages(5))) for _ in range(2))
+        while not server.asked:  # noqa: ASYNC110 - the server is in a thread
+            await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.sleep(0.01)
+        server.gate.set()
+        assert isinstance((await asyncio.gather(first, return_exceptions=True))[0], BaseException)
+        return await second
+
+    assert asyncio.run(rank()).order == best_first(passages(5))
+
+
+def test_the_wait_for_a_place_is_not_the_servers(served):
+    """Sixteen threads, one place, 50 ms an answer: the last waits longer than an answer may."""
+    server = served(OpenAIServer())
+    backend = of(server, max_concurrency=1, timeout_s=0.4, attempts=1)
+    backend.warm_up()
+    usual = server.answer
+    server.answer = lambda *asked: (time.sleep(0.05), usual(*asked))[1]
+    ranker = Reranker(SingleToken(), backend)
+    with ThreadPoolExecutor(16) as pool:
+        rankings = [*pool.map(lambda i: ranker.rank("q", passages(5, seed=i)), range(16))]
+    assert [r.order for r in rankings] == [best_first(passages(5, seed=i)) for i in range(16)]
+
+
+def test_what_nobody_waits_for_any_more_is_not_sent(served):
+    server = served(OpenAIServer())
+    backend = of(server, max_concurrency=1)
+    backend.warm_up()
+    server.faults.add("slow")
+    before = len(server.asked)
+    limits = Limits(timeout_s=0.3)
+    ranker = Reranker(SingleToken(), backend, limits=limits, on_error="keep_order")
+    with ThreadPoolExecutor(6) as pool:
+        rankings = [*pool.map(lambda i: ranker.rank("q", passages(5, seed=i)), range(6))]
+    assert all("0.3 seconds" in r.report.fallbacks[0] for r in rankings)
+    server.gate.set()
+    time.sleep(1.0)
+    assert len(server.asked) == before + 1  # the one that was under way
 
 
 def test_threads_keep_to_the_limit(served):
@@ -300,6 +463,7 @@ def test_cancelling_stops_the_requests(served):
 
     asyncio.run(give_up())
     assert len(server.asked) == before + 4  # those that were under way, and no others
+    assert server.left == 4  # and the server was told
 
 
 def test_one_backend_on_several_loops_and_threads(served):
@@ -346,10 +510,104 @@ def test_a_model_that_the_server_does_not_have(served):
         Reranker(SingleToken(), backend).rank("q", passages(3))
 
 
-def test_an_answer_of_another_model(served):
-    backend = OpenAIBackend("gpt-x", base_url=served(OpenAIServer()).url)
-    with pytest.raises(ConfigurationError, match="'gpt-x' was asked, and 'served-model' answered"):
-        Reranker(SingleToken(), backend).rank("q", passages(3))
+@pytest.mark.parametrize("by_ids", [True, False])
+@pytest.mark.parametrize("other", ["gpt-x", "served", "served-mod"])
+def test_an_answer_of_another_model(served, tokenizer, by_ids, other):
+    server = served(OpenAIServer(tokenizer=tokenizer))
+    options = {"tokenizer": tokenizer} if by_ids else {}
+    backend = OpenAIBackend(other, base_url=server.url, **options)
+    says = f"'{other}' was asked, and 'served-model' answered. Give model='served-model', or"
+    with pytest.raises(ConfigurationError, match=says):
+        Reranker(SingleToken(), backend, on_error="keep_order").rank("q", passages(3))
+    known = OpenAIBackend(other, base_url=server.url, answered_by=MODEL, **options)
+    assert Reranker(SingleToken(), known).rank("q", passages(3)).order == best_first(passages(3))
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "same"),
+    [
+        ("gpt-x", "gpt-x", True),
+        ("gpt-x", "gpt-x-2026-01-31", True),
+        ("gpt-x", "gpt-x-0613", True),
+        ("openai/gpt-x", "gpt-x-0125-preview", True),
+        ("Org/Llama-3", "llama-3", True),
+        ("llama3", "llama3:latest", True),
+        ("claude-x-latest", "claude-x-20260131", True),
+        ("gpt-x", "gpt-x-mini", False),
+        ("gpt-x", "gpt-x-32k", False),
+        ("gpt-x", "gpt-xl", False),
+        ("gpt-x", "gpt-x-mini-2026-01-31", False),
+        ("gpt-x-2026-01-31", "gpt-x", False),
+        ("llama-3", "llama-3-70b", False),
+    ],
+)
+def test_a_version_of_a_model_is_it(served, asked, answered, same):
+    server = served(OpenAIServer())
+    usual = server.answer
+    server.answer = lambda *question: {**usual(*question), "model": answered}
+    ranker = Reranker(SingleToken(), OpenAIBackend(asked, base_url=server.url))
+    if same:
+        assert ranker.rank("q", passages(3)).order == best_first(passages(3))
+    else:
+        with pytest.raises(ConfigurationError, match="answered"):
+            ranker.rank("q", passages(3))
+
+
+def test_a_name_with_or_without_a_folder_is_the_one_that_the_server_lists(served):
+    server = served(OpenAIServer(models=["other", f"/models/{MODEL}"]))
+    backend = OpenAIBackend(f"somebody/{MODEL}", base_url=server.url)
+    assert Reranker(SingleToken(), backend).rank("q", passages(3)).order == best_first(passages(3))
+    assert server.asked[-1]["model"] == f"/models/{MODEL}"
+    server.models = [f"a/{MODEL}", f"b/{MODEL}"]
+    with pytest.raises(ConfigurationError, match=rf"It has '[ab]/{MODEL}', '[ab]/{MODEL}'\."):
+        Reranker(SingleToken(), of(server)).rank("q", passages(3))
+
+
+class Absent(OpenAIServer):
+    """Lists nothing, and has no such model, path or whatever it is."""
+
+    def reply(self, handler, body):
+        self.send(handler, 404, {"error": {"message": "The model does not exist"}})
+
+
+@pytest.mark.parametrize("by_ids", [True, False])
+def test_a_model_that_is_not_there_is_no_failure_of_a_call(served, tokenizer, by_ids):
+    """Not even where the order may be kept: no query would ever be ranked."""
+    server = served(Absent())
+    backend = of(server, **({"tokenizer": tokenizer} if by_ids else {}))
+    for strategy in (SingleToken(), Permutation(prompt="first.v1")):
+        with pytest.raises(ConfigurationError, match=r"no model 'served-model'.*Check model and"):
+            Reranker(strategy, backend, on_error="keep_order").rank("q", passages(3))
+
+
+def test_a_model_that_was_there_and_is_not_found_is_a_failure(served):
+    """As behind a proxy while the server starts again."""
+    server = served(OpenAIServer())
+    ranker = Reranker(SingleToken(), of(server), on_error="keep_order")
+    assert ranker.rank("q", passages(3)).order == best_first(passages(3))
+    server.__class__ = Absent
+    assert "404" in ranker.rank("q", passages(3)).report.fallbacks[0]
+
+
+@pytest.mark.parametrize("by_ids", [True, False])
+def test_log_probabilities_that_one_may_not_have_are_no_wrong_key(served, tokenizer, by_ids):
+    server = served(OpenAIServer("no_logprobs_here", tokenizer=tokenizer))
+    backend = of(server, **({"tokenizer": tokenizer} if by_ids else {}))
+    with pytest.raises(LogprobsError, match="generate"):
+        Reranker(SingleToken(), backend).rank("q", passages(5))
+    ranking = Reranker(SingleToken(policy="generate"), backend).rank("q", passages(5))
+    assert ranking.order == best_first(passages(5))
+
+
+def test_a_key_that_may_not_list_models_may_use_them(served):
+    server = served(OpenAIServer())
+    server.list_models = lambda handler: server.send(handler, 403, {"error": "Missing scopes"})
+    assert Reranker(SingleToken(), of(server)).rank("q", passages(3)).order == best_first(
+        passages(3)
+    )
+    server.faults.add("forbidden")
+    with pytest.raises(ConfigurationError, match="refused the key"):
+        Reranker(SingleToken(), of(server), on_error="keep_order").rank("q", passages(3))
 
 
 def test_labels_that_are_not_single_tokens(served, tokenizer):
@@ -372,6 +630,30 @@ def test_a_context_that_is_too_short(served, tokenizer):
         Reranker(SingleToken(), backend).rank("q " * 200, ["a", "b"])
     assert error.value.limit == 100
     assert len(server.asked) == before  # it was not even sent
+
+
+CONTEXT = "This model's maximum context length is 8192 tokens. However, your prompt contains "
+
+
+@pytest.mark.parametrize(
+    ("error", "excess"),
+    [
+        ({"message": CONTEXT + "9000 input tokens, which exceeds this limit"}, 808),  # vLLM
+        ({"message": CONTEXT + "at least 8192 input tokens, which exceeds this limit"}, 2048),
+        (
+            {
+                "message": CONTEXT + "900000 characters (more than 800000 characters, which is "
+                "the upper bound for 8191 input tokens)."
+            },
+            2048,
+        ),
+        ({"message": "too large", "n_prompt_tokens": 9000, "n_ctx": 8192}, 809),  # llama.cpp
+    ],
+)
+def test_how_much_too_long_a_prompt_is(error, excess):
+    found = read_response(400, {}, json.dumps({"error": error}).encode(), set())
+    assert isinstance(found, PromptTooLongError)
+    assert (found.excess_tokens, found.limit) == (excess, 8192)
 
 
 @pytest.mark.parametrize(
@@ -490,6 +772,18 @@ def test_a_server_that_scores_no_pairs(served):
     server.send, send = lambda handler, *_: send(handler, 404, {}), server.send
     with pytest.raises(UnsupportedCallError, match="scores no pairs"):
         of(server).run([ScorePair("q", "a")])
+
+
+def test_what_a_server_has_not_is_asked_once(served):
+    """As llama.cpp answers without ``--reranking``: a status of 501, and no passing failure."""
+    server = served(Scoring("vllm"))
+    server.send, send = lambda handler, *_: send(handler, 501, {"error": "no"}), server.send
+    with pytest.raises(UnsupportedCallError, match="scores no pairs"):
+        Reranker(PairScore(), of(server), on_error="keep_order").rank("q", ["a", "b"])
+    assert len(server.asked) == len(ROUTES)
+
+
+ROUTES = ("/score", "/rerank", "/v1/rerank")
 
 
 def test_likelihoods_by_echo(served, tokenizer):

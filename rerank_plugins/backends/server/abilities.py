@@ -11,6 +11,8 @@ from ..reported import read_positions
 from . import answers
 from .exchange import Exchange, RefusedError, get, post
 
+NOT_FOUND = 404
+
 LabelRoute = Literal["exact", "sglang", "top"]
 """How labels are asked for: by token id in vLLM's way or in SGLang's, or as the likeliest N."""
 
@@ -26,10 +28,12 @@ class Served:
     """What the server says about a model.
 
     Args:
+        name: What it calls the model.
         context: Tokens of prompt and answer together; None where it does not say.
         owner: Who it says owns the model: ``"vllm"``, ``"sglang"``, ``"llamacpp"``.
     """
 
+    name: str
     context: int | None = None
     owner: str = ""
 
@@ -47,7 +51,8 @@ class Server:
     """A model on a server, and what was learnt about it.
 
     Attributes:
-        model: Its name there.
+        model: Its name there, as the server spells it once it has said so.
+        answered_by: Another name by which it answers.
         context: Tokens of prompt and answer together at most, where the caller said so.
         served: What the server says about it.
         labels: How labels are asked for; None where they cannot be.
@@ -55,9 +60,11 @@ class Server:
         pairs: Where it scores pairs; None where it does not.
         continues: Whether it goes on with a chat answer that was begun.
         learnt: The kinds of call about which it was asked.
+        proven: Whether the model has answered at all.
     """
 
     model: str
+    answered_by: str | None = None
     context: int | None = None
     served: Served | None = None
     labels: Labels | None = None
@@ -65,6 +72,16 @@ class Server:
     pairs: PairRoute | None = None
     continues: bool = False
     learnt: set[type[Call[Any]]] = field(default_factory=set)
+    proven: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names by which the model may answer."""
+        return (self.model,) if self.answered_by is None else (self.model, self.answered_by)
+
+    def unknown(self, kinds: Iterable[type[Call[Any]]]) -> bool:
+        """Whether there is anything to `learn` about some kinds of call."""
+        return self.served is None or not self.learnt.issuperset(kinds)
 
     def check_room(self, prompt_tokens: int, room: int) -> None:
         """Refuse a prompt that cannot fit, before it is sent.
@@ -92,7 +109,8 @@ def learn(
         CallError: The server failed.
     """
     if server.served is None:
-        server.served = yield from served(server.model)
+        server.served = yield from served(server)
+        server.model = server.served.name
     for kind in kinds:
         if kind not in server.learnt:
             yield from _learn(server, kind, probe)
@@ -107,13 +125,16 @@ def _learn(server: Server, kind: type[Call[Any]], probe: Sequence[int] | None) -
             server.continues = yield from continues(server.model)
     elif kind is NextToken:
         owner = server.served.owner if server.served else ""
-        server.labels = yield from label_route(server.model, probe, owner)
+        server.labels = yield from label_route(server, probe, owner)
     elif kind is Likelihood:
-        server.echoes = yield from echoes(server.model, probe)
+        server.echoes = yield from echoes(server, probe)
 
 
-def served(model: str) -> Exchange[Served]:
-    """What the server says about ``model``; nothing, where it does not list its models.
+def served(server: Server) -> Exchange[Served]:
+    """What the server says about the model; nothing, where it does not list its models.
+
+    A name that stands behind another folder there, or behind none, is the same where it is the
+    only one: ``castorini/first_mistral`` may be served as ``/models/first_mistral``.
 
     Raises:
         ConfigurationError: It lists them, and has none of that name.
@@ -122,21 +143,39 @@ def served(model: str) -> Exchange[Served]:
     try:
         answer = yield from get("models")
     except RefusedError:
-        return Served()
+        return Served(server.model)
     data = answer.get("data") if isinstance(answer, Mapping) else None
     rows = [r for r in data if isinstance(r, Mapping)] if isinstance(data, list) else []
-    names = [str(row.get("id")) for row in rows]
-    row = next((r for r, name in zip(rows, names, strict=True) if _same(name, model)), None)
-    if row is None:
-        if names:
+    by_name = {str(row.get("id")): row for row in rows}
+    name = _listed(server, list(by_name))
+    if name is None:
+        return Served(server.model)
+    return Served(name, _context(by_name[name]), str(by_name[name].get("owned_by", "")))
+
+
+def ask(server: Server, path: str, body: Mapping[str, Any]) -> Exchange[Any]:
+    """Post a question to the model.
+
+    Raises:
+        ConfigurationError: It is not there, and never was.
+        CallError: What came of the request instead.
+    """
+    try:
+        answer = yield from post(path, body)
+    except RefusedError as error:
+        # Where it has answered before, something between us and it is out of order.
+        if error.status == NOT_FOUND and not server.proven:
             raise ConfigurationError(
-                f"the server has no model {model!r}", hint=_instead(model, names)
-            )
-        return Served()
-    return Served(_context(row), str(row.get("owned_by", "")))
+                f"the server has no model {server.model!r} or no /{path} (404: {error.detail})",
+                hint="Check model and base_url. With tokenizer=... it needs /completions, without "
+                "one /chat/completions.",
+            ) from error
+        raise
+    server.proven = True
+    return answer
 
 
-def label_route(model: str, prompt: Sequence[int], owner: str) -> Exchange[Labels | None]:
+def label_route(server: Server, prompt: Sequence[int], owner: str) -> Exchange[Labels | None]:
     """How to ask for labels after a prompt of token ids; None where it cannot be done.
 
     Two tokens of the prompt are asked for: whatever the model thinks of them, they are reported
@@ -147,24 +186,24 @@ def label_route(model: str, prompt: Sequence[int], owner: str) -> Exchange[Label
         answer = yield from _tried("/generate", sglang_body(prompt, wanted))
         if answer is not None and answers.sglang_ids(answer).keys() >= set(wanted):
             return Labels("sglang")
-    answer = yield from _tried("completions", exact_body(model, prompt, wanted))
-    if answer is not None and _reported(answer, model).keys() >= set(wanted):
+    answer = yield from _asked(server, exact_body(server.model, prompt, wanted))
+    if answer is not None and _reported(answer, server).keys() >= set(wanted):
         return Labels("exact")
     for top in TOP:
-        answer = yield from _tried("completions", top_body(model, prompt, top))
+        answer = yield from _asked(server, top_body(server.model, prompt, top))
         if answer is not None:
-            first = read_positions(answers.first_choice(answer, model).get("logprobs"))[:1]
+            first = read_positions(answers.first_choice(answer, server.names).get("logprobs"))[:1]
             return Labels("top", top) if first else None
     return None
 
 
-def echoes(model: str, prompt: Sequence[int]) -> Exchange[bool]:
+def echoes(server: Server, prompt: Sequence[int]) -> Exchange[bool]:
     """Whether the server reports the log-probabilities of a prompt's own tokens."""
-    answer = yield from _tried("completions", echo_body(model, prompt))
+    answer = yield from _asked(server, echo_body(server.model, prompt))
     if answer is None:
         return False
     try:
-        answers.prompt_logprobs(answers.first_choice(answer, model), len(prompt))
+        answers.prompt_logprobs(answers.first_choice(answer, server.names), len(prompt))
     except CallError:
         return False
     return True
@@ -278,12 +317,28 @@ def _tried(path: str, body: Mapping[str, Any]) -> Exchange[Any]:
         return None
 
 
-def _reported(answer: Any, model: str) -> Mapping[int, Any]:
-    return answers.reported_ids(answers.first_choice(answer, model))
+def _asked(server: Server, body: Mapping[str, Any]) -> Exchange[Any]:
+    """`_tried` with a question to the model itself: it has to be there."""
+    try:
+        return (yield from ask(server, "completions", body))
+    except RefusedError:
+        return None
 
 
-def _same(name: str, model: str) -> bool:
-    return name == model or name.rpartition("/")[2] == model.rpartition("/")[2]
+def _reported(answer: Any, server: Server) -> Mapping[int, Any]:
+    return answers.reported_ids(answers.first_choice(answer, server.names))
+
+
+def _listed(server: Server, names: Sequence[str]) -> str | None:
+    """The name among ``names`` that is the model's; None where it need not be there."""
+    short = server.model.rpartition("/")[2]
+    same = [name for name in names if name.rpartition("/")[2] == short]
+    if server.model in names or len(same) == 1:
+        return server.model if server.model in names else same[0]
+    if not names or server.answered_by is not None:
+        return None
+    hint = _instead(server.model, same or names)
+    raise ConfigurationError(f"the server has no model {server.model!r}", hint=hint)
 
 
 def _instead(model: str, names: Sequence[str]) -> str:

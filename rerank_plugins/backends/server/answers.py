@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
@@ -14,13 +14,17 @@ from ...errors import (
     ModelOutputError,
     PromptTooLongError,
 )
+from ..dialects import named
 from ..reported import read_positions
 from .exchange import RefusedError
 
-_RETRYABLE = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))
+_NEVER = frozenset({501, 505})  # not implemented: a refusal, whatever its hundred
+_RETRYABLE = (frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))) - _NEVER
 _LONGEST_DETAIL = 300
-_FORBIDDEN = (401, 403)
+_NO_KEY, _FORBIDDEN = 401, 403
+_NEEDED = frozenset({"model", "prompt", "messages", "query", "documents", "texts"})
 _NUMBER = r"(\d{1,9})"
+_VERSION = re.compile(r"[-:@](latest|\d{3,8}(-\d\d){0,2})(-preview)?")
 _CONTEXT = re.compile(
     rf"maximum context length is {_NUMBER} tokens.*?"
     rf"(?P<least>at least )?{_NUMBER} (?:input )?tokens",
@@ -28,16 +32,25 @@ _CONTEXT = re.compile(
 )
 
 
-def read_response(status: int, headers: Mapping[str, str], content: bytes) -> Any:
+def read_response(
+    status: int, headers: Mapping[str, str], content: bytes, asked: Set[str] | None
+) -> Any:
     """The decoded JSON of an answer, or the `CallError` that it is.
 
     An error is never read as an answer: not where the status says so, and not where the body does.
+
+    Args:
+        status: The HTTP status.
+        headers: Those of the answer, by lower-case names.
+        content: Its body.
+        asked: The names of the arguments of the question; None where there was none, as for the
+            list of models.
 
     Raises:
         ConfigurationError: The server refused the key.
     """
     decoded = _decoded(content)
-    if status in _FORBIDDEN:
+    if status == _NO_KEY or (status == _FORBIDDEN and _key_is_wrong(decoded, content, asked)):
         raise ConfigurationError(
             f"the server refused the key ({status}: {_detail(decoded, content)})",
             hint="Give api_key=..., or name the variable that holds it in api_key_env.",
@@ -60,6 +73,14 @@ def read_response(status: int, headers: Mapping[str, str], content: bytes) -> An
 
 
 _BROKEN = object()
+
+
+def _key_is_wrong(decoded: Any, content: bytes, asked: Set[str] | None) -> bool:
+    """Whether a 403 is about the key: not where it names an argument that one may not use.
+
+    A key that may not list models may use them all the same.
+    """
+    return asked is not None and not named(_detail(decoded, content), asked - _NEEDED)
 
 
 def _several(decoded: Any) -> BackendError | None:
@@ -120,14 +141,18 @@ def _refusal(status: int, decoded: Any, content: bytes) -> CallError:
         return PromptTooLongError(max(1, asked - limit + 1), limit=limit)
     if found := _CONTEXT.search(detail):
         limit, asked = int(found[1]), int(found[3])
-        # "At least" one too many: the server stopped counting, and a quarter is a guess.
-        excess = limit // 4 if found["least"] else asked - limit
+        # "At least" one too many, or characters: nobody counted the tokens. A quarter is a guess.
+        excess = limit // 4 if found["least"] or asked <= limit else asked - limit
         return PromptTooLongError(max(1, excess), limit=limit)
     return RefusedError(status, detail)
 
 
-def first_choice(answer: Any, model: str) -> Mapping[str, Any]:
+def first_choice(answer: Any, names: Sequence[str]) -> Mapping[str, Any]:
     """The one choice of an answer that is of the model that was asked.
+
+    Args:
+        answer: What was answered.
+        names: The model's name, and any other that it answers by.
 
     Raises:
         BackendError: The answer has another shape, or another number of choices.
@@ -137,25 +162,41 @@ def first_choice(answer: Any, model: str) -> Mapping[str, Any]:
         raise BackendError("the server's answer has no choices", retryable=True)
     if (error := _several(answer)) is not None:
         raise error
-    check_model(answer, model)
+    check_model(answer, names)
     choice: Mapping[str, Any] = answer["choices"][0]
     return choice
 
 
-def check_model(answer: Mapping[str, Any], model: str) -> None:
+def check_model(answer: Mapping[str, Any], names: Sequence[str]) -> None:
     """Refuse the answer of another model; versions of the same (``gpt-x-2026-01-01``) are it.
 
     Raises:
         ConfigurationError: It is another one.
+
+    Examples:
+        >>> check_model({"model": "gpt-x-2026-01-01"}, ["openai/gpt-x"])
+        >>> check_model({"model": "gpt-x-mini"}, ["gpt-x"])
+        Traceback (most recent call last):
+        rerank_plugins.errors.ConfigurationError: 'gpt-x' was asked, and 'gpt-x-mini' answered. \
+Give model='gpt-x-mini', or answered_by='gpt-x-mini' where that is another name of the same.
     """
     answered = answer.get("model")
     if not isinstance(answered, str) or not answered:
         return
-    short, wanted = answered.rpartition("/")[2], model.rpartition("/")[2]
-    if answered != model and not short.startswith(wanted):
+    if not any(_is_version(answered, name) for name in names):
         raise ConfigurationError(
-            f"{model!r} was asked, and {answered!r} answered", hint=f"Give model={answered!r}."
+            f"{names[0]!r} was asked, and {answered!r} answered",
+            hint=f"Give model={answered!r}, or answered_by={answered!r} where that is another "
+            "name of the same.",
         )
+
+
+def _is_version(answered: str, name: str) -> bool:
+    short, wanted = (x.rpartition("/")[2].casefold() for x in (answered, name))
+    wanted = wanted.removesuffix("-latest").removesuffix(":latest")
+    return short.startswith(wanted) and (
+        short == wanted or _VERSION.fullmatch(short, len(wanted)) is not None
+    )
 
 
 def reported_ids(choice: Mapping[str, Any]) -> dict[int, Any]:

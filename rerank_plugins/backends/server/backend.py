@@ -19,8 +19,9 @@ from ..loading import load_tokenizer
 from ..rendering import Renderer
 from ..untemplated import harmless
 from . import by_ids, by_messages, by_pairs
-from .abilities import Server, learn
+from .abilities import Server
 from .exchange import Exchange, Request, aconverse, converse
+from .learning import Learning
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class OpenAIBackend:
             into logits.
         headers: Sent with each request. Never shown, and never written into a spec.
         extra_body: Further arguments of each request that writes; None takes one away.
+        answered_by: The name by which the model answers where that is another one, as behind
+            a deployment or an alias, which the server need not list then.
 
     Raises:
         InputError: An argument is out of range, or ``base_url`` holds a password.
@@ -97,7 +100,9 @@ class OpenAIBackend:
     pair_unit: by_pairs.PairUnit = "auto"
     headers: Mapping[str, str] | None = field(default=None, metadata=SECRET)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    answered_by: str | None = None
     _server: Server = field(init=False)
+    _learning: Learning = field(init=False)
     _known: "_Dialects" = field(init=False)
     _lock: Any = field(default_factory=threading.RLock, init=False)
     _transport: "Transport | None" = field(default=None, init=False)
@@ -115,7 +120,8 @@ class OpenAIBackend:
             raise InputError(f"pair_unit is {self.pair_unit!r}", hint=f"One of {by_pairs.UNITS}.")
         if clash := sorted(_OWN & set(self.extra_body)):
             raise InputError(f"extra_body cannot hold {clash}", hint="See the arguments.")
-        self._server = Server(self.model, self.context_tokens)
+        self._server = Server(self.model, self.answered_by, self.context_tokens)
+        self._learning = Learning(self._server, self._probe)
         self._known = _Dialects(Known(Dialect()), Known(COMPLETIONS))
 
     def run(self, calls: Batch) -> Replies:
@@ -124,7 +130,7 @@ class OpenAIBackend:
         work = self._work(distinct)
         send = self._ready().send
         try:
-            converse(self._learning(distinct), send)
+            self._learning.learn(_kinds(distinct), send)
         except CallError as error:
             return [error] * len(calls)
         pieces = [partial(_answers, piece, send) for piece in work]
@@ -139,7 +145,7 @@ class OpenAIBackend:
         work = await off_loop(lambda: self._work(distinct))
         send = self._ready().asend
         try:
-            await aconverse(self._learning(distinct), send)
+            await self._learning.alearn(_kinds(distinct), send)
         except CallError as error:
             return [error] * len(calls)
         tasks: list[asyncio.Task[Answers]] = []
@@ -156,12 +162,13 @@ class OpenAIBackend:
         Raises:
             CallError: The server failed.
         """
-        converse(self._prepared(), self._ready().send)
+        self._load_tokenizer()
+        self._learning.learn([NextToken], self._ready().send)
 
     async def awarm_up(self) -> None:
         """`warm_up`, on an event loop."""
-        prepared = await off_loop(self._prepared)
-        await aconverse(prepared, self._ready().asend)
+        await off_loop(self._load_tokenizer)
+        await self._learning.alearn([NextToken], self._ready().asend)
 
     def close(self) -> None:
         """Close the connections of synchronous requests. Safe to repeat."""
@@ -187,14 +194,9 @@ class OpenAIBackend:
     def __repr__(self) -> str:
         return f"OpenAIBackend({self.model!r}, base_url={self.base_url!r})"
 
-    def _prepared(self) -> Exchange[None]:
+    def _load_tokenizer(self) -> None:
         with self._lock:
             self._tokenizing()
-        return learn(self._server, (NextToken,), self._probe())
-
-    def _learning(self, calls: Sequence[Call[Any]]) -> Exchange[None]:
-        kinds = dict.fromkeys(type(c) for c in calls)
-        return learn(self._server, kinds, self._probe())
 
     def _probe(self) -> list[int] | None:
         """A short prompt as token ids."""
@@ -295,6 +297,10 @@ class OpenAIBackend:
                 f"the environment has no {name}", hint="Set it, or give api_key=..."
             )
         return os.environ[name]
+
+
+def _kinds(calls: Sequence[Call[Any]]) -> Sequence[type[Call[Any]]]:
+    return list(dict.fromkeys(type(call) for call in calls))
 
 
 class _Dialects(NamedTuple):

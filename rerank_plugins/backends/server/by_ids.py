@@ -13,9 +13,9 @@ from ...calls import (
 )
 from ...errors import LogprobsError, UnsupportedCallError
 from ..rendering import Encoded
-from ..reported import read_label_ids, read_labels, read_positions
+from ..reported import asked_together, read_label_ids, read_labels, read_positions
 from . import abilities, answers
-from .abilities import Server
+from .abilities import Server, ask
 from .exchange import Exchange, post
 
 
@@ -31,29 +31,41 @@ def next_token(
         ids: The token id of each label.
     """
     server.check_room(len(encoded.ids), 1)
-    route = server.labels.route if server.labels else None
-    wanted = list(ids.values())
     if server.labels is None:
         raise LogprobsError(
             "the server reports no log-probabilities",
             hint="Allow generation with SingleToken(policy='generate'), or use Permutation.",
         )
-    if route == "sglang":
-        answer = yield from post("/generate", abilities.sglang_body(encoded.ids, wanted))
+    if server.labels.route == "sglang":
+        body = abilities.sglang_body(encoded.ids, list(ids.values()))
+        answer = yield from post("/generate", body)
         exactly = read_label_ids(answers.sglang_ids(answer), ids, exact=True)
         return Reply(exactly, len(encoded.ids), 1, encoded.truncated)
-    if route == "exact":
-        body = abilities.exact_body(server.model, encoded.ids, wanted)
-    else:
-        body = abilities.top_body(server.model, encoded.ids, server.labels.top)
-    answer = yield from post("completions", body)
-    choice = answers.first_choice(answer, server.model)
-    values = answers.reported_ids(choice)
-    if values or route == "exact":
-        found = read_label_ids(values, ids, exact=route == "exact")
+    if server.labels.route == "exact":
+        return (yield from _exactly(server, encoded, ids))
+    body = abilities.top_body(server.model, encoded.ids, server.labels.top)
+    answer = yield from ask(server, "completions", body)
+    choice = answers.first_choice(answer, server.names)
+    if values := answers.reported_ids(choice):
+        found = read_label_ids(values, ids, exact=False)
     else:  # texts only
         found = read_labels(read_positions(choice.get("logprobs"))[:1], call.labels)
     return _reply(answer, found, encoded)
+
+
+def _exactly(
+    server: Server, encoded: Encoded, ids: Mapping[str, int]
+) -> Exchange[Reply[LabelLogprobs]]:
+    """The log-probabilities of these labels, in as many requests as that takes."""
+    values: dict[int, Any] = {}
+    read = written = 0
+    for group in asked_together(list(ids.values())):
+        body = abilities.exact_body(server.model, encoded.ids, group)
+        answer = yield from ask(server, "completions", body)
+        values |= answers.reported_ids(answers.first_choice(answer, server.names))
+        read, written = (a + b for a, b in zip((read, written), answers.usage(answer), strict=True))
+    found = read_label_ids(values, ids, exact=True)
+    return Reply(found, read or len(encoded.ids), written, encoded.truncated)
 
 
 def generate(server: Server, call: Generate, encoded: Encoded) -> Exchange[Reply[Completion]]:
@@ -71,8 +83,8 @@ def generate(server: Server, call: Generate, encoded: Encoded) -> Exchange[Reply
         body |= {} if call.seed is None else {"seed": call.seed}
     body |= {"stop": list(call.stop)} if call.stop else {}
     body |= {"logprobs": 1} if call.logprobs else {}
-    answer = yield from post("completions", body)
-    choice = answers.first_choice(answer, server.model)
+    answer = yield from ask(server, "completions", body)
+    choice = answers.first_choice(answer, server.names)
     return _reply(answer, answers.completion(choice, "", logprobs=call.logprobs), encoded)
 
 
@@ -84,8 +96,8 @@ def likelihood(server: Server, encoded: Encoded, new: int) -> Exchange[Reply[Con
             hint="vLLM does (echo). Elsewhere use a strategy that asks for labels or for text.",
         )
     server.check_room(len(encoded.ids), 1)
-    answer = yield from post("completions", abilities.echo_body(server.model, encoded.ids))
-    choice = answers.first_choice(answer, server.model)
+    answer = yield from ask(server, "completions", abilities.echo_body(server.model, encoded.ids))
+    choice = answers.first_choice(answer, server.names)
     values = answers.prompt_logprobs(choice, len(encoded.ids))
     total = sum(values[len(values) - new :])
     return _reply(answer, ContinuationLogprob(total, new), encoded)

@@ -10,7 +10,7 @@ from ..conversation import Asked, Known, Said, converse
 from ..reported import read_positions
 from . import abilities, answers
 from .abilities import Server
-from .exchange import Exchange, Request
+from .exchange import Exchange
 
 
 def ask(server: Server, call: NextToken | Generate, known: Known) -> Exchange[Reply[Any]]:
@@ -27,9 +27,9 @@ def ask(server: Server, call: NextToken | Generate, known: Known) -> Exchange[Re
             reply: Reply[Any] = done.value
             return reply
         path = "chat/completions" if chat else "completions"
-        answer = yield Request(path, _body(server, asked, chat=chat))
         try:
-            said = answer if isinstance(answer, CallError) else _said(server, answer)
+            answer = yield from abilities.ask(server, path, _body(server, asked, chat=chat))
+            said = _said(server, answer)
         except CallError as error:
             said = error
         if isinstance(said, Said) and (not chat or _begun(server, asked)):
@@ -52,7 +52,7 @@ def _body(server: Server, asked: Asked, *, chat: bool) -> Mapping[str, Any]:
 
 
 def _said(server: Server, answer: Any) -> Said:
-    choice = answers.first_choice(answer, server.model)
+    choice = answers.first_choice(answer, server.names)
     written = answers.completion(choice, "", logprobs=False)
     read, generated = answers.usage(answer)
     return Said(

@@ -28,7 +28,7 @@ class Request:
 
 
 class RefusedError(BackendError):
-    """The server understood a request and refused it (an HTTP status of 400 to 499).
+    """The server understood a request and refused it (an HTTP status of 400 to 499, or 501).
 
     Attributes:
         status: The HTTP status.

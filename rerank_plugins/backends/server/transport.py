@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import BackendError, CallError
 from ...handlers import abandoned
 from ..base import extra
+from ..concurrency import NOT_ANSWERED
 from .answers import read_response
 from .exchange import Request
 
@@ -89,18 +90,22 @@ class Transport:
             await generator.aclose()
 
     def _attempt(self, request: Request) -> Any:
+        with self._places:  # the time spent in this line is not the server's
+            return BackendError(NOT_ANSWERED) if abandoned() else self._exchanged(request)
+
+    def _exchanged(self, request: Request) -> Any:
         httpx = extra("httpx", "openai")
         ends = time.monotonic() + self.timeout_s
         content = bytearray()
         try:
-            with self._places, self._ready().stream(**self._arguments(request)) as response:
+            with self._ready().stream(**self._arguments(request)) as response:
                 for chunk in response.iter_bytes():
                     content += chunk
-                    if time.monotonic() > ends:  # httpx's own limit is for each chunk
+                    if abandoned() or time.monotonic() > ends:  # httpx's limit is for each chunk
                         return self._late()
         except httpx.HTTPError as error:
             return self._lost(error)
-        return self._read(response, bytes(content))
+        return self._read(request, response, bytes(content))
 
     async def _aattempt(self, request: Request) -> Any:
         httpx = extra("httpx", "openai")
@@ -112,12 +117,13 @@ class Transport:
             return self._late()
         except httpx.HTTPError as error:
             return self._lost(error)
-        return self._read(response, response.content)
+        return self._read(request, response, response.content)
 
-    def _read(self, response: "httpx.Response", content: bytes) -> Any:
+    def _read(self, request: Request, response: "httpx.Response", content: bytes) -> Any:
         for secret in self.secrets:  # a server may repeat them
             content = content.replace(secret.encode(), b"***")
-        return read_response(response.status_code, response.headers, content)
+        asked = None if request.body is None else frozenset(request.body)
+        return read_response(response.status_code, response.headers, content, asked)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         url = address(self.base, request.path)
