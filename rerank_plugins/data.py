@@ -93,6 +93,8 @@ class Report:
 
     def mapped(self, positions: Sequence[int]) -> "Report":
         """The report of a sublist in terms of the list: position ``i`` becomes ``positions[i]``."""
+        if not (self.missing or self.truncated):
+            return self
         return replace(
             self,
             missing=frozenset(positions[i] for i in self.missing),

@@ -1,6 +1,8 @@
 """The public surface, the cost of importing it, and that the documents tell the truth."""
 
+import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -83,16 +85,28 @@ def test_errors_say_whose_fault_they_are():
             assert thing.__name__ in rerank_plugins.errors.__doc__
 
 
-def blocks():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+def blocks(page="README.md", kind="python"):
+    """The blocks of a kind; nothing may stand beside it, such as a word that exempts a block."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    fenced = re.findall(r"^```(.*?)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    assert {word for word, _ in fenced} <= {"python", "json"}
+    return [code for word, code in fenced if word == kind]
+
+
+@pytest.fixture
+def application(smollm2_gguf, tmp_path, monkeypatch):
+    """Where blocks run: the file ``model.gguf`` is SmolLM2, and models of others are there."""
+    core = pytest.importorskip("llama_index.core")
+    (tmp_path / "model.gguf").symlink_to(smollm2_gguf)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "a key")
+    monkeypatch.setenv("COHERE_API_KEY", "a key")
+    monkeypatch.setattr(core.Settings, "_llm", core.llms.MockLLM())
+    monkeypatch.setattr(core.Settings, "_embed_model", core.MockEmbedding(8))
 
 
 @pytest.mark.parametrize("number", range(len(blocks())))
-def test_every_python_block_of_the_readme_runs(number, smollm2_gguf, tmp_path, monkeypatch):
-    """Blocks run where the file ``model.gguf`` is SmolLM2."""
-    (tmp_path / "model.gguf").symlink_to(smollm2_gguf)
-    monkeypatch.chdir(tmp_path)
+def test_every_python_block_of_the_readme_runs(number, application):
     namespace: dict[str, object] = {"__name__": "readme"}
     exec(compile(blocks()[number], f"README block {number}", "exec"), namespace)
 
@@ -141,13 +155,23 @@ def pages():
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
-def test_every_python_block_of_the_documents_runs(page, smollm2_gguf, tmp_path, monkeypatch):
-    """In a folder where the file ``model.gguf`` is SmolLM2."""
-    (tmp_path / "model.gguf").symlink_to(smollm2_gguf)
-    monkeypatch.chdir(tmp_path)
+def test_every_python_block_of_the_documents_runs(page, application):
     namespace: dict[str, object] = {"__name__": "page"}  # later blocks build on earlier ones
-    for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL):
-        exec(compile(code, str(page), "exec"), namespace)
+    port = str(free_port())
+    for code in blocks(page):
+        exec(compile(code.replace("8080", port), str(page), "exec"), namespace)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_every_json_block_of_the_documents_is_json(page):
+    for text in blocks(page, "json"):
+        json.loads(text)
 
 
 def test_the_table_of_checkpoints_is_the_code_s():

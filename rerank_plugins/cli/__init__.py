@@ -1,5 +1,6 @@
 """The command line: ``rerank-plugins``."""
 
+import errno
 import sys
 from typing import Any
 
@@ -9,7 +10,8 @@ from ..errors import MissingExtraError, RerankError
 def main() -> None:
     """Run ``rerank-plugins``.
 
-    Errors of the library end it with one line, without a traceback.
+    Errors of the library, and a standard output that takes no more, end it with one line, without
+    a traceback.
     """
     try:
         command = build()
@@ -19,6 +21,13 @@ def main() -> None:
         command()
     except RerankError as error:
         sys.exit(f"rerank-plugins: {error}")
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        sys.exit(f"rerank-plugins: cannot write the output: {error}")
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def build() -> Any:

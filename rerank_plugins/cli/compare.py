@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
-from ..evaluation import Comparison, Qrels, Run, compare, load_collection, load_run
+from ..evaluation import Comparison, Qrels, Run, compare, judged_run, load_collection, load_run
 from .output import as_json, table
 
 
@@ -37,7 +37,7 @@ def command() -> Any:
         test, wins and losses, and the queries that changed most.
         """
         loaded = load_collection(collection, split=split)
-        runs = (load_run(first), load_run(second))
+        runs = (judged_run(load_run(first), loaded), judged_run(load_run(second), loaded))
         found = compare(*runs, loaded.qrels, measure)
         lost = [
             sum(q in run and q not in other for q in loaded.qrels)

@@ -16,8 +16,8 @@ from ..evaluation import (
     Comparison,
     Measured,
     Run,
-    check_run,
     comparisons,
+    judged_run,
     load_collection,
     load_run,
     measured,
@@ -81,7 +81,7 @@ def command() -> Any:
         """  # noqa: D301 - click's mark for lines that are not to be filled
         loaded = load_collection(collection, split=split)
         names = measures or ("nDCG@10", "R@100")
-        found = {_name(path): _cut(load_run(path), loaded, queries) for path in runs}
+        found = {_name(path): _first(load_run(path), loaded, queries) for path in runs}
         if len(found) < len(runs):
             raise InputError("two of the runs have the same name")
         with _folder(output) as folder:
@@ -130,21 +130,18 @@ def _reranked(
     head = load_run(file)
     run = {query: [*head.get(query, ()), *found[depth:]] for query, found in first.items()}
     usage = manifest.usage if manifest.queries == len(first) else None
+    if usage is None:
+        import click
+
+        click.echo(f"{file.stem}: what it cost is not known, for it was interrupted", err=True)
     return measured(
         file.stem, run, collection.qrels, measures, usage=usage, fallbacks=manifest.fallbacks
     )
 
 
-def _cut(run: Run, collection: Collection, queries: int | None) -> Run:
+def _first(run: Run, collection: Collection, queries: int | None) -> Run:
     """The first judged queries of a run."""
-    judged = {query: found for query, found in run.items() if query in collection.queries}
-    if not judged:
-        raise InputError(
-            "no query of the run is judged", hint="Is it the run of another collection or split?"
-        )
-    chosen = dict(itertools.islice(judged.items(), queries))
-    check_run(chosen, collection)
-    return chosen
+    return dict(itertools.islice(judged_run(run, collection).items(), queries))
 
 
 def _name(path: str) -> str:

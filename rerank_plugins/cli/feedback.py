@@ -62,9 +62,9 @@ def command() -> Any:
         from ..feedback import FeedbackOptions
         from ..feedback.measure import compare
 
-        teacher = _teacher(given.pop("model"), given.pop("strategy"), given.pop("run"))
-        options = FeedbackOptions(rerank_new=False, on_error="keep_order", **given)
         collection = load_collection(folder, split=split)
+        teacher = _teacher(given.pop("model"), given.pop("strategy"), given.pop("run"), collection)
+        options = FeedbackOptions(rerank_new=False, on_error="keep_order", **given)
         encode = _encoder(encoder)
         built = _index(collection, encode, index, lambda text: click.echo(text, err=True))
         chosen = dict(itertools.islice(collection.queries.items(), queries))
@@ -152,16 +152,18 @@ def draw(found: "Sequence[Comparison]", measure: str, path: Path) -> None:
         raise InputError(f"cannot write the picture {str(path)!r}: {error}") from error
 
 
-def _teacher(model: str | None, strategy: str | None, run: str | None) -> "Teacher":
+def _teacher(
+    model: str | None, strategy: str | None, run: str | None, collection: "Collection"
+) -> "Teacher":
     """What ranks: a model, or a run."""
-    from ..evaluation import load_run
+    from ..evaluation import judged_run, load_run
     from ..feedback.measure import Teacher
     from ..presets import load_reranker
 
     if (model is None) == (run is None):
         raise InputError("give either --model or --run")
     if run is not None:
-        return Teacher.by_run(load_run(run))
+        return Teacher.by_run(judged_run(load_run(run), collection))
     assert model is not None  # noqa: S101 - one of the two was given
     return Teacher.by_reranker(load_reranker(model, strategy=_spec(strategy)))
 

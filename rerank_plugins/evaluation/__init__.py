@@ -3,7 +3,7 @@
 from .collection import Collection, Qrels, load_collection
 from .measured import Measured, comparisons, measured
 from .metrics import evaluate, evaluate_each, evaluate_queries
-from .runs import Run, check_run, load_run, rerank_run, write_run
+from .runs import Run, check_run, judged_run, load_run, rerank_run, write_run
 from .significance import Comparison, compare, compare_values, interval
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "evaluate_each",
     "evaluate_queries",
     "interval",
+    "judged_run",
     "load_collection",
     "load_run",
     "measured",

@@ -115,6 +115,27 @@ def check_run(run: Run, collection: Collection) -> None:
         )
 
 
+def judged_run(run: Run, collection: Collection) -> dict[str, Sequence[str]]:
+    """The judged queries of a run, whose other queries may be of other splits.
+
+    Raises:
+        InputError: None is judged, or documents are named that the collection lacks.
+
+    Examples:
+        >>> texts, judged = {"a": "A flea"}, {"q": {"a": 1}}
+        >>> collection = Collection(documents=texts, queries={"q": "flea?"}, qrels=judged)
+        >>> judged_run({"q": ["a"], "of another split": ["z"]}, collection)
+        {'q': ['a']}
+    """
+    judged = {query: found for query, found in run.items() if query in collection.queries}
+    if not judged:
+        raise InputError(
+            "no query of the run is judged", hint="Is it the run of another collection or split?"
+        )
+    check_run(judged, collection)
+    return judged
+
+
 def passages(collection: Collection, run: Run, query: str) -> list[str]:
     """The texts of what ``run`` found for ``query``, best first."""
     return [collection.documents[document] for document in run[query]]

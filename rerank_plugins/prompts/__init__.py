@@ -62,6 +62,7 @@ def load_prompt(name: str) -> AnyPrompt:
     return _built_in(name)
 
 
+@lru_cache
 def list_prompts() -> tuple[str, ...]:
     """The names of the prompts that ship with the library."""
     files = resources.files(__name__).iterdir()

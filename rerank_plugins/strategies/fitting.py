@@ -76,6 +76,8 @@ def shorter(limit: int, error: PromptTooLongError, passages: Sequence[str]) -> i
 
 def _cut_by_backend(prompt: Prompt, reply: Reply[A]) -> frozenset[int]:
     """Which passages the backend cut to their limit in tokens."""
+    if not reply.truncated:
+        return frozenset()
     cut = set(reply.truncated)
     passages = [i for i, part in enumerate(prompt.untrusted) if part.kind == "passage"]
     return frozenset(place for place, i in enumerate(passages) if i in cut)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ..calls import LabelLogprobs, NextToken, Plan
-from ..data import Ranking, Report, input_order
+from ..data import Ranking, Report, by_score, input_order
 from ..errors import CallError, InputError, LogprobsError
 from ..prompts import ListwisePrompt, require
 from .listwise import ONE_TOKEN, Permutation, check_identifiers, fitted, label_scores
@@ -128,6 +128,8 @@ def reported_first(
     one, also where their values are the same.
     """
     unseen = [name not in answer.seen for name in names]
+    if not any(unseen):
+        return by_score(logprobs, "logprob", report=Report(truncated=cut))
     order = sorted(range(len(names)), key=lambda i: (unseen[i], -logprobs[i]))
     # A floor above a reported value would be a wrong one: scores must not rise.
     lowest = min((logprobs[i] for i in order if not unseen[i]), default=0.0)

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
@@ -65,6 +68,7 @@ def test_an_interrupted_evaluation_goes_on(command, results, collection, spec):
         *("--reranker", spec, "--reranker", spec, "--depth", 10, "--output", "results"),
     )
     assert run.read_text() == text
+    assert "oracle: what it cost is not known" in again.stderr
     assert [line.split()[:3] for line in again.stdout.splitlines()] == [
         line.split()[:3] for line in out.splitlines()
     ]
@@ -135,6 +139,47 @@ def test_two_runs(command, collection, tmp_path):
     assert said["wins"] == 10
     assert said["p_value"] == pytest.approx(2 / 2**10)  # of all signs, only two are as extreme
     assert said["interval"][0] <= said["difference"] <= said["interval"][1]
+
+
+def test_runs_of_another_collection_are_not_compared(command, collection, tmp_path):
+    lines = (collection / "good.trec").read_text()
+    (tmp_path / "odd.trec").write_text(lines.replace(" d3 ", " nothing "))
+    (tmp_path / "more.trec").write_text(lines + "of-another-split Q0 nothing 1 1 t\n")
+    for pair in (("odd.trec", collection / "bad.trec"), (collection / "bad.trec", "odd.trec")):
+        found = command("compare", *pair, "--collection", collection)
+        assert (found.returncode, found.stdout) == (1, "")
+        assert "documents that the collection lacks, among them 'nothing'" in found.stderr
+    found = command("compare", "more.trec", collection / "bad.trec", "--collection", collection)
+    assert found.returncode == 0, found.stderr
+
+
+def test_a_run_of_another_collection_teaches_nothing(command, collection, tmp_path):
+    (tmp_path / "odd.trec").write_text("q1 Q0 nothing 1 1 t\n")
+    found = command("feedback", collection, "--run", "odd.trec")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr.startswith("rerank-plugins: the run names 1 documents")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_an_output_that_takes_no_more(command, collection, tmp_path, requests, spec):
+    for arguments in (
+        ["evaluate", collection, "--run", collection / "good.trec"],
+        ["compare", *[collection / "good.trec"] * 2, "--collection", collection],
+        ["rank", requests, "--reranker", spec],
+        ["models"],
+    ):
+        with open("/dev/full", "w") as full:
+            found = subprocess.run(
+                [sys.executable, "-m", "rerank_plugins.cli", *map(str, arguments)],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+                cwd=tmp_path,
+            )
+        assert found.returncode == 1
+        assert found.stderr.startswith("rerank-plugins: cannot write the output: ")
+        assert len(found.stderr.splitlines()) == 1
 
 
 def test_equal_runs(command, collection):
@@ -215,3 +260,48 @@ def test_every_command_explains_itself(command, name):
     assert found.returncode == 0
     assert found.stdout.startswith("Usage:")
     assert len(found.stdout.splitlines()) > 8
+
+
+# The figures of real collections.
+
+RUNS = {
+    "scifact": {"bm25s_k0.9_b0.4": ("0.6762", "0.9127"), "minilm": ("0.6451", "0.9250")},
+    "cranfield": {"bm25s_k0.9_b0.4": ("0.4911", "0.7384"), "minilm": ("0.4996", "0.7908")},
+    "cisi": {"bm25s_k0.9_b0.4": ("0.3725", "0.4268"), "minilm": ("0.4207", "0.4707")},
+    "dl19": {
+        "bm25": ("0.5058", None),
+        "d_bert_kd_tasb": ("0.7210", None),
+        "splade_p_p_ensemble_distil": ("0.7308", None),
+    },
+    "dl21": {"bm25": ("0.4458", None)},
+}
+REPLAYED = [
+    ("bm25", "rank_vicuna_bm25_dl19_top100", 100, "0.6682"),
+    ("bm25", "rank_vicuna_bm25_dl19_top20", 20, "0.6164"),
+    ("splade_p_p_ensemble_distil", "rank_vicuna_splade_dl19_top100", 100, "0.7459"),
+]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_figures_of_a_first_stage(command, data, name):
+    folder = data / "beir" / name
+    given = [word for run in RUNS[name] for word in ("--run", folder / "runs" / f"{run}.trec.gz")]
+    found = command("evaluate", folder, *given)
+    lines = {line.split()[0]: line.split() for line in found.stdout.splitlines()}
+    for run, (ndcg, recall) in RUNS[name].items():
+        assert lines[run][1] == ndcg
+        assert recall in (None, lines[run][2])
+
+
+@pytest.mark.parametrize(("run", "log", "depth", "ndcg"), REPLAYED)
+def test_the_figures_of_a_replayed_reranker(command, data, tmp_path, run, log, depth, ndcg):
+    inner = {"name": "permutation", "prompt": "rankvicuna.v1"}
+    strategy = {"name": "sliding-window", "size": 20, "stride": 10, "inner": inner}
+    backend = {"name": "logged", "path": str(data / "replay" / f"{log}.jsonl.gz")}
+    (tmp_path / "vicuna.json").write_text(json.dumps({"strategy": strategy, "backend": backend}))
+    folder = data / "beir" / "dl19"
+    given = ("--run", folder / "runs" / f"{run}.trec.gz", "--depth", depth)
+    found = command("evaluate", folder, *given, "--reranker", "vicuna.json")
+    assert found.returncode == 0, found.stderr
+    lines = {line.split()[0]: line.split() for line in found.stdout.splitlines()}
+    assert lines["vicuna"][1] == ndcg

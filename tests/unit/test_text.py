@@ -47,6 +47,31 @@ def test_damaged_text_is_mended():
     assert repair_encoding("70Â° â€” \ud800 \x00") == "70° — \ufffd "
 
 
+SOUND = ("a", "Z~", " ", "\n", "\t", "%$#", "'q'", "<b>")
+DAMAGED = (
+    "\r\n",
+    "\f",
+    "\x1b[31m",
+    "\0",
+    "\x7f",
+    "&amp;",
+    "“",
+    "â€™",
+    "\ufb01",
+    "\ud800",
+    "e\u0301",
+)
+
+
+@pytest.mark.parametrize("damage", [*SOUND, *DAMAGED])
+@given(st.lists(st.sampled_from(SOUND)).map("".join), st.text(max_size=3))
+def test_a_short_cut_past_ftfy_changes_nothing(damage, before, after):
+    import ftfy
+
+    for text in (damage, before + damage, damage + after, before + damage + after):
+        assert repair_encoding(text) == ftfy.fix_text(text)
+
+
 def test_labels():
     assert labels("letters", 26)[-1] == "Z"
     assert labels("numbers", 100)[-1] == "100"

@@ -1,0 +1,109 @@
+"""Every command of the documents and of ``--help``: run, or at least understood."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from rerank_plugins.cli import build
+
+ROOT = Path(__file__).parent.parent.parent
+ENDLESS = (
+    "serve",
+    "batch",
+)  # one never ends, the other starts a cluster: tests/serving, tests/batch
+GROUP = build()
+
+
+def documented():
+    """Commands of the documents: indented lines, joined where one ends with a backslash."""
+    found = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = re.sub(r" \\\n\s+", " ", page.read_text("utf-8"))
+        found += re.findall(r"^    ((?:\S.* )?rerank-plugins [a-z]+ .*)$", text, flags=re.MULTILINE)
+    for name, command in GROUP.commands.items():
+        text = re.sub(r" \\\n\s+", " ", command.help)
+        found += re.findall(rf"^ *(rerank-plugins {name} .*)$", text, flags=re.MULTILINE)
+    return list(dict.fromkeys(" ".join(line.split()) for line in found))
+
+
+def words_of(line):
+    """What stands behind ``rerank-plugins``."""
+    words = shlex.split(line.partition("rerank-plugins ")[2], comments=True)
+    return words[: words.index(">")] if ">" in words else words
+
+
+def test_there_are_some():
+    names = {words_of(line)[0] for line in documented()}
+    assert names >= {"rank", "evaluate", "compare", "explain", "bench", "serve", "batch"}
+    assert len(documented()) > 12
+    assert any("texts.txt" in line for line in documented())  # from a --help
+
+
+@pytest.mark.parametrize("line", documented())
+def test_its_options_are_there(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = words_of(line)
+    for word in ("queries.jsonl", "reranker.yaml"):
+        (tmp_path / word).touch()
+    (tmp_path / "FOLDER").mkdir()
+    GROUP.commands[name].make_context(name, arguments)
+
+
+@pytest.fixture
+def place(tmp_path, collection, spec):
+    """A folder with what the documents speak of; the model of checkpoints is an oracle."""
+    (tmp_path / "scifact").symlink_to(collection)
+    dl19 = tmp_path / "dl19"
+    dl19.mkdir()
+    for file in collection.iterdir():
+        if file.suffix == ".jsonl":
+            (dl19 / file.name).write_text(file.read_text().replace('"q1"', '"264014"'))
+    (dl19 / "qrels").mkdir()
+    qrels = (collection / "qrels" / "test.tsv").read_text()
+    (dl19 / "qrels" / "test.tsv").write_text(re.sub(r"(?m)^q1\t", "264014\t", qrels))
+    (tmp_path / "bm25.trec").write_text((collection / "bad.trec").read_text())
+    for name in ("reranker.yaml", "spec.yaml", "first_mistral.yaml"):
+        (tmp_path / name).write_text(spec.read_text())
+    (tmp_path / "texts.txt").write_text("Cats sleep.\nA flea lives for weeks.\n")
+    rows = [{"query_id": i, "query": f"query {i}", "passages": ["a", "b"]} for i in range(3)]
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    results = tmp_path / "results" / "runs"
+    results.mkdir(parents=True)
+    (results / "first_mistral.trec").write_text((collection / "good.trec").read_text())
+    return tmp_path
+
+
+def runnable():
+    return [line for line in documented() if words_of(line)[0] not in (*ENDLESS, "feedback")]
+
+
+@pytest.mark.parametrize("line", runnable())
+def test_it_runs(line, place):
+    text = line.replace("castorini/first_mistral", "first_mistral.yaml")
+    if "evaluate" in text:
+        (place / "results" / "runs" / "first_mistral.trec").unlink()
+    if "--collection dl19" in text:
+        run = place / "bm25.trec"
+        run.write_text(re.sub(r"(?m)^q1 ", "264014 ", run.read_text()))
+    command = f"{shlex.quote(sys.executable)} -m rerank_plugins.cli"
+    found = subprocess.run(
+        ["bash", "-c", text.replace("rerank-plugins", command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert found.returncode == 0, found.stderr
+
+
+def test_an_option_that_is_not_there_would_be_noticed():
+    with pytest.raises(click.NoSuchOption):
+        GROUP.commands["rank"].make_context("rank", ["a", "b", "--rerankers", "x"])
