@@ -1,0 +1,81 @@
+"""The rerankers of rerank-plugins-models: what `load_reranker()` gives a user without a GPU."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from rerank_plugins import InputError, MissingExtraError, load_reranker
+from rerank_plugins.embedded import PACKAGE, embedded
+from rerank_plugins.presets import find_preset
+from rerank_plugins.saved import saved_parts
+
+QUERY = "how long does a flea live?"
+PASSAGES = [
+    "Wolves hunt in packs of six to ten animals.",
+    "Cats sleep for most of the day.",
+    "A flea lives for two to three months, and longer where it is cool.",
+    "The sea covers most of the earth.",
+]
+CROSS_ENCODER = "rerank-plugins/minilm-cross-encoder"
+FIRST = "rerank-plugins/smollm2-first"
+needs_models = pytest.mark.skipif(
+    importlib.util.find_spec(PACKAGE) is None, reason="no models: pip install ./models"
+)
+
+
+@needs_models
+def test_the_default_ranks_without_being_told_anything():
+    reranker = load_reranker(device="cpu")
+    ranking = reranker.rank(QUERY, PASSAGES)
+    assert ranking.order[0] == 2
+    assert ranking.score_kind == "logit"
+    assert ranking.usage.calls == 4
+
+
+@needs_models
+def test_first_ranks_a_window_by_one_forward_pass(smollm2_gguf):
+    reranker = load_reranker(FIRST, base=smollm2_gguf, device="cpu")
+    for shift in range(4):  # wherever the relevant passage stands
+        passages = PASSAGES[shift:] + PASSAGES[:shift]
+        ranking = reranker.rank(QUERY, passages)
+        assert passages[ranking.order[0]] == PASSAGES[2]
+        assert ranking.usage.calls == 1
+        assert ranking.usage.generated_tokens == 0
+
+
+@needs_models
+@pytest.mark.parametrize("name", [CROSS_ENCODER, FIRST])
+def test_the_preset_says_what_the_package_holds(name):
+    preset = find_preset(name)
+    folder = embedded(preset["package"], name)
+    strategy, backend = saved_parts(folder)
+    assert backend.pop(preset["package_holds"]) == str(folder)
+    spec = json.loads((folder / "reranker.json").read_text("utf-8"))
+    assert spec["strategy"]["name"] == preset["strategy"]["name"]
+    if name == FIRST:
+        for key in ("size", "stride"):
+            assert strategy[key] == preset["strategy"][key]
+        assert strategy["inner"]["prompt"] == preset["strategy"]["inner"]["prompt"]
+    assert (folder / "README.md").is_file()
+
+
+@needs_models
+def test_weights_are_small_and_no_pickle():
+    folder = Path(importlib.util.find_spec(PACKAGE).origin).parent
+    weights = [p for p in folder.rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in weights) < 70e6
+    assert max(p.stat().st_size for p in weights) < 50e6
+    assert not [p for p in weights if p.suffix in (".bin", ".pt", ".pkl", ".pickle")]
+
+
+def test_without_the_package_one_sentence_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("rerank_plugins.embedded.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"rerank-plugins\[models\]"):
+        load_reranker()
+
+
+def test_a_base_is_for_adapters(tmp_path):
+    with pytest.raises(InputError, match="adapter"):
+        load_reranker("castorini/first_mistral", base=tmp_path)
