@@ -52,6 +52,11 @@ def command() -> Any:
     @click.option("--loss-options", help="Its options, as JSON: '{\"temperature\": 2}'.")
     @click.option("--loss-weight", type=float, help="Its factor (FIRST's lambda).")
     @click.option("--lm-weight", type=float, help="Of the loss of the written answer.")
+    @click.option("--reward", help="GRPO with a reward instead: grouprank, reasonrank or erank.")
+    @click.option(
+        "--generations", default=8, show_default=True, help="Answers to each of its prompts."
+    )
+    @click.option("--answer-tokens", default=1024, show_default=True, help="Of such an answer.")
     @click.option("--lora", type=int, help="The rank of an adapter; all weights without it.")
     @click.option("--epochs", type=at_least_one, default=1, show_default=True)
     @click.option("--max-steps", type=at_least_one)
@@ -102,23 +107,43 @@ def command() -> Any:
             --strategy pair-score --learning-rate 5e-5 --context-tokens 256 --output tuned
         rerank-plugins evaluate scifact --run bm25.trec --reranker tuned
         """  # noqa: D301 - click's mark for lines that are not to be filled
-        from ..training import train as trained
-
-        rows, validation = _lists(data, given)
-        found = trained(
-            model,
-            _strategy(given["strategy"], given["prompt"]),
-            rows,
-            output,
-            validation=validation,
-            options=_options(given),
-            about=_json_file(given["about"]),
-            skip_uninformative=given["skip_uninformative"],
-            progress=sys.stderr.isatty(),
-        )
+        run = _by_rewards if given["reward"] else _by_labels
+        found = run(model, data, output, given)
         click.echo(as_json(_numbers(found)) if machine else _summary(found))
 
     return train
+
+
+def _by_labels(model: str, data: str, output: str, given: Mapping[str, Any]) -> "Trained":
+    from ..training import train
+
+    rows, validation = _lists(data, given)
+    return train(
+        model,
+        _strategy(given["strategy"], given["prompt"]),
+        rows,
+        output,
+        validation=validation,
+        options=_options(given),
+        about=_json_file(given["about"]),
+        skip_uninformative=given["skip_uninformative"],
+        progress=sys.stderr.isatty(),
+    )
+
+
+def _by_rewards(model: str, data: str, output: str, given: Mapping[str, Any]) -> "Trained":
+    from ..training import GrpoOptions, train_with_rewards
+
+    return train_with_rewards(
+        model,
+        _strategy(given["strategy"], given["prompt"]),
+        _judged(data, given) if Path(data).is_dir() else _read(data, given),
+        given["reward"],
+        output,
+        options=_options(given),
+        grpo=GrpoOptions(generations=given["generations"], max_tokens=given["answer_tokens"]),
+        about=_json_file(given["about"]),
+    )
 
 
 def _lists(data: str, given: Mapping[str, Any]) -> "tuple[list[TrainingList], list[TrainingList]]":

@@ -89,6 +89,7 @@ def test_a_collection_and_a_run_become_a_reranker(encoder_folder, tmp_path):
         (["--strategy", "none-such"], "none-such"),
         (["--prompt", "first.v1"], "has no prompt"),
         (["--about", "nowhere.json"], "nowhere.json"),
+        (["--generations", "1", "--reward", "grouprank"], "generations"),
         (["--learning-rate", "-1"], "learning_rate"),
     ],
 )
