@@ -114,7 +114,7 @@ def _written(
 def _best(batch: Mapping[str, Any]) -> torch.Tensor:
     """Which rows, one a passage, are about a passage with its list's highest label."""
     relevance = batch["relevance"].masked_fill(~batch["where"], -torch.inf)
-    best = relevance == relevance.max(dim=1, keepdim=True).values
+    best: torch.Tensor = relevance == relevance.max(dim=1, keepdim=True).values
     return best[batch["where"]]
 
 

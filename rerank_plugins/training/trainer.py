@@ -112,10 +112,11 @@ class RankingTrainer(Trainer):
         """Rank the validation lists."""
         if self._validate is None:
             return {}
-        training = self.model.training
-        self.model.eval()
+        model: Any = self.model
+        training = model.training
+        model.eval()
         found = {_NDCG: self._validate()}
-        self.model.train(training)
+        model.train(training)
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found
