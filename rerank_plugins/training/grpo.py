@@ -134,7 +134,7 @@ def prompts(encode: PromptEncoder, row: TrainingList) -> list[dict[str, Any]]:
             )
         labels = [row.labels[i] for i in order]
         best_first = sorted(range(len(labels)), key=lambda i: -labels[i])
-        line = {
+        line: dict[str, Any] = {
             "prompt": encode.renderer.encode(call.prompt).text,
             "labels": labels,
             "order": best_first,
