@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..backends.loading import chosen_device, quiet
@@ -90,6 +96,7 @@ class RankingTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False  # so that the mean over accumulated batches is taken
+        self.add_callback(_LastStep())
         if validate is not None and options.patience is not None:
             self.add_callback(EarlyStoppingCallback(options.patience))
 
@@ -124,6 +131,16 @@ class RankingTrainer(Trainer):
     def _get_train_sampler(self, *_: Any) -> Any:
         """In order: `Epochs` has shuffled already."""
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+
+
+class _LastStep(TrainerCallback):
+    """Validates and saves the last step too, or the best could not be it."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
+        if state.global_step >= state.max_steps:
+            control.should_save = True
+            control.should_evaluate = args.eval_strategy != "no"
+        return control
 
 
 def _arguments(
