@@ -136,7 +136,7 @@ class RankingTrainer(Trainer):
 class _LastStep(TrainerCallback):
     """Validates and saves the last step too, or the best could not be it."""
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         if state.global_step >= state.max_steps:
             control.should_save = True
             control.should_evaluate = args.eval_strategy != "no"
