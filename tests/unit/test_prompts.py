@@ -37,6 +37,7 @@ LISTWISE = [
     "reasonrank-8b.v1",
     "reasonrank.v1",
     "setwise.v1",
+    "short-letters.v1",
 ]
 POINTWISE = ["erank.v1", "monot5.v1"]
 # pairwise.v1 and qwen3-reranker.v1 have golden tests of their own; these are nobody's checkpoint's.
@@ -49,6 +50,7 @@ LIMITS = {
     "rankvicuna.v1": ("words", 300),
     "dear-listwise.v1": ("words", 300),
     "rankmistral100.v1": ("words", 100),
+    "short-letters.v1": ("words", 32),
     "reasonrank.v1": ("tokens", 100),
     "reasonrank-8b.v1": ("tokens", 100),
     "reasonrank-512.v1": ("tokens", 512),
