@@ -4,11 +4,11 @@
     RERANK_PLUGINS_DATA=... python benchmarks/own_models.py first COLLECTION [options]
     RERANK_PLUGINS_DATA=... python benchmarks/own_models.py places COLLECTION [options]
 
-``cross-encoder`` reranks BM25's first passages with the shipped cross-encoder and, for comparison,
-by MiniLM's cosine and by SmolLM2's query likelihood. ``first`` does so with the FIRST adapter, with
-its base without it, and with both from a random order: what ranks by content keeps its gain then.
-``places`` tells how often each place of a window of ten wins, before and after training.
-Differences come with a 95 % bootstrap interval over queries.
+``cross-encoder`` reranks a first stage's passages with the shipped cross-encoder and, for
+comparison, by MiniLM's cosine and by SmolLM2's query likelihood. ``first`` does so with the FIRST
+adapter, with its base without it, and with both from a random order: what ranks by content keeps
+its gain then. ``places`` tells how often each place of a window of ten wins, before and after
+training. Differences come with a 95 % bootstrap interval over queries.
 """
 
 import argparse
@@ -40,13 +40,16 @@ def main() -> None:
     parser.add_argument("collection")
     parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--queries", type=int)
+    parser.add_argument("--run", default="bm25", help="how the first stage's file begins")
     parser.add_argument("--no-likelihood", action="store_true")
     parser.add_argument("--cross-encoder", default="rerank-plugins/minilm-cross-encoder")
     parser.add_argument("--first", default=FIRST)
     given = parser.parse_args()
     root = Path(os.environ["RERANK_PLUGINS_DATA"]) / "beir" / given.collection
     collection = load_collection(root)
-    found = next(path for path in sorted((root / "runs").iterdir()) if path.name.startswith("bm25"))
+    found = next(
+        path for path in sorted((root / "runs").iterdir()) if path.name.startswith(given.run)
+    )
     full = {q: d for q, d in load_run(found).items() if q in collection.qrels}
     run = dict(itertools.islice(full.items(), given.queries))
     sections = {"cross-encoder": cross_encoder, "first": first, "places": places}
@@ -61,14 +64,14 @@ def cross_encoder(given, collection, run: Ranked) -> None:
     if not given.no_likelihood:
         rankers["SmolLM2, query likelihood"] = likelihood().rank
     runs = {name: reranked(rank, collection, run, given.depth) for name, rank in rankers.items()}
-    report(collection, {"BM25": run, **runs}, given, of="cross-encoder")
+    report(collection, {given.run: run, **runs}, given, of="cross-encoder")
 
 
 def first(given, collection, run: Ranked) -> None:
     adapter, base = trained(given).rank, untrained(given).rank
     mixed = shuffled(run, given.depth)
     runs = {
-        "BM25": run,
+        given.run: run,
         "base, no training": reranked(base, collection, run, given.depth),
         "FIRST": reranked(adapter, collection, run, given.depth),
         "random order": mixed,
@@ -144,7 +147,7 @@ def shuffled(run: Ranked, depth: int) -> Ranked:
 
 def report(collection, runs: dict[str, Ranked], given, *, of: str) -> None:
     queries = len(next(iter(runs.values())))
-    print(f"{given.collection}, {queries} queries, BM25's first {given.depth}")
+    print(f"{given.collection}, {queries} queries, first {given.depth} of {given.run}")
     print(f"| ranker | nDCG@10 | {of} against it, 95 % interval | better/worse |")
     print("|---|---|---|---|")
     for name, run in runs.items():
