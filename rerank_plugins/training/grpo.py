@@ -20,7 +20,6 @@ from .model import load_trainee
 from .options import Trained, TrainingOptions
 from .questions import questions
 from .rewards import erank_reward, grouprank_reward, reasonrank_reward
-from .trainer import checkpointing
 
 Reward = Callable[..., list[float]]
 REWARDS: Mapping[str, Reward] = {
@@ -179,7 +178,7 @@ def _arguments(kind: Any, options: TrainingOptions, grpo: GrpoOptions, folder: P
         "report_to": [],
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
-        **(checkpointing() if options.gradient_checkpointing else {}),
+        "gradient_checkpointing": options.gradient_checkpointing,  # TRL's default is on
     }
     known = inspect.signature(kind).parameters
     return kind(**{name: value for name, value in given.items() if name in known})

@@ -46,6 +46,7 @@ def test_what_writes_nothing_cannot_be_rewarded(tokenizer):
         prompts(encoder(SingleToken(), tokenizer), ROW)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # between TRL and transformers
 def test_two_steps_of_the_real_trainer(llama_folder, tmp_path):
     pytest.importorskip("trl", reason="no TRL: pip install 'rerank-plugins[grpo]'")
     seen = []
