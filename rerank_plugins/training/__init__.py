@@ -4,23 +4,18 @@
 learns from, `losses` are pure functions on tensors, `rewards` are for reinforcement learning.
 """
 
-try:
-    import torch as _torch  # noqa: F401 - to say what is missing in one sentence
-    import transformers as _transformers  # noqa: F401 - as above
-except ImportError as error:
-    from ..errors import MissingExtraError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-    raise MissingExtraError(
-        f"{error.name} is not installed",
-        hint='Install it with: pip install "rerank-plugins[train]".',
-    ) from error
-
-from . import data, losses, rewards
+from . import data
 from .data import TrainingList
-from .grpo import GrpoOptions, train_with_rewards
-from .objectives import Objective
-from .options import Lora, Trained, TrainingOptions
-from .run import train
+
+if TYPE_CHECKING:
+    from . import losses, rewards
+    from .grpo import GrpoOptions, train_with_rewards
+    from .objectives import Objective
+    from .options import Lora, Trained, TrainingOptions
+    from .run import train
 
 __all__ = [
     "GrpoOptions",
@@ -35,3 +30,28 @@ __all__ = [
     "train",
     "train_with_rewards",
 ]
+_MODULES = {
+    "GrpoOptions": "grpo",
+    "Lora": "options",
+    "Objective": "objectives",
+    "Trained": "options",
+    "TrainingOptions": "options",
+    "train": "run",
+    "train_with_rewards": "grpo",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What needs torch is imported when it is asked for: making lists does not."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f".{_MODULES.get(name, name)}", __name__)
+    except ModuleNotFoundError as error:
+        from ..errors import MissingExtraError
+
+        raise MissingExtraError(
+            f"{error.name} is not installed",
+            hint='Install it with: pip install "rerank-plugins[train]".',
+        ) from error
+    return module if name not in _MODULES else getattr(module, name)

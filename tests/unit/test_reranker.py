@@ -331,7 +331,8 @@ def test_presets_build_the_papers_set_up():
     assert reranker.backend.model == "rryisthebest/First_Model"
     assert (reranker.backend.context_tokens, reranker.backend.device) == (4096, "cpu")
     for name in list_presets():
-        assert load_reranker(name).to_spec()["backend"]["model"] == name
+        if not name.startswith("rerank-plugins/"):  # ours are in a package
+            assert load_reranker(name).to_spec()["backend"]["model"] == name
 
 
 def test_a_copy_of_a_checkpoint_and_a_model_with_a_strategy_of_ones_own(tmp_path: Path):
