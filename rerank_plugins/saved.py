@@ -76,7 +76,8 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         raise ModelLoadError(
             f"{str(path)!r} is of another version", hint="Update rerank-plugins, or train again."
         )
-    if backend.get("name") not in _BACKENDS or not _built_in(strategy):
+    named = isinstance(strategy, Mapping) and "name" in strategy and _built_in(strategy)
+    if backend.get("name") not in _BACKENDS or not named:
         raise ModelLoadError(
             f"{str(path)!r} names a plugin or a server", hint="Only this library's own are built."
         )
@@ -88,7 +89,7 @@ def _built_in(spec: object) -> bool:
     """Whether a strategy's spec, and what is nested in it, names nothing but our own classes."""
     parts = ("likelihood-prompt", "listwise-prompt", "pointwise-prompt", "sampling")
     if isinstance(spec, Mapping):
-        named = "name" not in spec or spec["name"] in {*BUILT_IN["strategies"], *parts}
+        named = "name" not in spec or spec["name"] in [*BUILT_IN["strategies"], *parts]
         return named and all(map(_built_in, spec.values()))
     if isinstance(spec, list):
         return all(map(_built_in, spec))

@@ -241,9 +241,9 @@ def _objective(given: Mapping[str, Any]) -> "Objective | None":
     chosen = {name: value for name, value in asked.items() if value is not None}
     if not chosen:
         return None
-    if given["loss"]:
-        chosen = {"weight": 1.0, "lm_weight": 0.0} | chosen
-    return Objective(**chosen)
+    if not given["loss"]:
+        raise InputError("--loss-weight, --lm-weight and --loss-options need --loss")
+    return Objective(**{"weight": 1.0, "lm_weight": 0.0} | chosen)
 
 
 def _json_file(path: str | None) -> dict[str, Any]:

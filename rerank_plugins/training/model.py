@@ -198,7 +198,9 @@ def saved_backend(
         limit = getattr(trainee.encode, "context_tokens", None)
         return {"name": "cross-encoder", "model": HERE, "max_tokens": limit}
     spec = {"context_tokens": context} if context else {}
-    where = {"model": trainee.base, "adapter": HERE} if adapter else {"model": HERE}
+    local = Path(trainee.base)  # opened from anywhere later on
+    base = str(local.resolve()) if local.exists() else trainee.base
+    where = {"model": base, "adapter": HERE} if adapter else {"model": HERE}
     return {"name": "transformers", **where, **spec}
 
 

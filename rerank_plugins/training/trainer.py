@@ -84,7 +84,8 @@ class RankingTrainer(Trainer):
     ) -> None:
         self._kind, self._validate = kind, validate
         self._objective = options.objective or DEFAULTS[kind]
-        data = Epochs(rows, trainee.encode, options.epochs, options.seed, options.shuffle)
+        epochs = _epochs(options, len(rows))
+        data = Epochs(rows, trainee.encode, epochs, options.seed, options.shuffle)
         super().__init__(
             model=trainee.model,
             args=_arguments(options, output, validated=validate is not None, progress=progress),
@@ -110,7 +111,8 @@ class RankingTrainer(Trainer):
         """The objective of a batch."""
         given = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
         if "unpack" in inputs:  # an additive mask is of the model's kind of number
-            given["attention_mask"] = given["attention_mask"].to(model.dtype)
+            inner: Any = self.model  # a wrapper for several devices has no dtype
+            given["attention_mask"] = given["attention_mask"].to(inner.dtype)
         output = model(**given)
         loss = minimised(self._kind, self._objective, output.logits, inputs)
         return (loss, output) if return_outputs else loss
@@ -133,6 +135,12 @@ class RankingTrainer(Trainer):
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
 
 
+def _epochs(options: TrainingOptions, groups: int) -> int:
+    """Passes over the groups, enough for ``max_steps``: a second reading would repeat orders."""
+    needed = (options.max_steps or 0) * options.accumulate * options.batch_size
+    return max(options.epochs, -(-needed // groups))
+
+
 class _LastStep(TrainerCallback):
     """Validates and saves the last step too, or the best could not be it."""
 
@@ -141,6 +149,15 @@ class _LastStep(TrainerCallback):
             control.should_save = True
             control.should_evaluate = args.eval_strategy != "no"
         return control
+
+    def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
+        """End before weights that are no numbers replace a checkpoint."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise ConfigurationError(
+                f"the loss became {loss}",
+                hint="Lower the learning rate, or use dtype='float32'.",
+            )
 
 
 def _arguments(
@@ -224,8 +241,3 @@ def run_trainer(trainer: RankingTrainer, resume: Path | None) -> None:
             hint="Free some space and run the same command again; it goes on from "
             + (f"{last.name}." if last else "the beginning."),
         ) from error
-    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    if losses and not math.isfinite(losses[-1]):
-        raise ConfigurationError(
-            f"the loss became {losses[-1]}", hint="Lower the learning rate, or use dtype='float32'."
-        )
