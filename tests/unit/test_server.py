@@ -264,7 +264,7 @@ def test_a_thousand_rankings_under_a_mix_of_faults(served, tokenizer, by_ids, mo
             fell_back += 1
         else:
             assert ranking.order == best_first(texts)
-    assert 0 < fell_back < 1000  # both ways were taken, on a slow machine too
+    assert 0 < fell_back < 500  # both ways were taken
 
 
 def test_threads_under_a_mix_of_faults(served):
