@@ -62,6 +62,7 @@ class OpenAIServer:
     Attributes:
         url: The base of its API.
         asked: The bodies of its requests.
+        most_at_once: The most requests that waited for their answer together.
         left: How many requests of those that were held at the ``gate`` had nobody waiting any more.
         faults: Names of what is wrong; see `answer` and `refusal`.
         cap: The most alternatives it reports.
@@ -75,7 +76,7 @@ class OpenAIServer:
     def __init__(self, *faults, cap=20, tokenizer=None, exact=False, models=None, port=0):
         self.faults, self.cap = set(faults), cap
         self.tokenizer, self.exact, self.models = tokenizer, exact, models
-        self.asked, self.most_at_once, self._at_once, self.left = [], 0, 0, 0
+        self.asked, self.most_at_once, self._in_flight, self.left = [], 0, set(), 0
         self.gate, self._lock = threading.Event(), threading.Lock()
         outer = self
 
@@ -128,18 +129,19 @@ class OpenAIServer:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
         with self._lock:
             self.asked.append(body)
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self._in_flight.add(handler)
+            self.most_at_once = max(self.most_at_once, len(self._in_flight))
         try:
             self.reply(handler, body)
         finally:
-            with self._lock:
-                self._at_once -= 1
+            self._in_flight.discard(handler)
 
     def reply(self, handler, body):
         if "slow" in self.faults:
             self.gate.wait(30)
-            self.left += gone(handler)
+            left = gone(handler)  # before the lock: `left += gone()` reads the sum first
+            with self._lock:
+                self.left += left
         if "busy" in self.faults:
             time.sleep(0.02)
         if "reset" in self.faults:
@@ -153,6 +155,7 @@ class OpenAIServer:
 
     def send(self, handler, status, found, headers=()):
         text = (found if isinstance(found, str) else json.dumps(found)).encode()
+        self._in_flight.discard(handler)  # before the client knows, and asks the next one
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(text)))
