@@ -153,6 +153,29 @@ def to_spec(group: Group, built: object) -> dict[str, Any]:
     return {"name": _name_of(group, cls), **{k: _plain(group, k, v) for k, v in values.items()}}
 
 
+def is_built_in(group: Group, spec: object) -> bool:
+    """Whether a spec, with all that is nested in it, names nothing but this library's own classes.
+
+    Examples:
+        >>> is_built_in("strategies", {"name": "sliding-window", "inner": "single-token"})
+        True
+        >>> is_built_in("strategies", {"name": "sliding-window", "inner": "a-plugin"})
+        False
+    """
+    return isinstance(spec, Mapping) and "name" in spec and _is_own(group, "", spec)
+
+
+def _is_own(group: Group, key: str, value: object) -> bool:
+    """As `_argument`, which builds what is named."""
+    own = [*BUILT_IN[group], *_PARTS]
+    if isinstance(value, Mapping):
+        named = "name" not in value or value["name"] in own
+        return named and all(_is_own(group, str(k), v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_own(group, key, item) for item in value)
+    return key not in _NESTED[group] or not isinstance(value, str) or value in own
+
+
 def _argument(group: Group, key: str, value: object) -> object:
     if isinstance(value, Mapping) and "name" in value:
         return from_spec(group, value)

@@ -13,13 +13,15 @@ from typing import Any
 
 from .data import Strategy
 from .errors import InputError, ModelLoadError
-from .registry import BUILT_IN, to_spec
+from .registry import is_built_in, to_spec
 
 FILE = "reranker.json"
 _FORMAT = "rerank-plugins reranker"
 _VERSION = 1
 _BACKENDS = ("transformers", "cross-encoder", "seq2seq")
 _PATHS = ("model", "adapter")
+_OPTIONS = ("name", *_PATHS, "context_tokens", "max_tokens")
+"""What such a file may say of a backend: where its weights are, and how much it reads."""
 HERE = "."
 
 
@@ -76,21 +78,14 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         raise ModelLoadError(
             f"{str(path)!r} is of another version", hint="Update rerank-plugins, or train again."
         )
-    named = isinstance(strategy, Mapping) and "name" in strategy and _built_in(strategy)
-    if backend.get("name") not in _BACKENDS or not named:
+    if backend.get("name") not in _BACKENDS or not is_built_in("strategies", strategy):
         raise ModelLoadError(
             f"{str(path)!r} names a plugin or a server", hint="Only this library's own are built."
         )
+    if unknown := sorted(set(backend) - set(_OPTIONS)):
+        raise ModelLoadError(
+            f"{str(path)!r} sets {', '.join(unknown)}",
+            hint="A file says where weights are; give other options to load_reranker.",
+        )
     here = {name: str(folder) for name in _PATHS if backend.get(name) == HERE}
     return strategy, backend | here
-
-
-def _built_in(spec: object) -> bool:
-    """Whether a strategy's spec, and what is nested in it, names nothing but our own classes."""
-    parts = ("likelihood-prompt", "listwise-prompt", "pointwise-prompt", "sampling")
-    if isinstance(spec, Mapping):
-        named = "name" not in spec or spec["name"] in [*BUILT_IN["strategies"], *parts]
-        return named and all(map(_built_in, spec.values()))
-    if isinstance(spec, list):
-        return all(map(_built_in, spec))
-    return True

@@ -45,19 +45,24 @@ def command() -> Any:
         type=click.FloatRange(0, 0.9),
         default=0.1,
         show_default=True,
-        help="The share of queries for that, where there is no --validation.",
+        help="The share of queries for that, where there is no --validation and no --reward.",
     )
     @click.option("--skip-uninformative", is_flag=True, help="Leave out lists with equal labels.")
     @click.option("--loss", help="A ranking loss: ranknet, listnet, lambda, kl, bce, ...")
     @click.option("--loss-options", help="Its options, as JSON: '{\"temperature\": 2}'.")
     @click.option("--loss-weight", type=float, help="Its factor (FIRST's lambda).")
     @click.option("--lm-weight", type=float, help="Of the loss of the written answer.")
-    @click.option("--reward", help="GRPO with a reward instead: grouprank, reasonrank or erank.")
+    @click.option(
+        "--reward",
+        help="GRPO with a reward instead: grouprank, reasonrank or erank. Nothing is held out.",
+    )
     @click.option(
         "--generations", default=8, show_default=True, help="Answers to each of its prompts."
     )
     @click.option("--answer-tokens", default=1024, show_default=True, help="Of such an answer.")
-    @click.option("--lora", type=int, help="The rank of an adapter; all weights without it.")
+    @click.option(
+        "--lora", type=at_least_one, help="The rank of an adapter; all weights without it."
+    )
     @click.option("--epochs", type=at_least_one, default=1, show_default=True)
     @click.option("--max-steps", type=at_least_one)
     @click.option("--batch-size", type=at_least_one, default=1, show_default=True, help="Lists.")
@@ -89,7 +94,7 @@ def command() -> Any:
     )
     @click.option("--seed", type=int, default=42, show_default=True)
     @click.option("--about", help="A JSON file whose content is kept in reranker.json.")
-    @click.option("--anew", is_flag=True, help="Forget the folder's checkpoints.")
+    @click.option("--anew", is_flag=True, help="Begin anew: an earlier run's files are removed.")
     @click.option("--json", "machine", is_flag=True, help="The result as JSON.")
     def train(model: str, data: str, output: str, machine: bool, **given: Any) -> None:
         """Train MODEL on DATA: a file of lists, or a BEIR folder together with --run.
@@ -134,6 +139,7 @@ def _by_labels(model: str, data: str, output: str, given: Mapping[str, Any]) -> 
 def _by_rewards(model: str, data: str, output: str, given: Mapping[str, Any]) -> "Trained":
     from ..training import GrpoOptions, train_with_rewards
 
+    _refuse_label_options()
     return train_with_rewards(
         model,
         _strategy(given["strategy"], given["prompt"]),
@@ -144,6 +150,23 @@ def _by_rewards(model: str, data: str, output: str, given: Mapping[str, Any]) ->
         grpo=GrpoOptions(generations=given["generations"], max_tokens=given["answer_tokens"]),
         about=_json_file(given["about"]),
     )
+
+
+_FOR_LABELS = (
+    *("validation", "hold_out", "patience", "skip_uninformative", "neftune_alpha"),
+    *("loss", "loss_options", "loss_weight", "lm_weight"),
+)
+
+
+def _refuse_label_options() -> None:
+    """No option is ignored in silence."""
+    import click
+    from click.core import ParameterSource
+
+    context = click.get_current_context()
+    for name in _FOR_LABELS:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise InputError(f"--{name.replace('_', '-')} means nothing with --reward")
 
 
 def _lists(data: str, given: Mapping[str, Any]) -> "tuple[list[TrainingList], list[TrainingList]]":
@@ -272,13 +295,19 @@ def _numbers(found: "Trained") -> dict[str, Any]:
         "steps": found.steps,
         "loss": found.loss,
         "ndcg": found.ndcg,
+        "ndcg_before": found.ndcg_before,
         "skipped": found.skipped,
     }
 
 
 def _summary(found: "Trained") -> str:
-    best = "" if found.ndcg is None else f", validation nDCG@10 {found.ndcg:.4f}"
+    best = "" if found.ndcg is None else f", validation nDCG@10 {_change(found)}"
     return (
         f"{found.steps} steps, loss {found.loss:.4f}{best}\n"
         f"{found.folder}: load_reranker({str(found.folder)!r}), or --reranker {found.folder}"
     )
+
+
+def _change(found: "Trained") -> str:
+    before = "" if found.ndcg_before is None else f"{found.ndcg_before:.4f} -> "
+    return f"{before}{found.ndcg:.4f}"

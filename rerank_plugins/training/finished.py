@@ -9,6 +9,7 @@ from ..data import Strategy
 from ..errors import ConfigurationError
 from ..report import save, training_curve
 from ..saved import write_saved
+from .folder import CURVE, is_disk_error, is_first_process
 from .model import Trainee, base_shape, saved_backend
 from .objectives import Kind
 from .options import Trained, TrainingOptions
@@ -39,7 +40,8 @@ def finish(
     Raises:
         ConfigurationError: The weights cannot be written.
     """
-    best = max((line["eval_ndcg"] for line in history if "eval_ndcg" in line), default=None)
+    validated = [line for line in history if "eval_ndcg" in line]
+    best = max((line["eval_ndcg"] for line in validated if line["step"] > 0), default=None)
     losses = [line["loss"] for line in history if "loss" in line]
     steps = int(max((line.get("step", 0) for line in history), default=0))
     noted = {
@@ -50,24 +52,39 @@ def finish(
         "options": options.plain(),
         "versions": _versions(),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        backend = saved_backend(trainee, folder, kind, options.context_tokens)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the weights cannot be written to {str(folder)!r}: {error}",
-            hint="Free some space and run the same command again: the checkpoints are intact.",
-        ) from error
-    write_saved(folder, strategy, backend, noted)
-    if losses:
-        save(training_curve(history), folder / "curve.svg")
+    if is_first_process():
+        _write(trainee, kind, strategy, options, folder, noted)
+        if losses:
+            save(training_curve(history), folder / CURVE)
     return Trained(
         folder=folder,
         steps=steps,
         loss=losses[-1] if losses else float("nan"),
         ndcg=best,
+        ndcg_before=next((line["eval_ndcg"] for line in validated if line["step"] == 0), None),
         history=tuple(dict(line) for line in history),
     )
+
+
+def _write(
+    trainee: Trainee,
+    kind: Kind,
+    strategy: Strategy,
+    options: TrainingOptions,
+    folder: Path,
+    noted: Mapping[str, Any],
+) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        backend = saved_backend(trainee, folder, kind, options.context_tokens)
+    except Exception as error:
+        if not is_disk_error(error):
+            raise
+        raise ConfigurationError(
+            f"the weights cannot be written to {str(folder)!r}: {error}",
+            hint="Free some space and run the same command again: the checkpoints are intact.",
+        ) from error
+    write_saved(folder, strategy, backend, noted)
 
 
 def _versions() -> dict[str, str]:

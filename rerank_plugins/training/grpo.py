@@ -2,20 +2,22 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..backends.base import extra
 from ..backends.loading import chosen_device
-from ..calls import Generate
+from ..calls import Call, Generate
 from ..data import Strategy
-from ..errors import InputError
+from ..errors import InputError, PromptTooLongError
 from ..registry import from_spec
 from .answers import innermost, one_question
 from .data import TrainingList
 from .encoding import PromptEncoder, shown
 from .finished import finish
+from .folder import CHECKPOINTS, identity, prepare
 from .model import load_trainee
 from .options import Trained, TrainingOptions
 from .questions import questions
@@ -79,50 +81,77 @@ def train_with_rewards(
         rows: What it learns from.
         reward: A name (``"grouprank"``, ``"reasonrank"``, ``"erank"``), or a function of the same
             signature.
-        output: As for `rerank_plugins.training.train`. An interrupted run begins anew.
-        options: Learning rate, steps, adapter, seed; ``batch_size`` times ``accumulate`` answers
-            make an optimiser step, and must be a multiple of ``grpo.generations``.
+        output: As for `rerank_plugins.training.train`: an interrupted run goes on.
+        options: Learning rate, steps, adapter, seed, context; ``batch_size`` times ``accumulate``
+            answers make an optimiser step, and must be a multiple of ``grpo.generations``. What
+            belongs to labels and validation (``objective``, ``patience``, ``neftune_alpha``) must
+            be left out.
         grpo: See `GrpoOptions`.
         about: Noted in ``reranker.json``.
 
     Raises:
-        InputError: The strategy writes nothing, or the reward is not known.
+        InputError: The strategy writes nothing, the reward is not known, an option means nothing
+            here, or the folder holds another run.
+        PromptTooLongError: A prompt and its answer do not fit into the context.
         MissingExtraError: TRL is not installed.
 
     References:
         Shao et al., DeepSeekMath (GRPO), arXiv:2402.03300, 2024.
     """
-    trl = extra("trl", "grpo")
-    datasets = extra("datasets", "grpo")
     options, grpo = options or TrainingOptions(), grpo or GrpoOptions()
     chosen: Strategy = (
         from_spec("strategies", strategy) if isinstance(strategy, str | Mapping) else strategy
     )
     scored = _reward(reward)
-    if not rows:
-        raise InputError("there are no lists to train on")
+    _check_arguments(rows, options, grpo)
+    trl, datasets = extra("trl", "grpo"), extra("datasets", "grpo")
+    from .trainer import newest_checkpoint, run_trainer
+
     trainee = load_trainee(str(model), chosen, "written", options, write=True)
     if not isinstance(trainee.encode, PromptEncoder):
         raise InputError("rewards are for what a language model writes")
-    examples = [line for row in rows for line in prompts(trainee.encode, row)]
+    examples = [line for row in rows for line in prompts(trainee.encode, row, grpo.max_tokens)]
     folder = Path(output)
+    noted = {"reward": getattr(scored, "__name__", "reward"), "grpo": asdict(grpo)}
+    run = identity(model, chosen, rows, (), options) | noted
+    prepare(folder, run, trainee, resume=options.resume)
+    checkpoints = folder / CHECKPOINTS
     trainer = trl.GRPOTrainer(
         model=trainee.model,
         reward_funcs=[scored],
-        args=_arguments(trl.GRPOConfig, options, grpo, folder),
+        args=_arguments(trl.GRPOConfig, options, grpo, checkpoints),
         train_dataset=datasets.Dataset.from_list(examples),
         processing_class=trainee.tokenizer,
     )
-    trainer.train()
+    run_trainer(trainer, newest_checkpoint(checkpoints) if options.resume else None)
     history = [dict(line) for line in trainer.state.log_history]
-    noted = {**(about or {}), "reward": getattr(scored, "__name__", "reward"), "lists": len(rows)}
-    return finish(trainee, "written", chosen, options, folder, history, noted)
+    about = {**(about or {}), **noted, "lists": len(rows)}
+    return finish(trainee, "written", chosen, options, folder, history, about)
 
 
-def prompts(encode: PromptEncoder, row: TrainingList) -> list[dict[str, Any]]:
-    """The prompts about one list, as text, with what the rewards need to know of them."""
+def _check_arguments(
+    rows: Sequence[TrainingList], options: TrainingOptions, grpo: GrpoOptions
+) -> None:
+    if not rows:
+        raise InputError("there are no lists to train on")
+    for name in ("objective", "patience", "neftune_alpha"):
+        if getattr(options, name) is not None:
+            raise InputError(f"{name} means nothing where rewards are what is learned from")
+    answers = options.batch_size * options.accumulate
+    if answers % grpo.generations:
+        raise InputError(
+            f"a step of {answers} answers (batch_size x accumulate) is no multiple of the "
+            f"{grpo.generations} generations that are compared"
+        )
+
+
+def prompts(encode: PromptEncoder, row: TrainingList, answer: int) -> list[dict[str, Any]]:
+    """The prompts about one list, as text, with what the rewards need to know of them.
+
+    Passages are shortened, as when serving, until ``answer`` tokens fit after the prompt.
+    """
     strategy = one_question(encode.strategy)
-    asked = questions(strategy, row)
+    asked = questions(strategy, row, partial(_too_long, encode, encode.context_tokens - answer))
     order = shown(strategy, row)
     found = []
     for place, call in enumerate(asked):
@@ -146,6 +175,13 @@ def prompts(encode: PromptEncoder, row: TrainingList) -> list[dict[str, Any]]:
     return found
 
 
+def _too_long(encode: PromptEncoder, room: int, call: Call[Any]) -> PromptTooLongError | None:
+    if not isinstance(call, Generate):
+        return None
+    excess = len(encode.renderer.encode(call.prompt).ids) - room
+    return PromptTooLongError(excess, limit=room) if excess > 0 else None
+
+
 def _reward(reward: Reward | str) -> Reward:
     if not isinstance(reward, str):
         return reward
@@ -154,9 +190,9 @@ def _reward(reward: Reward | str) -> Reward:
     return REWARDS[reward]
 
 
-def _arguments(kind: Any, options: TrainingOptions, grpo: GrpoOptions, folder: Path) -> Any:
+def _arguments(kind: Any, options: TrainingOptions, grpo: GrpoOptions, output: Path) -> Any:
     given = {
-        "output_dir": str(folder / "checkpoints"),
+        "output_dir": str(output),
         "num_generations": grpo.generations,
         "max_completion_length": grpo.max_tokens,
         "temperature": grpo.temperature,
@@ -173,7 +209,8 @@ def _arguments(kind: Any, options: TrainingOptions, grpo: GrpoOptions, folder: P
         "bf16": options.bf16,
         "use_cpu": chosen_device(options.device) == "cpu",
         "logging_steps": 1,
-        "save_strategy": "no",
+        "save_steps": options.evaluate_every,
+        "save_total_limit": 2,
         "seed": options.seed,
         "report_to": [],
         "disable_tqdm": True,

@@ -1,7 +1,6 @@
 """The model that is trained: how it is loaded, what it ranks with meanwhile, how it is saved."""
 
 import json
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +16,10 @@ from ..backends.loading import chosen_device, chosen_dtype, first_line, load_lan
 from ..backends.rendering import Renderer
 from ..calls import Batch, Call, Replies, Reply
 from ..data import Strategy
-from ..errors import ConfigurationError, InputError, ModelLoadError
+from ..errors import InputError, ModelLoadError
 from ..handlers import AnyBackend
-from ..saved import HERE
+from ..presets import find_preset, preset_parts
+from ..saved import HERE, is_saved
 from .batches import Collator
 from .data import TrainingList
 from .encoding import EncodedList, PairEncoder, PromptEncoder
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 Encode = Callable[[TrainingList], EncodedList]
 _NO_LIMIT = 1_000_000
-_RESERVED = 2
-"""Free space, in sizes of a checkpoint, that must be there before training begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +63,7 @@ def load_trainee(
     """
     extra("transformers", "train").set_seed(options.seed)  # a new head is random
     load = _classifier if kind == "classifier" else _language_model
-    model, tokenizer = load(base, options)
+    model, tokenizer = load(_weights(base), options)
     context = _context(model, tokenizer, options.context_tokens)
     renderer = Renderer(tokenizer)
     trained = _with_lora(model, options.lora, kind) if options.lora else model
@@ -76,6 +74,19 @@ def load_trainee(
     encode = PromptEncoder(strategy, renderer, context, write=write)
     backend = TransformersBackend(model, tokenizer=tokenizer, context_tokens=context)
     return Trainee(trained, tokenizer, encode, backend, base)
+
+
+def _weights(base: str) -> str:
+    """Where the weights of a base are: our own models, and what was trained here, go by name."""
+    if not is_saved(base) and "package" not in (find_preset(base) or ()):
+        return base
+    _, backend = preset_parts(base)
+    if backend.get("adapter") is not None:
+        raise InputError(
+            f"{base!r} is an adapter, and cannot be trained further",
+            hint=f"Train the model under it, {str(backend['model'])!r}.",
+        )
+    return str(backend["model"])
 
 
 def _language_model(base: str, options: TrainingOptions) -> tuple[Any, Any]:
@@ -202,22 +213,6 @@ def saved_backend(
     base = str(local.resolve()) if local.exists() else trainee.base
     where = {"model": base, "adapter": HERE} if adapter else {"model": HERE}
     return {"name": "transformers", **where, **spec}
-
-
-def check_space(trainee: Trainee, folder: Path) -> None:
-    """Refuse to begin where not even two checkpoints fit on the disk.
-
-    Raises:
-        ConfigurationError: There is too little space.
-    """
-    trained = sum(p.numel() for p in trainee.model.parameters() if p.requires_grad)
-    needed = _RESERVED * 12 * trained  # weights and AdamW's two moments, four bytes each
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ConfigurationError(
-            f"checkpoints need {needed / 1e9:.1f} GB, and {str(folder)!r} has {free / 1e9:.1f}",
-            hint="Free some space, train an adapter (lora), or give another output folder.",
-        )
 
 
 def base_shape(model: Any) -> dict[str, Any]:

@@ -60,10 +60,21 @@ DEFAULTS: Mapping[Kind, Objective] = {
 
 
 def kind_of(asked: tuple[Call[Any], ...]) -> Kind:
-    """How the questions about one list become scores."""
+    """How the questions about one list become scores.
+
+    Raises:
+        InputError: They are of a kind that is not trained.
+    """
     match asked[0]:
-        case NextToken():
-            return "pointwise" if len(asked) > 1 else "listwise"
+        case NextToken() if len(asked) == 1:
+            return "listwise"
+        case NextToken(labels=labels) if len(labels) == 2:
+            return "pointwise"
+        case NextToken(labels=labels):
+            raise InputError(
+                f"a choice between {len(labels)} labels for each passage is not trained",
+                hint="Train yes or no (pointwise), or written grades (groupwise).",
+            )
         case Likelihood():
             return "likelihood"
         case Generate():
@@ -71,6 +82,28 @@ def kind_of(asked: tuple[Call[Any], ...]) -> Kind:
         case ScorePair():
             return "classifier"
     raise InputError(f"{type(asked[0]).__name__} is not a question to a model")
+
+
+def check_objective(kind: Kind, objective: Objective) -> None:
+    """Refuse what this kind of strategy has nothing for.
+
+    Raises:
+        InputError: A ranking loss for written answers, which have no scores; a language-model loss
+            where nothing is written; or no loss at all.
+    """
+    ranks = objective.ranking is not None
+    if ranks and kind not in SCORES:
+        raise InputError(
+            f"a written answer has no scores for the ranking loss {objective.ranking!r}",
+            hint="Leave it out: the written answer itself is what is learned.",
+        )
+    if kind in ("pointwise", "classifier"):
+        if objective.lm_weight or objective.importance:
+            raise InputError("this strategy's model writes nothing that lm_weight could weigh")
+        if not ranks:
+            raise InputError("this strategy needs a ranking loss")
+    elif objective.importance and kind == "likelihood":
+        raise InputError("importance weighs a written order, and this strategy has none")
 
 
 def minimised(
@@ -90,12 +123,12 @@ def minimised(
     logits = logits.float()  # sums of exponentials in 16 bits lose the order
     total = logits.new_zeros(())
     ranking = objective.loss()
-    if ranking is not None and kind in SCORES:
+    if ranking is not None:
         scores = SCORES[kind](logits, batch)
         total = total + objective.weight * ranking(
             scores, batch["relevance"], batch["teacher"], batch["where"]
         )
-    if objective.lm_weight and kind != "classifier" and (batch["targets"] >= 0).any():
+    if objective.lm_weight:
         total = total + objective.lm_weight * _written(kind, objective, logits, batch)
     return total
 

@@ -117,6 +117,7 @@ class Trained:
         steps: Optimiser steps.
         loss: Of the last logged step.
         ndcg: The best nDCG@10 on the validation lists; None without such lists.
+        ndcg_before: That of the model as it was; None without such lists.
         history: What was logged: step, loss, learning rate, ndcg.
         skipped: Lists that taught nothing, because all their labels are equal.
     """
@@ -126,4 +127,5 @@ class Trained:
     loss: float
     ndcg: float | None
     history: tuple[Mapping[str, float], ...] = field(repr=False)
+    ndcg_before: float | None = None
     skipped: int = 0

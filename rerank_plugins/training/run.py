@@ -1,9 +1,5 @@
 """Train a reranker: from lists to a folder that `rerank_plugins.load_reranker` opens."""
 
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -12,19 +8,17 @@ from typing import Any
 
 from ..data import Strategy
 from ..errors import InputError, RerankError
-from ..registry import from_spec, to_spec
+from ..registry import from_spec
 from .answers import one_question
 from .data import TrainingList
 from .finished import finish
-from .model import Trainee, check_space, load_trainee
-from .objectives import DEFAULTS, Kind, kind_of
+from .folder import CHECKPOINTS, identity, prepare
+from .model import Trainee, load_trainee
+from .objectives import DEFAULTS, Kind, check_objective, kind_of
 from .options import Trained, TrainingOptions
 from .packing import can_pack, groups
 from .questions import questions
 from .validation import ndcg
-
-RUN_FILE = "training.json"
-CHECKPOINTS = "checkpoints"
 
 
 def train(
@@ -53,7 +47,8 @@ def train(
         rows: What it learns from; each must fit into one window.
         output: A folder: checkpoints while training, then the weights, ``reranker.json`` and a
             curve. Called again after an interruption with the same arguments, it goes on.
-        validation: Lists on which nDCG@10 decides which checkpoint is kept.
+        validation: Lists on which nDCG@10 decides which checkpoint is kept; they are ranked before
+            the first step too.
         options: See `TrainingOptions`.
         about: Noted in ``reranker.json``: where the data came from, its licence.
         skip_uninformative: Leave out lists whose labels are all equal instead of refusing them.
@@ -73,20 +68,33 @@ def train(
     """
     options = options or TrainingOptions()
     folder = Path(output)
+    _check_arguments(model, folder, validation, options)
     kept, skipped = _informative(rows, skip=skip_uninformative)
     chosen: Strategy = (
         from_spec("strategies", strategy) if isinstance(strategy, str | Mapping) else strategy
     )
     kind = _kind(chosen, kept)
     objective = options.objective or DEFAULTS[kind]
+    check_objective(kind, objective)
     trainee = load_trainee(str(model), chosen, kind, options, write=bool(objective.lm_weight))
     _try_all(trainee, kept)
-    _claim(folder, _identity(model, chosen, kept, options), resume=options.resume)
-    check_space(trainee, folder)
+    run = identity(model, chosen, kept, validation, options)
+    prepare(folder, run, trainee, resume=options.resume)
     history = _loop(trainee, kind, chosen, kept, validation, options, folder, progress)
     noted = {**(about or {}), "lists": len(kept), "objective": asdict(objective)}
     done = finish(trainee, kind, chosen, options, folder, history, noted)
     return replace(done, skipped=skipped)
+
+
+def _check_arguments(
+    model: str | Path, folder: Path, validation: Sequence[TrainingList], options: TrainingOptions
+) -> None:
+    if Path(model).exists() and Path(model).resolve() == folder.resolve():
+        raise InputError(
+            "the output folder is that of the base, whose weights would be overwritten"
+        )
+    if options.patience is not None and not validation:
+        raise InputError("patience counts validations, and there are no lists to validate on")
 
 
 def _informative(rows: Sequence[TrainingList], *, skip: bool) -> tuple[list[TrainingList], int]:
@@ -116,48 +124,6 @@ def _try_all(trainee: Trainee, rows: Sequence[TrainingList]) -> None:
         except RerankError as error:
             error.add_note(f"in list {i + 1} of {len(rows)}, query {row.query[:60]!r}")
             raise
-
-
-def _identity(
-    model: str | Path, strategy: Strategy, rows: Sequence[TrainingList], options: TrainingOptions
-) -> dict[str, Any]:
-    """What must be the same for a run to go on."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(repr((row.query, row.passages, row.labels, row.teacher)).encode())
-    plain = {k: v for k, v in options.plain().items() if k not in ("resume", "device")}
-    spec = to_spec("strategies", strategy)
-    same: dict[str, Any] = json.loads(
-        json.dumps({"model": str(model), "strategy": spec, "lists": digest.hexdigest(), **plain})
-    )
-    return same
-
-
-def _claim(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
-    """Make the folder this run's.
-
-    Raises:
-        InputError: It holds another run, or cannot be written.
-    """
-    path = folder / RUN_FILE
-    try:
-        if path.is_file() and resume:
-            held = json.loads(path.read_text("utf-8"))
-            if differing := sorted(k for k in identity if held.get(k) != identity[k]):
-                raise InputError(
-                    f"{str(folder)!r} holds a run that differs in {', '.join(differing)}",
-                    hint="Give another folder, or resume=False to begin anew.",
-                )
-            return
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = folder / f"{RUN_FILE}.new"
-        scratch.write_text(json.dumps(identity, indent=1) + "\n", "utf-8")
-        os.replace(scratch, path)
-    except (OSError, ValueError) as error:
-        if isinstance(error, RerankError):
-            raise
-        raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
 
 
 def _loop(

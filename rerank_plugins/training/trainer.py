@@ -21,6 +21,7 @@ from ..backends.loading import chosen_device, quiet
 from ..errors import ConfigurationError
 from .batches import MODEL_INPUTS, Collator
 from .encoding import EncodedList
+from .folder import is_disk_error
 from .model import Encode, Trainee
 from .objectives import DEFAULTS, Kind, minimised
 from .options import TrainingOptions
@@ -95,6 +96,11 @@ class RankingTrainer(Trainer):
                 trainee.tokenizer.pad_token_id or 0, classifier=kind == "classifier"
             ),
         )
+        if self.args.n_gpu > 1:  # PyTorch would split a packed batch
+            raise ConfigurationError(
+                f"one process sees {self.args.n_gpu} GPUs",
+                hint="Give it one (CUDA_VISIBLE_DEVICES=0), or each its own process: torchrun.",
+            )
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False  # so that the mean over accumulated batches is taken
         self.add_callback(_LastStep())
@@ -186,6 +192,7 @@ def _arguments(
         load_best_model_at_end=validated,
         metric_for_best_model=_NDCG if validated else None,
         greater_is_better=True if validated else None,
+        restore_callback_states_from_checkpoint=True,  # patience goes on where it was
         seed=options.seed,
         report_to=[],
         remove_unused_columns=False,
@@ -225,16 +232,20 @@ def _number(path: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def run_trainer(trainer: RankingTrainer, resume: Path | None) -> None:
+def run_trainer(trainer: Trainer, resume: Path | None) -> None:
     """Train to the end.
 
     Raises:
         ConfigurationError: A checkpoint could not be written, or the loss is no number.
     """
+    validated = trainer.args.eval_strategy != "no"
+    trainer.args.eval_on_start = validated and resume is None
     try:
         with quiet(transformers):
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    except OSError as error:
+    except Exception as error:
+        if not is_disk_error(error):
+            raise
         last = newest_checkpoint(Path(str(trainer.args.output_dir)))
         raise ConfigurationError(
             f"a checkpoint could not be written: {error}",

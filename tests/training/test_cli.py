@@ -91,6 +91,9 @@ def test_a_collection_and_a_run_become_a_reranker(encoder_folder, tmp_path):
         (["--about", "nowhere.json"], "nowhere.json"),
         (["--generations", "1", "--reward", "grouprank"], "generations"),
         (["--learning-rate", "-1"], "learning_rate"),
+        (["--reward", "grouprank", "--patience", "3"], "--patience means nothing with --reward"),
+        (["--reward", "grouprank", "--loss", "ranknet"], "--loss means nothing with --reward"),
+        (["--hold-out", "0", "--patience", "3"], "no lists to validate on"),
     ],
 )
 def test_slips_are_told(arguments, said, lists, encoder_folder, tmp_path):

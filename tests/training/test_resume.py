@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -63,7 +64,25 @@ def test_a_killed_run_goes_on_to_the_same_loss(encoder_folder, tmp_path, request
     assert rankings[0].scores == pytest.approx(rankings[1].scores, abs=1e-5)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_whole(encoder_folder, tmp_path, monkeypatch):
+def safetensors_error():
+    from safetensors import SafetensorError
+
+    return SafetensorError(
+        "Error while serializing: I/O error: No space left on device (os error 28)"
+    )
+
+
+FULL = {  # what was seen on a full disk
+    "open": lambda: OSError(28, "No space left on device"),
+    "torch": lambda: RuntimeError(
+        "[enforce fail at inline_container.cc:672] . unexpected pos 25766720 vs 25766612"
+    ),
+    "safetensors": safetensors_error,
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_full_disk_leaves_the_last_checkpoint_whole(kind, encoder_folder, tmp_path, monkeypatch):
     import torch
 
     real = torch.save
@@ -72,16 +91,55 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(encoder_folder, tmp_path, 
         if "checkpoint-8" in str(path):
             with open(path, "wb") as file:
                 file.write(b"half")
-            raise OSError(28, "No space left on device")
+            raise FULL[kind]()
         return real(thing, path, *args, **kwargs)
 
     monkeypatch.setattr(torch, "save", filling)
-    with pytest.raises(ConfigurationError, match=r"No space left.*checkpoint-4"):
+    with pytest.raises(ConfigurationError, match=r"could not be written.*checkpoint-4"):
         train(encoder_folder, "pair-score", ROWS, tmp_path, options=OPTIONS)
     monkeypatch.undo()
     assert (tmp_path / "checkpoints" / "checkpoint-8").is_dir()
     assert newest_checkpoint(tmp_path / "checkpoints").name == "checkpoint-4"
     assert train(encoder_folder, "pair-score", ROWS, tmp_path, options=OPTIONS).steps == 18
+
+
+@pytest.mark.parametrize("kind", ["open", "safetensors"])
+def test_weights_that_cannot_be_written_cost_no_training(
+    kind, encoder_folder, tmp_path, monkeypatch
+):
+    from transformers import PreTrainedModel
+
+    real = PreTrainedModel.save_pretrained
+
+    def full_at_the_end(model, folder, *args, **kwargs):
+        if "checkpoint-" not in str(folder):
+            raise FULL[kind]()
+        return real(model, folder, *args, **kwargs)
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", full_at_the_end)
+    with pytest.raises(ConfigurationError, match="checkpoints are intact"):
+        train(encoder_folder, "pair-score", ROWS, tmp_path, options=OPTIONS)
+    monkeypatch.undo()
+    assert not (tmp_path / "reranker.json").exists()
+    done = train(encoder_folder, "pair-score", ROWS, tmp_path, options=OPTIONS)
+    assert done.steps == 18
+    assert load_reranker(tmp_path, device="cpu").rank("sea", PASSAGES)
+
+
+def test_patience_goes_on_where_it_was(encoder_folder, tmp_path, monkeypatch):
+    """One validation without a gain before the kill and one after it: the end."""
+    from rerank_plugins.training import run
+
+    found = iter([0.1, 0.9, 0.8])  # before, at step 4, at step 8
+    rows = {"validation": ROWS, "options": replace(OPTIONS, patience=2)}
+    monkeypatch.setattr(run, "ndcg", lambda *_: next(found))
+    with pytest.raises(StopIteration):  # at step 12
+        train(encoder_folder, "pair-score", ROWS, tmp_path, **rows)
+    monkeypatch.setattr(run, "ndcg", lambda *_: 0.7)
+    done = train(encoder_folder, "pair-score", ROWS, tmp_path, **rows)
+    assert done.steps == 12
+    assert done.ndcg == 0.9
+    assert done.ndcg_before == 0.1
 
 
 def test_a_checkpoint_whose_state_was_cut_is_passed_over(tmp_path):

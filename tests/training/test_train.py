@@ -165,6 +165,31 @@ def test_validation_keeps_the_best_and_patience_ends_it(encoder_folder, tmp_path
     assert about["lists"] == 1
 
 
+def test_our_own_model_can_be_the_base(tmp_path):
+    """By the name that `load_reranker` takes, and as the folder of an earlier training."""
+    changes = {"epochs": 1, "learning_rate": 1e-5, "warmup": 0}
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(
+        "rerank-plugins/minilm-cross-encoder",
+        "pair-score",
+        [ROW],
+        first,
+        options=options(**changes),
+    )
+    own, once = (
+        load_reranker(m, device="cpu") for m in ("rerank-plugins/minilm-cross-encoder", first)
+    )
+    there, here = (r.rank(ROW.query, PASSAGES).scores for r in (own, once))
+    assert there != here
+    assert there == pytest.approx(here, abs=0.2)  # a step of 1e-5 away from it
+    train(first, "pair-score", [ROW], second, options=options(**changes))
+
+
+def test_an_adapter_is_no_base(tmp_path):
+    with pytest.raises(InputError, match="is an adapter"):
+        train("rerank-plugins/smollm2-first", "single-token", [ROW], tmp_path, options=options())
+
+
 class TestBadInput:
     def refused(self, error, match, model, strategy, rows, output, **changes):
         with pytest.raises(error, match=match):
@@ -278,6 +303,73 @@ class TestBadInput:
             InputError, "seed", encoder_folder, "pair-score", [ROW], tmp_path, epochs=1, seed=7
         )
 
+    def test_a_folder_of_a_run_that_never_began_is_free(self, encoder_folder, tmp_path):
+        (tmp_path / "training.json").write_text('{"seed": 1}')
+        train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(epochs=1))
+
+    def test_a_damaged_run_file(self, encoder_folder, tmp_path):
+        train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(epochs=1))
+        (tmp_path / "training.json").write_text("{")
+        self.refused(
+            InputError, "damaged.*--anew", encoder_folder, "pair-score", [ROW], tmp_path, epochs=1
+        )
+
+    def test_another_run_s_validation_lists(self, encoder_folder, tmp_path):
+        arguments = (encoder_folder, "pair-score", [ROW], tmp_path)
+        train(*arguments, options=options(epochs=1), validation=[ROW])
+        with pytest.raises(InputError, match="validation"):
+            train(*arguments, options=options(epochs=1))
+
+    def test_anew_removes_the_earlier_run(self, encoder_folder, llama_folder, tmp_path):
+        lora = {"lora": Lora(rank=2), "epochs": 1}
+        train(llama_folder, SingleToken(prompt=SHORT), [ROW], tmp_path, options=options(**lora))
+        assert (tmp_path / "adapter_model.safetensors").is_file()
+        mine = tmp_path / "notes.txt"
+        mine.write_text("kept")
+        anew = options(epochs=1, resume=False)
+        train(encoder_folder, "pair-score", [ROW], tmp_path, options=anew)
+        assert not (tmp_path / "adapter_model.safetensors").exists()
+        assert mine.read_text() == "kept"
+        assert load_reranker(tmp_path, device="cpu").strategy == PairScore()
+
+    @pytest.mark.parametrize("resume", [True, False])
+    def test_a_folder_with_somebody_else_s_model(self, resume, encoder_folder, tmp_path):
+        (tmp_path / "model.safetensors").write_bytes(b"precious")
+        self.refused(
+            InputError,
+            "not trained here",
+            *(encoder_folder, "pair-score", [ROW], tmp_path),
+            resume=resume,
+        )
+        assert (tmp_path / "model.safetensors").read_bytes() == b"precious"
+
+    def test_the_base_as_the_output(self, encoder_folder):
+        self.refused(InputError, "overwritten", encoder_folder, "pair-score", [ROW], encoder_folder)
+
+    def test_patience_without_validation(self, encoder_folder, tmp_path):
+        self.refused(
+            InputError, "patience", encoder_folder, "pair-score", [ROW], tmp_path, patience=2
+        )
+
+    @pytest.mark.parametrize(
+        ("strategy", "objective", "said"),
+        [
+            (Permutation(prompt=NUMBERS), Objective(), "no scores for the ranking loss 'ranknet'"),
+            (PairScore(), Objective(ranking=None), "writes nothing"),
+            (PairScore(), Objective(lm_weight=0.5), "writes nothing"),
+            (Pointwise(prompt="yes-no.v1"), Objective(ranking=None), "writes nothing"),
+            (QueryLikelihood(), Objective(importance=True), "importance"),
+        ],
+        ids=str,
+    )
+    def test_a_loss_that_the_strategy_has_nothing_for(
+        self, strategy, objective, said, encoder_folder, tmp_path
+    ):
+        """Before a model is loaded, so any folder does."""
+        self.refused(
+            InputError, said, encoder_folder, strategy, [ROW], tmp_path, objective=objective
+        )
+
     @pytest.mark.parametrize(
         "changes",
         [{"epochs": 0}, {"learning_rate": 0.0}, {"accumulate": -1}, {"context_tokens": 0}],
@@ -299,4 +391,23 @@ class TestBadInput:
         spec["backend"] = {"name": "openai", "model": "m", "base_url": "http://example.org"}
         (tmp_path / "reranker.json").write_text(json.dumps(spec))
         with pytest.raises(ModelLoadError, match="server"):
+            load_reranker(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("part", "changes", "said"),
+        [
+            ("strategy", {"name": "a-plugin"}, "plugin"),
+            ("strategy", {"name": "sliding-window", "inner": "a-plugin"}, "plugin"),
+            ("strategy", {"name": "cascade", "first": {"name": "blend", "inner": "x"}}, "plugin"),
+            ("strategy", "pair-score", "plugin"),
+            ("backend", {"trust_remote_code": True}, "sets trust_remote_code"),
+        ],
+        ids=str,
+    )
+    def test_a_reranker_file_is_data(self, part, changes, said, encoder_folder, tmp_path):
+        train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(epochs=1))
+        spec = json.loads((tmp_path / "reranker.json").read_text("utf-8"))
+        spec[part] = spec[part] | changes if part == "backend" else changes
+        (tmp_path / "reranker.json").write_text(json.dumps(spec))
+        with pytest.raises(ModelLoadError, match=said):
             load_reranker(tmp_path)
