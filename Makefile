@@ -25,8 +25,10 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest tests/batch
 
 # Engines that are too heavy for every run: vLLM on the CPU, its server, llama.cpp; 25 minutes.
+# vLLM leaves its sockets to the end of the process, which pytest would make an error of.
 vllm: $(VENV)-vllm/.done
-	VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest tests/engines -s
+	VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest tests/engines -s \
+	  -W "ignore:Unclosed context:ResourceWarning"
 
 # Time and memory beside other libraries, each in an environment of its own: half an hour, and 8 GB.
 bench: $(VENV)/.test $(VENV)-vllm/.rankllm $(VENV)-rerankers/.done
