@@ -88,6 +88,16 @@ def test_cut_at_any_byte(tmp_path, form, batch_size):
         assert path.read_bytes() == expected, cut
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_torn_end_is_cut_off(tmp_path, batch_size):
+    """A machine that lost its power can leave zeros where a block was not written yet."""
+    expected = whole(tmp_path, Trec(), batch_size=batch_size)
+    path = tmp_path / "whole"
+    path.write_bytes(expected[: len(expected) // 2] + bytes(10 * len(expected)))
+    rank_file(queries(), Reranker(PairScore(), Watched()), path, Trec(), batch_size=batch_size)
+    assert path.read_bytes() == expected
+
+
 def test_a_finished_file_asks_nothing(tmp_path):
     whole(tmp_path, Trec())
     model = Watched()
