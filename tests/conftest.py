@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import tiny_models
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")  # before anything imports Haystack
@@ -60,24 +61,10 @@ def tokenizer(smollm2_folder: Path):
 @pytest.fixture(scope="session")
 def tiny_model(tokenizer):
     """A Llama of a few thousand weights with random values and SmolLM2's vocabulary."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=8192,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        # Large enough that different texts get clearly different scores.
-        initializer_range=0.6,
+    # Weights large enough that different texts get clearly different scores.
+    return tiny_models.llama(
+        len(tokenizer), tokenizer=tokenizer, max_position_embeddings=8192, initializer_range=0.6
     )
-    return LlamaForCausalLM(config)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import math
 
 import pytest
+import tiny_models
 
 from rerank_plugins import InputError, ModelLoadError, ModelOutputError, PromptTooLongError
 from rerank_plugins.backends import CrossEncoderBackend, Routed, Seq2SeqBackend
@@ -21,24 +22,8 @@ WORDS = [
 @pytest.fixture(scope="session")
 def classifier_folder(tmp_path_factory):
     """A BERT of a few thousand random weights that scores pairs, with a vocabulary of its own."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-
     folder = tmp_path_factory.mktemp("classifier")
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        num_labels=1,
-        initializer_range=0.6,
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=32).save_pretrained(folder)
+    tiny_models.bert(WORDS, folder, longest=32, num_labels=1, initializer_range=0.6)
     return folder
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_models
 
 from rerank_plugins import ModelLoadError, PromptTooLongError, Reranker
 from rerank_plugins.backends import TransformersBackend, VLLMBackend
@@ -199,25 +200,14 @@ def test_a_ranking_out_of_time_leaves_the_engine_to_the_next(engine):
 
 def tiny(kind, tokenizer, folder, **options):
     """A Llama whose heads are large enough for vLLM's CPU kernels, saved with a tokenizer."""
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
+    large = {"hidden_size": 64, "intermediate_size": 64, "initializer_range": 0.3}
+    model = tiny_models.llama(
+        *(len(tokenizer), kind),
+        tokenizer=tokenizer,
         max_position_embeddings=256,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.3,
+        **large,
         **options,
     )
-    model = getattr(transformers, kind)(config).eval()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model
@@ -260,7 +250,6 @@ def test_a_classifier_gives_raw_logits(tokenizer, tmp_path, closing):
 
 def test_an_encoder_is_told_where_the_passage_begins(tmp_path, closing):
     import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
     words = [
         "[PAD]",
@@ -269,22 +258,8 @@ def test_an_encoder_is_told_where_the_passage_begins(tmp_path, closing):
         "[SEP]",
         *["a", "flea", "cat", "lives", "long", "how", "very", "good"],
     ]
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=64)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        num_labels=1,
-        initializer_range=0.6,
-    )
-    model = BertForSequenceClassification(config).eval()
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    large = {"hidden_size": 64, "intermediate_size": 64, "initializer_range": 0.6}
+    model, tokenizer = tiny_models.bert(words, tmp_path, num_labels=1, **large)
     backend = closing(VLLMBackend(tmp_path, runner="pooling"))
     pairs = [("how long", "a flea lives"), ("a flea", "a very good cat"), ("a cat", "[SEP] flea")]
     for (query, passage), reply in zip(

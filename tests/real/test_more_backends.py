@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+import tiny_models
 
 from rerank_plugins import (
     ConfigurationError,
@@ -51,24 +52,12 @@ def word_tokenizer(template, **special):
 @pytest.fixture(scope="module")
 def llama_folder(tmp_path_factory):
     """A Llama that scores pairs and, like DeAR, has no padding token."""
-    import torch
-    from transformers import LlamaConfig, LlamaForSequenceClassification
-
     folder = tmp_path_factory.mktemp("llama")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        num_labels=1,
-        pad_token_id=None,
-        initializer_range=0.6,
+    small = {"max_position_embeddings": 64, "num_labels": 1, "initializer_range": 0.6}
+    model = tiny_models.llama(
+        len(WORDS), "LlamaForSequenceClassification", pad_token_id=None, **small
     )
-    LlamaForSequenceClassification(config).save_pretrained(folder)
+    model.save_pretrained(folder)
     template = {"single": "<s> $A", "pair": "<s> $A $B"}
     word_tokenizer(template).save_pretrained(folder)
     return folder

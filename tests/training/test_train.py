@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tiny_models
 
 from rerank_plugins import ConfigurationError, InputError, ModelLoadError, load_reranker
 from rerank_plugins.errors import LabelError
@@ -224,7 +225,7 @@ class TestBadInput:
     def test_identifiers_that_are_not_single_tokens(self, tmp_path, tmp_path_factory):
         """A vocabulary of whole words that knows no letters."""
         from tokenizers import Tokenizer, models, pre_tokenizers
-        from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+        from transformers import PreTrainedTokenizerFast
 
         folder = tmp_path_factory.mktemp("words")
         words = ["<unk>", "</s>", "a", "flea", "dog"]
@@ -236,20 +237,10 @@ class TestBadInput:
             eos_token="</s>",
             chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}",
         ).save_pretrained(folder)
-        config = LlamaConfig(
-            vocab_size=5,
-            hidden_size=8,
-            intermediate_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-        )
-        LlamaForCausalLM(config).save_pretrained(folder)
+        tiny_models.llama(5).save_pretrained(folder)
         self.refused(LabelError, "single token", folder, SingleToken(prompt=SHORT), [ROW], tmp_path)
 
     def test_an_adapter_on_another_base(self, llama_folder, tmp_path, tmp_path_factory, tokenizer):
-        from transformers import LlamaConfig, LlamaForCausalLM
-
         train(
             llama_folder,
             SingleToken(prompt=SHORT),
@@ -258,15 +249,7 @@ class TestBadInput:
             options=options(epochs=1, lora=Lora(rank=2)),
         )
         other = tmp_path_factory.mktemp("other")
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-        )
-        LlamaForCausalLM(config).save_pretrained(other)
+        tiny_models.llama(len(tokenizer), num_hidden_layers=1).save_pretrained(other)
         tokenizer.save_pretrained(other)
         reranker = load_reranker(tmp_path, base=other, device="cpu")
         with pytest.raises(ModelLoadError, match="the model that it was trained on"):

@@ -1,0 +1,60 @@
+"""Models of a few thousand random weights: everything about them is real but what they know."""
+
+
+def llama(vocabulary, kind="LlamaForCausalLM", *, tokenizer=None, **options):
+    """A Llama of ``vocabulary`` tokens.
+
+    Args:
+        vocabulary: How many tokens it knows.
+        kind: Its class in transformers.
+        tokenizer: Gives it the ids of the special tokens.
+        options: Of its configuration, where they are not the smallest that will do.
+    """
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    names = ("eos_token_id", "bos_token_id", "pad_token_id") if tokenizer else ()
+    smallest = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        **{name: getattr(tokenizer, name) for name in names},
+    }
+    config = transformers.LlamaConfig(vocab_size=vocabulary, **smallest | options)
+    return getattr(transformers, kind)(config).eval()
+
+
+def bert(words, folder, kind="BertForSequenceClassification", *, longest=64, **options):
+    """A BERT that knows ``words``, saved into ``folder``.
+
+    Args:
+        words: Its vocabulary, special tokens first.
+        folder: Where to.
+        kind: Its class in transformers.
+        longest: Tokens of a pair, by its tokenizer.
+        options: Of its configuration, where they are not the smallest that will do.
+
+    Returns:
+        The model and its tokenizer.
+    """
+    import torch
+    import transformers
+
+    (folder / "vocab.txt").write_text("\n".join(words))
+    tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=longest)
+    torch.manual_seed(0)
+    smallest = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 64,
+    }
+    config = transformers.BertConfig(vocab_size=len(words), **smallest | options)
+    model = getattr(transformers, kind)(config).eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model, tokenizer
