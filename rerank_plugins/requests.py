@@ -1,12 +1,13 @@
 """A query and what was retrieved for it, as files give them."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import InputError
-from .evaluation import Collection, Run, check_run
+from .evaluation import Collection, Run, Scores, check_run
 from .text import Passage
 
 
@@ -55,13 +56,16 @@ def read_requests(lines: Iterable[str | bytes], name: str) -> Iterator[Query]:
         yield query
 
 
-def run_requests(collection: Collection, run: Run, *, depth: int | None = None) -> Iterator[Query]:
+def run_requests(
+    collection: Collection, run: Run, *, depth: int | None = None, scores: Scores | None = None
+) -> Iterator[Query]:
     """The queries of a run with the passages that it found.
 
     Args:
         collection: Has their texts.
         run: Document ids by query id, best first.
         depth: Documents of each query; all when None.
+        scores: The retriever's, which go with the passages to strategies such as `Hybrid`.
 
     Raises:
         InputError: The run names queries or documents that the collection lacks.
@@ -69,12 +73,21 @@ def run_requests(collection: Collection, run: Run, *, depth: int | None = None) 
     check_run(run, collection)
     for key, found in run.items():
         ids = tuple(found[:depth])
-        texts = tuple(collection.documents[document] for document in ids)
+        known = (scores or {}).get(key, {})
+        texts = tuple(_scored(collection.documents[d], known.get(d)) for d in ids)
         yield Query(key, collection.queries[key], texts, ids)
+
+
+def _scored(text: str, score: float | None) -> str:
+    if score is None:
+        return text
+    return Passage(text, title=getattr(text, "passage_title", ""), score=score)
 
 
 def parsed(row: Mapping[str, Any]) -> Query:
     """The query of a row: ``{query_id, query, passages}`` or ``{query_id, query, candidates}``.
+
+    A candidate has ``id`` and ``text``, and may have ``title`` and the retriever's ``score``.
 
     Raises:
         InputError: A field is missing or of the wrong type, or ids of candidates repeat.
@@ -113,8 +126,18 @@ def _candidates(given: object) -> dict[str, Passage]:
         key = parsed_id(candidate["id"])
         if key in found:
             raise InputError(f"the candidate id {key!r} is given twice")
-        found[key] = Passage(candidate["text"], title=str(candidate.get("title") or ""))
+        score = _score(candidate.get("score"), f"candidates[{i}]")
+        title = str(candidate.get("title") or "")
+        found[key] = Passage(candidate["text"], title=title, score=score)
     return found
+
+
+def _score(value: object, name: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"the score of {name} is {value!r}, expected a number")
+    return float(value)
 
 
 def parsed_id(value: object) -> str:

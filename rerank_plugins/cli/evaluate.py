@@ -4,7 +4,7 @@ import csv
 import itertools
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,9 +22,10 @@ from ..evaluation import (
     load_run,
     measured,
 )
-from ..requests import run_requests
+from ..requests import Query, run_requests
 from ..streaming import Trec, rank_file, read_manifest
 from .output import FELL_BACK, as_json, progress, table
+from .runs import scores_of
 from .specs import named_reranker
 
 
@@ -87,9 +88,11 @@ def command() -> Any:
         with _folder(output) as folder:
             rows = [measured(name, run, loaded.qrels, names) for name, run in found.items()]
             first = next(iter(found.values()))
+            scores = scores_of(runs[0]) if rerankers else None
             for given in rerankers:
                 file = folder / "runs" / f"{_unused(given, [r.name for r in rows])}.trec"
-                rows.append(_reranked(given, file, first, loaded, names, options))
+                requests = run_requests(loaded, first, depth=options["depth"], scores=scores)
+                rows.append(_reranked(given, file, first, requests, loaded, names, options))
             compared = comparisons(rows)
             if output:
                 _write(folder, rows, loaded)
@@ -104,6 +107,7 @@ def _reranked(
     given: str,
     file: Path,
     first: Run,
+    requests: Iterable[Query],
     collection: Collection,
     measures: Sequence[str],
     options: Mapping[str, Any],
@@ -115,7 +119,6 @@ def _reranked(
     except OSError as error:
         raise InputError(f"cannot write to {str(file.parent)!r}: {error}") from error
     reranker = named_reranker(given)
-    requests = run_requests(collection, first, depth=depth)
     with progress(file.stem, len(first)) as tell:
         rank_file(
             requests,

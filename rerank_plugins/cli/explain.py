@@ -17,6 +17,7 @@ from ..reranker import Reranker
 from ..streaming.formats import name_of, reported
 from .models import question
 from .output import as_json, table
+from .runs import scores_of
 from .specs import named_reranker
 
 Exchange = tuple[Call[Any], Reply[Any] | CallError]
@@ -96,7 +97,8 @@ def _request(
     keys = [key for key, text in loaded.queries.items() if query in (key, text)]
     if not keys or keys[0] not in found:
         raise InputError(f"the collection, or the run, has no query {query!r}")
-    (request,) = run_requests(loaded, {keys[0]: found[keys[0]]}, depth=depth)
+    one, scores = {keys[0]: found[keys[0]]}, scores_of(str(run))
+    (request,) = run_requests(loaded, one, depth=depth, scores=scores)
     return request, dict(loaded.qrels[keys[0]])
 
 

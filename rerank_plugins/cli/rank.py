@@ -12,6 +12,7 @@ from ..requests import Query, read_requests, run_requests
 from ..reranker import Reranker
 from ..streaming import FORMATS, Counts, rank_file, ranked
 from .output import FELL_BACK, as_json, progress
+from .runs import scores_of
 from .specs import named_reranker
 
 PIPE = "-"
@@ -94,7 +95,8 @@ def _requests(
     if collection:
         from ..evaluation import load_collection, load_run
 
-        yield run_requests(load_collection(collection, split=split), load_run(name), depth=depth)
+        loaded = load_collection(collection, split=split)
+        yield run_requests(loaded, load_run(name), depth=depth, scores=scores_of(name))
     elif depth:
         raise InputError("--depth is for runs", hint="Give --collection too.")
     elif name == PIPE:

@@ -3,7 +3,16 @@
 from .collection import Collection, Qrels, load_collection
 from .measured import Measured, comparisons, measured
 from .metrics import evaluate, evaluate_each, evaluate_queries
-from .runs import Run, check_run, judged_run, load_run, rerank_run, write_run
+from .runs import (
+    Run,
+    Scores,
+    check_run,
+    judged_run,
+    load_run,
+    load_scores,
+    rerank_run,
+    write_run,
+)
 from .significance import Comparison, compare, compare_values, interval
 
 __all__ = [
@@ -12,6 +21,7 @@ __all__ = [
     "Measured",
     "Qrels",
     "Run",
+    "Scores",
     "check_run",
     "compare",
     "compare_values",
@@ -23,6 +33,7 @@ __all__ = [
     "judged_run",
     "load_collection",
     "load_run",
+    "load_scores",
     "measured",
     "rerank_run",
     "write_run",

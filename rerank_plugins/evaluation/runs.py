@@ -1,6 +1,8 @@
 """Runs: for each query the documents that were found, best first."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from ..data import Ranking
@@ -10,6 +12,9 @@ from .files import lines_of
 
 Run = Mapping[str, Sequence[str]]
 """Document ids by query id, best first."""
+
+Scores = Mapping[str, Mapping[str, float]]
+"""Scores by query id and document id, higher is better."""
 
 
 def load_run(path: str | Path, *, depth: int | None = None) -> dict[str, list[str]]:
@@ -39,6 +44,34 @@ def load_run(path: str | Path, *, depth: int | None = None) -> dict[str, list[st
     if not ranked:
         raise InputError(f"the run {str(path)!r} is empty")
     return {query: sorted(found, key=found.__getitem__)[:depth] for query, found in ranked.items()}
+
+
+def load_scores(path: str | Path, *, depth: int | None = None) -> dict[str, dict[str, float]]:
+    """The scores of a TREC run file, plain or gzipped, by query and document, best first.
+
+    Args:
+        path: Lines of ``query Q0 document rank score tag``.
+        depth: Documents to keep for each query; all when None.
+
+    Raises:
+        InputError: As `load_run`; or a score is no finite number, or rises along the ranks: then
+            the scores are not what the documents were ranked by.
+    """
+    run = load_run(path)
+    found: dict[str, dict[str, float]] = {query: {} for query in run}
+    for number, line in lines_of(Path(path)):
+        query, _, document, _, score, _ = line.split()
+        try:
+            found[query][document] = float(score)
+        except ValueError:
+            found[query][document] = math.nan
+        if not math.isfinite(found[query][document]):
+            raise InputError(f"line {number} of {path} has the score {score!r}, which is no number")
+    for query, ids in run.items():
+        values = [found[query][document] for document in ids]
+        if any(a < b for a, b in pairwise(values)):
+            raise InputError(f"the scores of the query {query!r} in {path} rise along its ranks")
+    return {q: {document: found[q][document] for document in ids[:depth]} for q, ids in run.items()}
 
 
 def write_run(

@@ -10,7 +10,7 @@ from ..data import Ranking, Report
 from ..errors import InputError
 from ..text import Passage
 
-_COMPARABLE = ("logit", "logprob", "probability")
+_COMPARABLE = ("logit", "logprob", "probability", "z-score")
 
 
 @dataclass(frozen=True, slots=True)

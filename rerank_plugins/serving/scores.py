@@ -15,6 +15,7 @@ def relevance(score: float, kind: ScoreKind) -> float:
     logit         the logistic function, as cross-encoders are read
     logprob       the probability; for query likelihoods, that of a token on average
     probability   itself
+    z-score       the logistic function: comparable within a request alone
     grade         ``g / (1 + g)``: no scale is known to all prompts, so only the order counts
     rank          itself: 1, 1/2, 1/3, ... the order and nothing more
     ============  ======================================================================
@@ -25,7 +26,7 @@ def relevance(score: float, kind: ScoreKind) -> float:
         >>> relevance(0.0, "logit"), relevance(0.0, "logprob"), relevance(3.0, "grade")
         (0.5, 1.0, 0.75)
     """
-    if kind == "logit":
+    if kind in ("logit", "z-score"):
         return _logistic(score)
     if kind == "logprob":
         return math.exp(min(score, 0.0))

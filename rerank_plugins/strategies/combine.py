@@ -96,14 +96,16 @@ class Hybrid:
     """Mix the reranker's scores with the first stage's, each in units of its own spread.
 
     Scores are ``alpha * z(first stage) + (1 - alpha) * z(reranker)``, with ``z(x) = (x - mean) /
-    standard deviation`` over the list (``score_kind="logit"``: any real number, comparable within
-    the result). The first stage's scores are those of the `Passage` objects that are ranked, which
-    is what the framework components give; where one has none, the places take their part.
+    standard deviation`` over the list (``score_kind="z-score"``: any real number, comparable within
+    the result alone). The first stage's scores are those of the `Passage` objects that are ranked,
+    which is what the framework components and the commands give.
 
     Args:
         inner: Gives the reranker's scores. One that gives only an order (``score_kind="rank"``)
             takes part with its places.
         alpha: The weight of the first stage, 0 to 1.
+        places: Whether the places of the passages take the first stage's part where one of them has
+            no score. If not, ``inner`` then ranks alone, with its own kind of score.
 
     Raises:
         InputError: ``alpha`` is out of range.
@@ -123,6 +125,7 @@ class Hybrid:
 
     inner: Strategy = field(kw_only=False)
     alpha: float = 0.2
+    places: bool = True
 
     def __post_init__(self) -> None:
         check_inner(self.inner)
@@ -132,21 +135,25 @@ class Hybrid:
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan what ``inner`` plans."""
         ranking = yield from self.inner.rank(query, passages)
-        n = len(passages)
-        if not n:
+        first = self._first_stage(passages)
+        if not passages or first is None:
             return ranking
         by_rank = ranking.score_kind == "rank"
-        reranked = [0.0] * n
+        reranked = [0.0] * len(passages)
         for place, (i, score) in enumerate(zip(ranking.order, ranking.scores, strict=True)):
             reranked[i] = float(-place) if by_rank else score
-        given = [getattr(passage, "score", None) for passage in passages]
-        known = [float(s) for s in given if s is not None and math.isfinite(s)]
-        first = known if len(known) == n else [float(-i) for i in range(n)]
         mixed = [
             self.alpha * a + (1 - self.alpha) * b
             for a, b in zip(z_scores(first), z_scores(reranked), strict=True)
         ]
-        return by_score(mixed, "logit", report=ranking.report)
+        return by_score(mixed, "z-score", report=ranking.report)
+
+    def _first_stage(self, passages: Sequence[str]) -> list[float] | None:
+        given = [getattr(passage, "score", None) for passage in passages]
+        known = [float(s) for s in given if s is not None and math.isfinite(s)]
+        if len(known) == len(passages):
+            return known
+        return [float(-place) for place in range(len(passages))] if self.places else None
 
 
 def z_scores(values: Sequence[float]) -> list[float]:

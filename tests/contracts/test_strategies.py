@@ -1,8 +1,10 @@
 """The shipped contract over every strategy, alone and combined."""
 
+import math
+
 import pytest
 
-from rerank_plugins import InputError, registry
+from rerank_plugins import InputError, Passage, registry
 from rerank_plugins.plans import run
 from rerank_plugins.strategies import (
     Blend,
@@ -94,6 +96,42 @@ TestCascade = contract(
 TestConsensus = contract("Consensus", lambda: Consensus(SingleToken(), passes=4), most=26)
 TestConsensusOdd = contract("ConsensusOdd", lambda: Consensus(Permutation(), passes=5))
 TestHybrid = contract("Hybrid", lambda: Hybrid(Pointwise(), alpha=0.2))
+TestHybridAlone = contract("HybridAlone", lambda: Hybrid(Pointwise(), places=False))
+
+
+class TestHybridScores:
+    """Both ends of a list of three are sqrt(3/2) standard deviations from its mean."""
+
+    KEYED = Oracle(key=lambda query, passage: float(passage))
+
+    def ranked(self, passages, **options):
+        return run(Hybrid(PairScore(), **options).rank("query", passages), self.KEYED.run)
+
+    @pytest.mark.parametrize("places", [True, False])
+    @pytest.mark.parametrize(("alpha", "order"), [(0.4, (2, 1, 0)), (0.6, (0, 1, 2))])
+    def test_the_first_stage_s_scores(self, alpha, order, places):
+        passages = [Passage("0", score=0.3), Passage("1", score=0.2), Passage("2", score=0.1)]
+        ranking = self.ranked(passages, alpha=alpha, places=places)
+        assert ranking.order == order
+        end = 0.2 * math.sqrt(1.5)
+        assert ranking.scores == pytest.approx((end, 0.0, -end))
+        assert ranking.score_kind == "z-score"
+
+    @pytest.mark.parametrize("last", ["2", Passage("2", score=math.nan)])
+    def test_a_score_is_missing(self, last):
+        passages = [Passage("0", score=0.3), Passage("1", score=0.2), last]
+        by_place = self.ranked(passages, alpha=0.6)
+        assert (by_place.order, by_place.score_kind) == ((0, 1, 2), "z-score")
+        alone = self.ranked(passages, alpha=0.6, places=False)
+        assert (alone.order, alone.scores, alone.score_kind) == (
+            (2, 1, 0),
+            (2.0, 1.0, 0.0),
+            "logit",
+        )
+
+    def test_all_scores_are_equal(self):
+        passages = [Passage("0", score=7.0), Passage("1", score=7.0)]
+        assert self.ranked(passages, alpha=0.9).order == (1, 0)
 
 
 class TestBlend(StrategyContract):

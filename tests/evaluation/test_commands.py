@@ -11,6 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from rerank_plugins.evaluation import evaluate, load_collection, load_run
+from rerank_plugins.requests import run_requests
 
 BY_ID = {"name": "oracle", "remember": False}
 
@@ -139,6 +140,34 @@ def test_two_runs(command, collection, tmp_path):
     assert said["wins"] == 10
     assert said["p_value"] == pytest.approx(2 / 2**10)  # of all signs, only two are as extreme
     assert said["interval"][0] <= said["difference"] <= said["interval"][1]
+
+
+def test_a_run_s_scores_go_with_its_passages(collection):
+    loaded, run = load_collection(collection), {"q1": ["d2", "d1"], "q2": ["d3"]}
+    scores = {"q1": {"d1": 0.5, "d2": 2.0}, "q2": {}}
+    one, two = run_requests(loaded, run, scores=scores)
+    assert [(p, p.score) for p in one.passages] == [
+        (loaded.documents["d2"], 2.0),
+        (loaded.documents["d1"], 0.5),
+    ]
+    assert two.passages == (loaded.documents["d3"],)
+
+
+def test_scores_that_rise_are_no_scores(command, collection, tmp_path):
+    """The first stage's scores take part in `Hybrid`; where they cannot, this is said."""
+    spec = tmp_path / "hybrid.json"
+    strategy = {"name": "hybrid", "inner": "pair-score"}
+    spec.write_text(json.dumps({"strategy": strategy, "backend": "constant"}))
+    lines = (collection / "good.trec").read_text()
+    (tmp_path / "odd.trec").write_text(lines.replace(" -20 ", " 7 "))
+    for run, said in (
+        (collection / "good.trec", ""),
+        (tmp_path / "odd.trec", "rise along its ranks: places are used instead of scores"),
+    ):
+        found = command("evaluate", collection, "--run", run, "--reranker", spec)
+        assert found.returncode == 0
+        assert said in found.stderr
+        assert bool(found.stderr) == bool(said)
 
 
 def test_runs_of_another_collection_are_not_compared(command, collection, tmp_path):

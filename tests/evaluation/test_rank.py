@@ -241,6 +241,24 @@ def test_the_command_is_killed_and_called_again(command, tmp_path, requests, spe
     assert skipped in (8, 16)
 
 
+def test_scores_of_candidates_reach_the_strategy(command, tmp_path):
+    spec = tmp_path / "first.json"
+    strategy = {"name": "hybrid", "inner": "pair-score", "alpha": 1.0}
+    spec.write_text(json.dumps({"strategy": strategy, "backend": "constant"}))
+    row = {"query_id": "q", "query": "flea"}
+    candidates = [{"id": str(i), "text": "x", "score": score} for i, score in enumerate((1, 3, 2))]
+    given = json.dumps({**row, "candidates": candidates})
+    found = command("rank", "-", "--reranker", spec, input=given)
+    assert found.returncode == 0, found.stderr
+    ranking = json.loads(found.stdout)["ranking"]
+    assert [one["id"] for one in ranking] == ["1", "2", "0"]
+    candidates[1]["score"] = "high"
+    wrong = json.dumps({**row, "candidates": candidates})
+    refused = command("rank", "-", "--reranker", spec, input=wrong)
+    assert refused.returncode == 1
+    assert "the score of candidates[1] is 'high'" in refused.stderr
+
+
 def test_standard_input_to_standard_output(command, requests, spec):
     found = command("rank", "-", "--reranker", spec, "--top-k", 2, input=requests.read_text())
     rows = [json.loads(line) for line in found.stdout.splitlines()]

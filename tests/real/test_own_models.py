@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rerank_plugins import InputError, MissingExtraError, load_reranker
+from rerank_plugins import InputError, MissingExtraError, Passage, load_reranker
 from rerank_plugins.embedded import PACKAGE, embedded
 from rerank_plugins.presets import find_preset
 from rerank_plugins.saved import saved_parts
@@ -35,6 +35,17 @@ def test_the_default_ranks_without_being_told_anything():
 
 
 @needs_models
+def test_the_default_keeps_to_a_sure_retriever():
+    """Scores of the first stage take part; texts without any are ranked by the model alone."""
+    sure = [Passage(text, score=score) for text, score in zip(PASSAGES, (9, 1, 1, 1), strict=True)]
+    ranking = load_reranker(device="cpu").rank(QUERY, sure)
+    assert ranking.score_kind == "z-score"
+    assert set(ranking.order[:2]) == {0, 2}
+    alone = load_reranker(strategy="pair-score", device="cpu").rank(QUERY, sure)
+    assert alone.score_kind == "logit"
+
+
+@needs_models
 def test_first_ranks_a_window_by_content_in_one_forward_pass(smollm2_gguf):
     """Wherever the relevant passage stands: first three times of four, never below the second."""
     reranker = load_reranker(FIRST, base=smollm2_gguf, device="cpu")
@@ -57,7 +68,8 @@ def test_the_preset_says_what_the_package_holds(name):
     strategy, backend = saved_parts(folder)
     assert backend.pop(preset["package_holds"]) == str(folder)
     spec = json.loads((folder / "reranker.json").read_text("utf-8"))
-    assert spec["strategy"]["name"] == preset["strategy"]["name"]
+    trained = preset["strategy"] if name == FIRST else preset["strategy"]["inner"]
+    assert spec["strategy"]["name"] == trained["name"]
     if name == FIRST:
         for key in ("size", "stride"):
             assert strategy[key] == preset["strategy"][key]

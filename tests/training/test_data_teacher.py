@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugins import CallError, InputError, Ranking, Reranker
-from rerank_plugins.evaluation import Collection, load_run, write_run
+from rerank_plugins.evaluation import Collection, load_run, load_scores, write_run
 from rerank_plugins.requests import Query, run_requests
 from rerank_plugins.strategies import PairScore, Permutation, SingleToken
 from rerank_plugins.testing import Oracle, Scripted
 from rerank_plugins.training.data import (
     full_order,
     labelled_lists,
-    load_scores,
     mined_lists,
     taught,
     taught_lists,

@@ -1,6 +1,7 @@
 """The plan of feedback: what is asked, how often, and what comes of failures."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from rerank_plugins import (
     BudgetError,
     InputError,
     Limits,
+    Ranking,
     Reranker,
     UnknownNameError,
 )
 from rerank_plugins.calls import Hit, Reply, Search
 from rerank_plugins.feedback import FaissIndex, FeedbackOptions, FeedbackSearch, Turn, fused
 from rerank_plugins.feedback.fusion import dealt
+from rerank_plugins.feedback.judged import Judged
 from rerank_plugins.middleware import recorded
 from rerank_plugins.strategies import (
     FullList,
@@ -178,6 +181,20 @@ def test_fusions_by_their_definition():
     assert fused("", "", "") == []
     assert dealt("", "xy", {"x": 1, "y": 2}) == ["x", "y"]
     assert dealt("ab", "xy", dict.fromkeys("abxy", 1.0)) == ["a", "b", "x", "y"]
+
+
+def test_scores_of_one_list_do_not_decide_between_lists():
+    """Standard deviations from the mean of a list say nothing about another list."""
+    first = Judged(("a", "b"), {"a": 1.0, "b": -1.0}, "z-score")
+    second = Ranking((0, 1), (9.0, 8.0), "z-score")
+    assert not first.comparable(second)
+    level = {"a": 4.0, "b": 1.0, "c": 3.0, "d": 2.0}
+    assert first.grown(("c", "d"), second, level).order == ("a", "c", "d", "b")
+    logits = Judged(("a", "b"), {"a": 1.0, "b": -1.0}, "logit")
+    assert logits.grown(("c", "d"), replace(second, score_kind="logit"), level).order[:2] == (
+        "c",
+        "d",
+    )
 
 
 # --- failures ----------------------------------------------------------------------------------

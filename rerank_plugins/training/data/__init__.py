@@ -11,7 +11,6 @@ from .splits import split
 from .teacher import (
     full_order,
     labelled_lists,
-    load_scores,
     taught,
     taught_lists,
     teacher_scores,
@@ -33,7 +32,6 @@ __all__ = [
     "full_order",
     "judged_lists",
     "labelled_lists",
-    "load_scores",
     "mined_lists",
     "parse_conversation",
     "permutation_text",

@@ -17,11 +17,10 @@ import random
 from collections.abc import Iterator, Sequence
 
 from ...errors import InputError
-from ...evaluation import Collection, Run, check_run
+from ...evaluation import Collection, Run, Scores, check_run
 from .draws import drawn, permuted, source
 from .judged import assembled, check_sizes, in_order, relevant_of
 from .lists import OnSkip, TrainingList, informative, skip
-from .teacher import Scores
 
 
 def mined_lists(

@@ -1,27 +1,21 @@
 """From a strong reranker's rankings to lists: its order as label, its scores beside it.
 
 Asking a teacher takes hours. ``rerank-plugins rank`` writes its rankings into a run file, query by
-query, and goes on after an interruption; `load_scores` or `load_run` and `taught_lists` make lists
-of that. `labelled_lists` does it in one go, where that is short.
+query, and goes on after an interruption; `rerank_plugins.evaluation` reads it, and `taught_lists`
+makes lists of that. `labelled_lists` does it in one go, where that is short.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice, pairwise
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from ...data import Ranking, Strategy
 from ...errors import CallError, InputError
-from ...evaluation import Collection, Run, check_run, load_run
-from ...evaluation.files import lines_of
+from ...evaluation import Collection, Run, Scores, check_run
 from ...requests import Query
 from ...reranker import Reranker
 from ...strategies import SlidingWindow
 from .judged import assembled
 from .lists import OnSkip, TrainingList, informative, ranks_of, skip
-
-Scores = Mapping[str, Mapping[str, float]]
-"""A teacher's scores by query id and document id, higher is better."""
 
 
 def taught_lists(
@@ -87,34 +81,6 @@ def taught_lists(
         made = assembled(collection, query, ids, labels=labels, teacher=teacher)
         if informative(made, f"the list of the query {query!r}", on_skip):
             yield made
-
-
-def load_scores(path: str | Path, *, depth: int | None = None) -> dict[str, dict[str, float]]:
-    """The scores of a TREC run file, plain or gzipped, by query and document, best first.
-
-    Args:
-        path: Lines of ``query Q0 document rank score tag``.
-        depth: Documents to keep for each query; all when None.
-
-    Raises:
-        InputError: As `load_run`; or a score is no finite number, or rises along the ranks: then
-            the scores are not what the documents were ranked by.
-    """
-    run = load_run(path)
-    found: dict[str, dict[str, float]] = {query: {} for query in run}
-    for number, line in lines_of(Path(path)):
-        query, _, document, _, score, _ = line.split()
-        try:
-            found[query][document] = float(score)
-        except ValueError:
-            found[query][document] = math.nan
-        if not math.isfinite(found[query][document]):
-            raise InputError(f"line {number} of {path} has the score {score!r}, which is no number")
-    for query, ids in run.items():
-        values = [found[query][document] for document in ids]
-        if any(a < b for a, b in pairwise(values)):
-            raise InputError(f"the scores of the query {query!r} in {path} rise along its ranks")
-    return {q: {document: found[q][document] for document in ids[:depth]} for q, ids in run.items()}
 
 
 def labelled_lists(
