@@ -20,10 +20,9 @@ HEAD = """# Benchmarks
 
 What this library costs, and where it stands beside others: on one machine, with the same model and
 texts. What is compared takes turns within one run, one thread each; a ratio is of two times for the
-same query, and shown as the median with the range over the queries. The machine had much other work
-during the runs. So seconds are those that the process had a processor, except on vLLM, whose engine
-is a process of its own: there they are of the clock, and their spread is large. Seconds mean little
-elsewhere.
+same query, and shown as the median with the range over the queries. Seconds are those that the
+process had a processor, so that other work on the machine is not in them; except on vLLM, whose
+engine is a process of its own: there they are of the clock. Seconds mean little elsewhere.
 
     make bench                                  # everything, with the peers' environments
     python benchmarks/run.py engine             # one section
@@ -234,7 +233,9 @@ was not trained to rerank: the orders say nothing of a method, only whether anyt
 RankLLM 0.26 gives every `rerank_batch` an event loop of its own, which its engine does not outlive:
 from the second call on it fails, and the input order comes back without an error. To be timed at
 all it is kept on one loop here, and its engine gets the arguments of ours: no compilation, 32 bits,
-2 GB of cache, blocks of 32 tokens.
+2 GB of cache, blocks of 32 tokens. Where it is faster at writing, it allows fewer tokens: SmolLM2
+does not end its answer, so it writes until there is no room, which is the tokens of one spelling of
+the whole order there and half as many again here, for tokenizers that spell it longer.
 """
 
 
