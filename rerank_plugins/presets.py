@@ -36,7 +36,8 @@ def load_reranker(
     Args:
         model: A hub id that `list_presets` knows, a folder that `rerank_plugins.training.train`
             made, or any hub id, folder or ``.gguf`` file together with ``preset`` or ``strategy``.
-            By default the small cross-encoder of the package ``rerank-plugins-models``.
+            By default the small cross-encoder of the package ``rerank-plugins-models``, mixed with
+            the retriever's scores where the passages have any (`Hybrid`).
         base: The model under an adapter, where it is not the one that the adapter names: a hub id,
             a folder or a ``.gguf`` file.
         preset: Treat ``model`` as a copy of this checkpoint: a download or a fine-tuned one.
