@@ -135,9 +135,13 @@ def _candidates(given: object) -> dict[str, Passage]:
 def _score(value: object, name: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"the score of {name} is {value!r}, expected a number")
-    return float(value)
+    try:
+        number = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        number = math.inf
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise InputError(f"the score of {name} is {str(value)[:40]!r}, expected a number")
+    return number
 
 
 def parsed_id(value: object) -> str:

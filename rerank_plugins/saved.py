@@ -13,6 +13,7 @@ from typing import Any
 
 from .data import Strategy
 from .errors import InputError, ModelLoadError
+from .prompts import list_prompts
 from .registry import is_built_in, to_spec
 
 FILE = "reranker.json"
@@ -72,7 +73,8 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         spec = json.loads(path.read_text("utf-8"))
         strategy, backend = spec["strategy"], dict(spec["backend"])
         known = spec["format"] == _FORMAT and spec["version"] == _VERSION
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        paths = [backend.get(name, HERE) for name in _PATHS]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelLoadError(f"cannot read {str(path)!r}: {error!r}") from error
     if not known:
         raise ModelLoadError(
@@ -82,6 +84,11 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         raise ModelLoadError(
             f"{str(path)!r} names a plugin or a server", hint="Only this library's own are built."
         )
+    if not all(isinstance(name, str) for name in paths) or not _own_prompts(strategy):
+        raise ModelLoadError(
+            f"{str(path)!r} names a file of prompts, or a model that is no name",
+            hint="A trained reranker holds its prompt, or names one that ships with the library.",
+        )
     if unknown := sorted(set(backend) - set(_OPTIONS)):
         raise ModelLoadError(
             f"{str(path)!r} sets {', '.join(unknown)}",
@@ -89,3 +96,12 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         )
     here = {name: str(folder) for name in _PATHS if backend.get(name) == HERE}
     return strategy, backend | here
+
+
+def _own_prompts(spec: object) -> bool:
+    """Whether every prompt that is only named is one of the library's, and no other file."""
+    if isinstance(spec, Mapping):
+        named = spec.get("prompt")
+        known = not isinstance(named, str) or named in list_prompts()
+        return known and all(map(_own_prompts, spec.values()))
+    return not isinstance(spec, list) or all(map(_own_prompts, spec))

@@ -5,11 +5,11 @@ from ..evaluation import Scores, load_scores
 
 
 def scores_of(path: str) -> Scores | None:
-    """A run's scores; None, and a word about it, where the documents are not in their order."""
+    """A run's scores; None, and a word about it, where documents are not in their order."""
     import click
 
     try:
         return load_scores(path)
     except InputError as error:
-        click.echo(f"{error}: places are used instead of scores", err=True)
+        click.echo(f"{error}; they are left out", err=True)
         return None

@@ -112,6 +112,7 @@ def command() -> Any:
             --strategy pair-score --learning-rate 5e-5 --context-tokens 256 --output tuned
         rerank-plugins evaluate scifact --run bm25.trec --reranker tuned
         """  # noqa: D301 - click's mark for lines that are not to be filled
+        _refuse_ignored(data, given)
         run = _by_rewards if given["reward"] else _by_labels
         found = run(model, data, output, given)
         click.echo(as_json(_numbers(found)) if machine else _summary(found))
@@ -139,7 +140,6 @@ def _by_labels(model: str, data: str, output: str, given: Mapping[str, Any]) -> 
 def _by_rewards(model: str, data: str, output: str, given: Mapping[str, Any]) -> "Trained":
     from ..training import GrpoOptions, train_with_rewards
 
-    _refuse_label_options()
     return train_with_rewards(
         model,
         _strategy(given["strategy"], given["prompt"]),
@@ -156,26 +156,35 @@ _FOR_LABELS = (
     *("validation", "hold_out", "patience", "skip_uninformative", "neftune_alpha"),
     *("loss", "loss_options", "loss_weight", "lm_weight"),
 )
+_FOR_REWARDS = ("generations", "answer_tokens")
+_FOR_COLLECTIONS = ("run", "split", "size", "per_query")
 
 
-def _refuse_label_options() -> None:
+def _refuse_ignored(data: str, given: Mapping[str, Any]) -> None:
     """No option is ignored in silence."""
     import click
     from click.core import ParameterSource
 
     context = click.get_current_context()
-    for name in _FOR_LABELS:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise InputError(f"--{name.replace('_', '-')} means nothing with --reward")
+    meaningless = {
+        "with --reward": _FOR_LABELS if given["reward"] else (),
+        "without --reward": () if given["reward"] else _FOR_REWARDS,
+        "with a file of lists": () if Path(data).is_dir() else _FOR_COLLECTIONS,
+        "with --validation": ("hold_out",) if given["validation"] else (),
+    }
+    for when, names in meaningless.items():
+        for name in names:
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise InputError(f"--{name.replace('_', '-')} means nothing {when}")
 
 
 def _lists(data: str, given: Mapping[str, Any]) -> "tuple[list[TrainingList], list[TrainingList]]":
     """What is learned from, and what it is validated on."""
-    from ..training.data import read_lists, split
+    from ..training.data import split
 
     rows = _judged(data, given) if Path(data).is_dir() else _read(data, given)
     if given["validation"]:
-        return rows, list(read_lists(given["validation"]))
+        return rows, _read(given["validation"], given)
     if not given["hold_out"]:
         return rows, []
     return split(rows, given["hold_out"], given["seed"])

@@ -104,13 +104,16 @@ def pointwise_strategy(
         prompt: A prompt instead of the checkpoint's own.
         instruction: What relevance means.
         expectation: As for `PointwiseGrade`.
-        hybrid: The first stage's weight; None for the reranker's scores alone.
+        hybrid: The first stage's weight; None for the reranker's scores alone, also where the
+            checkpoint's own strategy mixes them.
 
     Raises:
         InputError: The model is a known checkpoint of another kind, or an argument does not go with
             its way of scoring.
     """
     known = dict(_preset_strategy(model))
+    if known.get("name") == "hybrid":  # how much to mix is said by ``hybrid``
+        known = dict(known["inner"])
     kinds = {"pair-score", "pointwise", "pointwise-grade"}
     _require_kind(model, known, kinds)
     scorer: Strategy

@@ -105,7 +105,8 @@ class Hybrid:
             takes part with its places.
         alpha: The weight of the first stage, 0 to 1.
         places: Whether the places of the passages take the first stage's part where one of them has
-            no score. If not, ``inner`` then ranks alone, with its own kind of score.
+            no score. If not, ``inner`` then ranks alone, with its own kind of score. Where a call
+            of ``inner`` failed, its ranking stands as it is.
 
     Raises:
         InputError: ``alpha`` is out of range.
@@ -136,8 +137,8 @@ class Hybrid:
         """Plan what ``inner`` plans."""
         ranking = yield from self.inner.rank(query, passages)
         first = self._first_stage(passages)
-        if not passages or first is None:
-            return ranking
+        if not passages or first is None or ranking.report.fallback:
+            return ranking  # a failure gives no scores that could be mixed
         by_rank = ranking.score_kind == "rank"
         reranked = [0.0] * len(passages)
         for place, (i, score) in enumerate(zip(ranking.order, ranking.scores, strict=True)):
@@ -163,10 +164,12 @@ def z_scores(values: Sequence[float]) -> list[float]:
         >>> z_scores([1.0, 3.0]), z_scores([2.0, 2.0])
         ([-1.0, 1.0], [0.0, 0.0])
     """
-    if not values:
-        return []
-    mean, spread = fmean(values), pstdev(values)
-    return [(value - mean) / spread if spread else 0.0 for value in values]
+    largest = max(map(abs, values), default=0.0)
+    if not largest:
+        return [0.0] * len(values)
+    scaled = [value / largest for value in values]  # sums of huge numbers have no float
+    mean, spread = fmean(scaled), pstdev(scaled)
+    return [(value - mean) / spread if spread else 0.0 for value in scaled]
 
 
 def keeping_order(strategy: Strategy) -> Strategy:

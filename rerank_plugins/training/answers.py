@@ -84,7 +84,11 @@ def one_question_order(strategy: Strategy, n: int) -> Sequence[int]:
 def _listwise(strategy: Strategy) -> ListwisePrompt:
     inner = innermost(strategy)
     if not isinstance(inner, FullList | Permutation | SingleToken):
-        raise InputError(f"{type(inner).__name__} has no permutation to write")
+        raise InputError(
+            f"{type(inner).__name__} writes no permutation, so labels do not train it as text",
+            hint="Use SingleToken, Permutation, FullList, Groupwise, Pointwise, QueryLikelihood or "
+            "PairScore; or a ranking loss alone (lm_weight=0) for one that chooses labels.",
+        )
     template = require(inner.prompt or "", ListwisePrompt)
     if template.reasoning:
         raise InputError(

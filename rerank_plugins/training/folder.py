@@ -19,10 +19,11 @@ from .options import TrainingOptions
 RUN_FILE = "training.json"
 CHECKPOINTS = "checkpoints"
 CURVE = "curve.svg"
+_FORMAT = "rerank-plugins training"
 _MADE = (
     *(RERANKER, CURVE, "adapter_*", "*.safetensors", "*.safetensors.index.json", "config.json"),
     *("generation_config.json", "tokenizer*", "special_tokens_map.json", "chat_template.jinja"),
-    *("vocab.*", "merges.txt", "README.md"),
+    *("vocab.json", "vocab.txt", "merges.txt"),
 )
 """What a finished run leaves beside its checkpoints, as patterns."""
 _RESERVED = 2
@@ -76,42 +77,81 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def check_output(model: str | Path, output: str | Path) -> Path:
+    """Refuse an output folder that cannot be one.
+
+    Raises:
+        InputError: It has no name, or is the base's.
+    """
+    if not str(output):
+        raise InputError("the output folder has no name")
+    folder = Path(output)
+    if Path(model).exists() and Path(model).resolve() == folder.resolve():
+        raise InputError(
+            "the output folder is that of the base, whose weights would be overwritten"
+        )
+    return folder
+
+
 def _claim(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
     path = folder / RUN_FILE
     try:
-        if path.is_file():
-            if resume and _begun(folder):
-                _check_same(path, run)
+        if _begun(folder):
+            held = _held(path)
+            if resume:
+                _check_same(held, run, folder)
                 return
             _clear(folder)
-        elif any(folder.glob("*.safetensors")) or (folder / "config.json").is_file():
-            raise InputError(
-                f"{str(folder)!r} holds a model that was not trained here",
-                hint="Give another folder: this one would be overwritten.",
-            )
+        elif _has_model(folder) or (path.is_file() and _held(path) is None):
+            raise _foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
         scratch = folder / f"{RUN_FILE}.new"
-        scratch.write_text(json.dumps(run, indent=1) + "\n", "utf-8")
+        scratch.write_text(json.dumps({"format": _FORMAT, **run}, indent=1) + "\n", "utf-8")
         os.replace(scratch, path)
     except OSError as error:
         raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
 
 
 def _begun(folder: Path) -> bool:
-    """Whether a run left more than its name."""
+    """Whether something is there that a run leaves, beside its name."""
     return (folder / RERANKER).is_file() or any((folder / CHECKPOINTS).glob("*"))
 
 
-def _check_same(path: Path, run: Mapping[str, Any]) -> None:
-    anew = "Give another folder, or begin anew: resume=False, or --anew."
+def _has_model(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors")) or (folder / "config.json").is_file()
+
+
+def _held(path: Path) -> dict[str, Any] | None:
+    """The identity of the run that a folder holds; None where its file is damaged.
+
+    Raises:
+        InputError: There is none, or it is not a training run's.
+    """
+    if not path.is_file():
+        raise _foreign(path.parent)
     try:
         held = json.loads(path.read_text("utf-8"))
-        differing = sorted(k for k in run if held.get(k) != run[k])
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{str(path)!r} is damaged", hint=anew) from error
-    if differing:
+    except ValueError:
+        return None
+    if not isinstance(held, dict) or held.get("format") != _FORMAT:
+        raise _foreign(path.parent)
+    return held
+
+
+def _foreign(folder: Path) -> InputError:
+    return InputError(
+        f"{str(folder)!r} holds a model or other files that were not made by a training run",
+        hint="Give another folder: this one would be overwritten.",
+    )
+
+
+def _check_same(held: Mapping[str, Any] | None, run: Mapping[str, Any], folder: Path) -> None:
+    anew = "Give another folder, or begin anew: resume=False, or --anew."
+    if held is None:
+        raise InputError(f"{str(folder / RUN_FILE)!r} is damaged", hint=anew)
+    if differing := sorted(k for k in run if held.get(k) != run[k]):
         raise InputError(
-            f"{str(path.parent)!r} holds a run that differs in {', '.join(differing)}", hint=anew
+            f"{str(folder)!r} holds a run that differs in {', '.join(differing)}", hint=anew
         )
 
 
@@ -120,7 +160,8 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     for pattern in _MADE:
         for path in folder.glob(pattern):
-            path.unlink()
+            if path.is_file():
+                path.unlink()
 
 
 def _check_space(trainee: Trainee, folder: Path) -> None:

@@ -17,7 +17,7 @@ from .answers import innermost, one_question
 from .data import TrainingList
 from .encoding import PromptEncoder, shown
 from .finished import finish
-from .folder import CHECKPOINTS, identity, prepare
+from .folder import CHECKPOINTS, check_output, identity, prepare
 from .model import load_trainee
 from .options import Trained, TrainingOptions
 from .questions import questions
@@ -103,6 +103,7 @@ def train_with_rewards(
         from_spec("strategies", strategy) if isinstance(strategy, str | Mapping) else strategy
     )
     scored = _reward(reward)
+    folder = check_output(model, output)
     _check_arguments(rows, options, grpo)
     trl, datasets = extra("trl", "grpo"), extra("datasets", "grpo")
     from .trainer import newest_checkpoint, run_trainer
@@ -111,7 +112,6 @@ def train_with_rewards(
     if not isinstance(trainee.encode, PromptEncoder):
         raise InputError("rewards are for what a language model writes")
     examples = [line for row in rows for line in prompts(trainee.encode, row, grpo.max_tokens)]
-    folder = Path(output)
     noted = {"reward": getattr(scored, "__name__", "reward"), "grpo": asdict(grpo)}
     run = identity(model, chosen, rows, (), options) | noted
     prepare(folder, run, trainee, resume=options.resume)
@@ -150,8 +150,13 @@ def prompts(encode: PromptEncoder, row: TrainingList, answer: int) -> list[dict[
 
     Passages are shortened, as when serving, until ``answer`` tokens fit after the prompt.
     """
-    strategy = one_question(encode.strategy)
-    asked = questions(strategy, row, partial(_too_long, encode, encode.context_tokens - answer))
+    strategy, room = one_question(encode.strategy), encode.context_tokens - answer
+    if room < 1:
+        raise InputError(
+            f"an answer of {answer} tokens leaves no room for a prompt in a context of "
+            f"{encode.context_tokens}"
+        )
+    asked = questions(strategy, row, partial(_too_long, encode, room))
     order = shown(strategy, row)
     found = []
     for place, call in enumerate(asked):

@@ -98,6 +98,8 @@ def _classifier(base: str, options: TrainingOptions) -> tuple[Any, Any]:
     """A classifier of one label: with the checkpoint's own head, or a new one on any encoder."""
     transformers = extra("transformers", "train")
     place = chosen_device(options.device)
+    if base.endswith(".gguf"):
+        raise InputError("a GGUF file is a language model and cannot be a cross-encoder's base")
     try:
         with quiet(transformers), _new_head(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False)

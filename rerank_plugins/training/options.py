@@ -8,6 +8,12 @@ from typing import Any
 from ..errors import InputError
 from .objectives import Objective
 
+SCHEDULES = (
+    *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant"),
+    *("constant_with_warmup", "inverse_sqrt"),
+)
+"""Those of transformers' ``lr_scheduler_type`` that need no arguments of their own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
@@ -42,7 +48,7 @@ class TrainingOptions:
         batch_size: Lists, or groups of them, in one forward pass of one device.
         accumulate: Forward passes in one optimiser step.
         learning_rate: At its highest.
-        schedule: A name of transformers' ``lr_scheduler_type``.
+        schedule: How the learning rate falls, one of `SCHEDULES`.
         warmup: Optimiser steps in which the learning rate grows.
         weight_decay: AdamW's.
         max_grad_norm: Gradients are scaled down to this norm.
@@ -93,15 +99,21 @@ class TrainingOptions:
     resume: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("max_steps", "context_tokens", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}, expected at least 1, or nothing")
+        whole = ("epochs", "batch_size", "accumulate", "evaluate_every")
+        self._check((*whole, "max_steps", "context_tokens", "patience"), 1)
+        self._check(("warmup", "weight_decay", "max_grad_norm", "neftune_alpha"), 0)
         if not 0 < self.learning_rate < 1:
             raise InputError(f"learning_rate is {self.learning_rate}, expected one between 0 and 1")
+        if self.schedule not in SCHEDULES:
+            raise InputError(
+                f"there is no schedule {self.schedule!r}", hint=f"Known: {', '.join(SCHEDULES)}."
+            )
+
+    def _check(self, names: tuple[str, ...], least: int) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not least <= value < float("inf"):
+                raise InputError(f"{name} is {value}, expected at least {least}")
 
     def plain(self) -> dict[str, Any]:
         """The options as plain values, for the manifest."""

@@ -12,7 +12,7 @@ from ..registry import from_spec
 from .answers import one_question
 from .data import TrainingList
 from .finished import finish
-from .folder import CHECKPOINTS, identity, prepare
+from .folder import CHECKPOINTS, check_output, identity, prepare
 from .model import Trainee, load_trainee
 from .objectives import DEFAULTS, Kind, check_objective, kind_of
 from .options import Trained, TrainingOptions
@@ -67,8 +67,9 @@ def train(
         rerank_plugins.errors.InputError: there are no lists to train on
     """
     options = options or TrainingOptions()
-    folder = Path(output)
-    _check_arguments(model, folder, validation, options)
+    folder = check_output(model, output)
+    if options.patience is not None and not validation:
+        raise InputError("patience counts validations, and there are no lists to validate on")
     kept, skipped = _informative(rows, skip=skip_uninformative)
     chosen: Strategy = (
         from_spec("strategies", strategy) if isinstance(strategy, str | Mapping) else strategy
@@ -84,17 +85,6 @@ def train(
     noted = {**(about or {}), "lists": len(kept), "objective": asdict(objective)}
     done = finish(trainee, kind, chosen, options, folder, history, noted)
     return replace(done, skipped=skipped)
-
-
-def _check_arguments(
-    model: str | Path, folder: Path, validation: Sequence[TrainingList], options: TrainingOptions
-) -> None:
-    if Path(model).exists() and Path(model).resolve() == folder.resolve():
-        raise InputError(
-            "the output folder is that of the base, whose weights would be overwritten"
-        )
-    if options.patience is not None and not validation:
-        raise InputError("patience counts validations, and there are no lists to validate on")
 
 
 def _informative(rows: Sequence[TrainingList], *, skip: bool) -> tuple[list[TrainingList], int]:

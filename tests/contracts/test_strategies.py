@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rerank_plugins import InputError, Passage, registry
+from rerank_plugins import InputError, Passage, Reranker, registry
 from rerank_plugins.plans import run
 from rerank_plugins.strategies import (
     Blend,
@@ -128,6 +128,26 @@ class TestHybridScores:
             (2.0, 1.0, 0.0),
             "logit",
         )
+
+    @pytest.mark.parametrize("fails", ["0123", "1"])
+    def test_a_failure_gives_no_scores(self, fails):
+        backend = Failing(when=lambda call: call.passage in fails, otherwise=self.KEYED)
+        passages = [Passage(str(i), score=float(i % 3)) for i in range(4)]
+        for places in (True, False):
+            mixed, alone = (
+                Reranker(strategy, backend, on_error="keep_order").rank("query", passages)
+                for strategy in (Hybrid(PairScore(), places=places), PairScore())
+            )
+            assert alone.report.fallback
+            assert (mixed.order, mixed.score_kind) == (alone.order, "rank")
+
+    def test_huge_scores_are_numbers_too(self):
+        passages = [
+            Passage("0", score=1e308),
+            Passage("1", score=1e308),
+            Passage("2", score=-1e308),
+        ]
+        assert self.ranked(passages, alpha=0.9).order == (1, 0, 2)
 
     def test_all_scores_are_equal(self):
         passages = [Passage("0", score=7.0), Passage("1", score=7.0)]

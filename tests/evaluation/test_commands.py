@@ -162,7 +162,7 @@ def test_scores_that_rise_are_no_scores(command, collection, tmp_path):
     (tmp_path / "odd.trec").write_text(lines.replace(" -20 ", " 7 "))
     for run, said in (
         (collection / "good.trec", ""),
-        (tmp_path / "odd.trec", "rise along its ranks: places are used instead of scores"),
+        (tmp_path / "odd.trec", "rise along its ranks; they are left out"),
     ):
         found = command("evaluate", collection, "--run", run, "--reranker", spec)
         assert found.returncode == 0

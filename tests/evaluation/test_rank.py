@@ -252,11 +252,13 @@ def test_scores_of_candidates_reach_the_strategy(command, tmp_path):
     assert found.returncode == 0, found.stderr
     ranking = json.loads(found.stdout)["ranking"]
     assert [one["id"] for one in ranking] == ["1", "2", "0"]
-    candidates[1]["score"] = "high"
-    wrong = json.dumps({**row, "candidates": candidates})
-    refused = command("rank", "-", "--reranker", spec, input=wrong)
-    assert refused.returncode == 1
-    assert "the score of candidates[1] is 'high'" in refused.stderr
+    for wrong, said in (("high", "'high'"), (True, "'True'"), (10**400, "'1000")):
+        candidates[1]["score"] = wrong
+        refused = command(
+            "rank", "-", "--reranker", spec, input=json.dumps({**row, "candidates": candidates})
+        )
+        assert refused.returncode == 1
+        assert f"the score of candidates[1] is {said}" in refused.stderr
 
 
 def test_standard_input_to_standard_output(command, requests, spec):

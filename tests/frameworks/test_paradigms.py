@@ -32,7 +32,7 @@ from rerank_plugins.strategies import (  # noqa: E402
     PointwiseGrade,
     SlidingWindow,
 )
-from rerank_plugins.testing import Babbling, Oracle  # noqa: E402
+from rerank_plugins.testing import Babbling, Failing, Oracle  # noqa: E402
 
 TEXTS = [f"passage {i}" for i in range(30)]
 BEST = [f"passage {i}" for i in (29, 28, 27, 26, 25)]
@@ -194,6 +194,22 @@ def test_a_preset_beside_a_model_says_what_that_is_a_copy_of():
     assert isinstance(strategy_of(ranker), SlidingWindow)
     assert ranker._model == "my/folder"
     assert ranker._reranker.backend.inner.context_tokens == 4096
+
+
+@pytest.mark.parametrize("build", [PointwiseRanker, PointwiseRerank])
+def test_the_default_s_mix_is_said_by_hybrid(build):
+    model = "rerank-plugins/minilm-cross-encoder"
+    assert strategy_of(build(model=model)) == PairScore()
+    assert strategy_of(build(model=model, hybrid=0.3)) == Hybrid(PairScore(), alpha=0.3)
+
+
+def test_the_default_keeps_documents_where_they_are_when_it_fails():
+    given = [Document(content=f"text {i}", score=s) for i, s in enumerate((0.2, 0.9, 0.5))]
+    ranker = PluginRanker(
+        strategy={"name": "hybrid", "places": False, "inner": "pair-score"}, backend=Failing()
+    )
+    found = ranker.run(query="q", documents=given)["documents"]
+    assert [(d.content, d.score) for d in found] == [(d.content, d.score) for d in given]
 
 
 def test_hybrid_uses_the_documents_own_scores():

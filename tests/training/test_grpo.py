@@ -123,6 +123,16 @@ class TestRealTrainer:
         assert [line["step"] for line in done.history if "loss" in line] == [1, 2, 3, 4]
 
 
+def test_an_answer_as_long_as_the_context(tokenizer):
+    with pytest.raises(InputError, match="leaves no room for a prompt in a context of 8192"):
+        prompts(encoder(Permutation(), tokenizer), ROW, 8192)
+
+
+def test_the_base_as_the_output(llama_folder):
+    with pytest.raises(InputError, match="overwritten"):
+        rewarded(llama_folder, llama_folder, resume=False)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

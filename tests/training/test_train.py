@@ -287,7 +287,7 @@ class TestBadInput:
         )
 
     def test_a_folder_of_a_run_that_never_began_is_free(self, encoder_folder, tmp_path):
-        (tmp_path / "training.json").write_text('{"seed": 1}')
+        (tmp_path / "training.json").write_text('{"format": "rerank-plugins training", "seed": 1}')
         train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(epochs=1))
 
     def test_a_damaged_run_file(self, encoder_folder, tmp_path):
@@ -309,6 +309,7 @@ class TestBadInput:
         assert (tmp_path / "adapter_model.safetensors").is_file()
         mine = tmp_path / "notes.txt"
         mine.write_text("kept")
+        (tmp_path / "tokenizer_notes").mkdir()
         anew = options(epochs=1, resume=False)
         train(encoder_folder, "pair-score", [ROW], tmp_path, options=anew)
         assert not (tmp_path / "adapter_model.safetensors").exists()
@@ -316,15 +317,28 @@ class TestBadInput:
         assert load_reranker(tmp_path, device="cpu").strategy == PairScore()
 
     @pytest.mark.parametrize("resume", [True, False])
-    def test_a_folder_with_somebody_else_s_model(self, resume, encoder_folder, tmp_path):
-        (tmp_path / "model.safetensors").write_bytes(b"precious")
+    @pytest.mark.parametrize(
+        "files",
+        [
+            {"model.safetensors": "precious"},
+            {"model.safetensors": "precious", "training.json": '{"note": "my own"}'},
+            {"model.safetensors": "precious", "training.json": "{"},
+            {"checkpoints/checkpoint-3/trainer_state.json": "{}\n"},
+            {"training.json": '{"note": "my own"}'},
+        ],
+        ids=str,
+    )
+    def test_a_folder_with_somebody_else_s_files(self, files, resume, encoder_folder, tmp_path):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
         self.refused(
             InputError,
-            "not trained here",
+            "not made by a training run",
             *(encoder_folder, "pair-score", [ROW], tmp_path),
             resume=resume,
         )
-        assert (tmp_path / "model.safetensors").read_bytes() == b"precious"
+        assert {name: (tmp_path / name).read_text() for name in files} == files
 
     def test_the_base_as_the_output(self, encoder_folder):
         self.refused(InputError, "overwritten", encoder_folder, "pair-score", [ROW], encoder_folder)
@@ -355,13 +369,23 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"epochs": 0}, {"learning_rate": 0.0}, {"accumulate": -1}, {"context_tokens": 0}],
+        [
+            *({"epochs": 0}, {"learning_rate": 0.0}, {"accumulate": -1}, {"context_tokens": 0}),
+            *(
+                {"schedule": "foo"},
+                {"warmup": -1},
+                {"neftune_alpha": -1.0},
+                {"max_grad_norm": -1.0},
+            ),
+        ],
     )
     def test_numbers_out_of_range(self, changes):
         with pytest.raises(InputError):
             options(**changes)
 
-    @pytest.mark.parametrize("damage", ["{", '{"format": "x"}', "[]"])
+    @pytest.mark.parametrize(
+        "damage", ["{", '{"format": "x"}', "[]", "[" * 100_000], ids=["cut", "x", "list", "deep"]
+    )
     def test_a_damaged_reranker_file(self, damage, encoder_folder, tmp_path):
         train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(epochs=1))
         (tmp_path / "reranker.json").write_text(damage)
@@ -384,6 +408,8 @@ class TestBadInput:
             ("strategy", {"name": "cascade", "first": {"name": "blend", "inner": "x"}}, "plugin"),
             ("strategy", "pair-score", "plugin"),
             ("backend", {"trust_remote_code": True}, "sets trust_remote_code"),
+            ("backend", {"model": 3}, "a model that is no name"),
+            ("strategy", {"name": "single-token", "prompt": "/any/file.toml"}, "a file of prompts"),
         ],
         ids=str,
     )

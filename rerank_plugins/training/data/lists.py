@@ -257,7 +257,7 @@ def _some(lines: Iterable[str], path: Path) -> Iterator[str]:
 def skip(message: str, on_skip: OnSkip | None) -> None:
     """Tell what is left out, where somebody wants to be told; else refuse it."""
     if on_skip is None:
-        hint = "Give on_skip to leave such ones out and be told of each."
+        hint = "Leave such ones out and be told of them: on_skip=..., or --skip-uninformative."
         raise InputError(message.rstrip("."), hint=hint)
     on_skip(message)
 

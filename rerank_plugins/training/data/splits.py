@@ -39,7 +39,10 @@ def split(
     groups = _groups(given)
     keys = sorted(set(groups), key=lambda key: (source(seed, key).random(), key))
     if len(keys) < 2:
-        raise InputError(f"{len(keys)} queries cannot be split in two")
+        raise InputError(
+            f"{len(keys)} queries cannot be split in two",
+            hint="Hold nothing out (--hold-out 0), or give lists of more queries.",
+        )
     out = set(keys[: min(max(round(share * len(keys)), 1), len(keys) - 1)])
     sides: tuple[list[TrainingList], list[TrainingList]] = [], []
     for key, one in zip(groups, given, strict=True):
