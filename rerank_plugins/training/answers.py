@@ -1,13 +1,15 @@
 """What a model should write about a list: the target of a written answer, from the labels."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..calls import text_of
 from ..data import Strategy
 from ..errors import InputError
-from ..prompts import ListwisePrompt, require
+from ..prompts import ListwisePrompt, load_prompt, require
+from ..registry import from_spec
 from ..strategies import FullList, Groupwise, Permutation, SingleToken
 from ..text import labels
 from .data import TrainingList
@@ -18,6 +20,24 @@ def one_question(strategy: Strategy) -> Strategy:
     if isinstance(strategy, Groupwise):
         return replace(strategy, interval=strategy.size, repeats=1)
     return strategy
+
+
+def built(strategy: Strategy | str | Mapping[str, Any]) -> Strategy:
+    """The strategy of a name or a spec, with whole prompts in place of the user's files.
+
+    What is trained must rank without those files.
+    """
+    if isinstance(strategy, str | Mapping):
+        made: Strategy = from_spec("strategies", strategy)
+        return built(made)
+    changes: dict[str, Any] = {}
+    prompt, inner = (getattr(strategy, name, None) for name in ("prompt", "inner"))
+    if str(prompt).endswith(".toml"):
+        changes["prompt"] = load_prompt(str(prompt))
+    if inner is not None:
+        changes["inner"] = built(inner)
+    changed: Strategy = replace(strategy, **changes) if changes else strategy  # type: ignore[type-var]  # a dataclass
+    return changed
 
 
 def innermost(strategy: Strategy) -> Strategy:

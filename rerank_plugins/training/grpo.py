@@ -12,8 +12,7 @@ from ..backends.loading import chosen_device
 from ..calls import Call, Generate
 from ..data import Strategy
 from ..errors import InputError, PromptTooLongError
-from ..registry import from_spec
-from .answers import innermost, one_question
+from .answers import built, innermost, one_question
 from .data import TrainingList
 from .encoding import PromptEncoder, shown
 from .finished import finish
@@ -99,9 +98,7 @@ def train_with_rewards(
         Shao et al., DeepSeekMath (GRPO), arXiv:2402.03300, 2024.
     """
     options, grpo = options or TrainingOptions(), grpo or GrpoOptions()
-    chosen: Strategy = (
-        from_spec("strategies", strategy) if isinstance(strategy, str | Mapping) else strategy
-    )
+    chosen = built(strategy)
     scored = _reward(reward)
     folder = check_output(model, output)
     _check_arguments(rows, options, grpo)

@@ -8,8 +8,7 @@ from typing import Any
 
 from ..data import Strategy
 from ..errors import InputError, RerankError
-from ..registry import from_spec
-from .answers import one_question
+from .answers import built, one_question
 from .data import TrainingList
 from .finished import finish
 from .folder import CHECKPOINTS, check_output, identity, prepare
@@ -71,9 +70,7 @@ def train(
     if options.patience is not None and not validation:
         raise InputError("patience counts validations, and there are no lists to validate on")
     kept, skipped = _informative(rows, skip=skip_uninformative)
-    chosen: Strategy = (
-        from_spec("strategies", strategy) if isinstance(strategy, str | Mapping) else strategy
-    )
+    chosen = built(strategy)
     kind = _kind(chosen, kept)
     objective = options.objective or DEFAULTS[kind]
     check_objective(kind, objective)

@@ -53,6 +53,21 @@ def test_a_file_of_lists_becomes_a_reranker(lists, encoder_folder, tmp_path):
     assert noted["options"]["learning_rate"] == 5e-3
 
 
+def test_a_prompt_of_one_s_own_comes_with_what_is_trained(lists, llama_folder, tmp_path):
+    prompt = tmp_path / "mine.toml"
+    text = 'kind = "listwise"\nalphabet = "letters"\nuser = "{query}\\n{passages}Best: ["\n'
+    prompt.write_text(text)
+    out = tmp_path / "out"
+    found = call(
+        *(llama_folder, lists, "--strategy", "single-token", "--prompt", prompt, "--output", out),
+        *("--hold-out", 0, "--max-steps", 1, "--device", "cpu", "--loss", "ranknet"),
+    )
+    assert found.exit_code == 0, found.output
+    prompt.unlink()
+    strategy = load_reranker(out).strategy
+    assert strategy.prompt.user == "{query}\n{passages}Best: ["
+
+
 def test_a_collection_and_a_run_become_a_reranker(encoder_folder, tmp_path):
     folder = tmp_path / "beir"
     (folder / "qrels").mkdir(parents=True)
