@@ -164,10 +164,10 @@ def z_scores(values: Sequence[float]) -> list[float]:
         >>> z_scores([1.0, 3.0]), z_scores([2.0, 2.0])
         ([-1.0, 1.0], [0.0, 0.0])
     """
-    largest = max(map(abs, values), default=0.0)
-    if not largest:
-        return [0.0] * len(values)
-    scaled = [value / largest for value in values]  # sums of huge numbers have no float
+    if not values:
+        return []
+    _, exponent = math.frexp(max(map(abs, values)))
+    scaled = [math.ldexp(value, -exponent) for value in values]  # huge sums have no float
     mean, spread = fmean(scaled), pstdev(scaled)
     return [(value - mean) / spread if spread else 0.0 for value in scaled]
 
