@@ -20,9 +20,9 @@ import numpy as np
 
 from rerank_plugins import Reranker
 from rerank_plugins.evaluation import Collection, load_collection, load_run
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation._runs import passages
 from rerank_plugins.feedback import Refit, refine_query
-from rerank_plugins.feedback.teacher import mean_ranks
+from rerank_plugins.feedback._refine.opinion import mean_ranks
 from rerank_plugins.strategies import Permutation, QueryLikelihood, SlidingWindow
 from rerank_plugins.testing import Scripted
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from rerank_plugins import Reranker
 from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.evaluation import load_collection, load_run
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation._runs import passages
 from rerank_plugins.strategies import Permutation, SingleToken
 
 

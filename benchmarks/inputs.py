@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rerank_plugins.backends import unpacked_gguf
 from rerank_plugins.evaluation import Collection, load_collection, load_run
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation._runs import passages
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "data" / "cranfield"
 Row = tuple[str, str, list[str]]

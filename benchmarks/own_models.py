@@ -24,16 +24,10 @@ from pathlib import Path
 
 from rerank_plugins import Ranking, Reranker, load_reranker
 from rerank_plugins.backends import TransformersBackend
-from rerank_plugins.evaluation import (
-    compare,
-    load_collection,
-    load_run,
-    load_scores,
-    rerank_run,
-)
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation import compare, load_collection, load_run, load_scores, rerank_run
+from rerank_plugins.evaluation._runs import passages
+from rerank_plugins.jobs._requests import run_requests
 from rerank_plugins.prompts import LikelihoodPrompt, require
-from rerank_plugins.requests import run_requests
 from rerank_plugins.strategies import QueryLikelihood
 
 SEED = 7

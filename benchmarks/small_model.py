@@ -16,7 +16,7 @@ from pathlib import Path
 from rerank_plugins import Reranker, Usage
 from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.evaluation import evaluate, load_collection, load_run, rerank_run
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation._runs import passages
 from rerank_plugins.middleware import cached
 from rerank_plugins.prompts import LikelihoodPrompt, ListwisePrompt, require
 from rerank_plugins.strategies import Blend, QueryLikelihood, SingleToken, SlidingWindow

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from rerank_plugins import BackendError, Ranking, Reranker
 from rerank_plugins.backends import by_kind
 from rerank_plugins.calls import Batch, Plan, Replies, Reply, ScorePair
-from rerank_plugins.data import by_score
 from rerank_plugins.plans import ask
+from rerank_plugins.ranking import by_score
 
 
 class WordOverlap:

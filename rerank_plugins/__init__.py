@@ -1,6 +1,5 @@
 """LLM reranking for retrieval-augmented generation: one engine, any model, sync and async."""
 
-from .data import RankedPassage, Ranking, Report, Usage
 from .errors import (
     BackendError,
     BudgetError,
@@ -21,6 +20,7 @@ from .errors import (
 )
 from .middleware import Limits
 from .presets import list_presets, load_reranker
+from .ranking import RankedPassage, Ranking, Report, Usage
 from .reranker import Reranker
 from .text import Passage
 

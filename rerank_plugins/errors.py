@@ -20,10 +20,12 @@
         └── BackendError           a server refused, failed or did not answer in time
 
 Every error says whose ``fault`` it is, whether a ``retryable`` attempt makes sense, and gives
-a ``hint`` where there is one thing to do.
+a ``hint`` where there is one thing to do. Errors are values: they compare by what they say, and
+can be copied and pickled.
 """
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 Fault = Literal["caller", "setup", "plugin", "model", "server"]
 
@@ -46,6 +48,29 @@ class RerankError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(f"{message}. {hint}" if hint else message)
         self.hint = hint
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RerankError) or type(other) is not type(self):
+            return NotImplemented
+        return (self.args, vars(self)) == (other.args, vars(other))
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.args))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without calling the constructor, which takes other arguments in some classes.
+        return _restored, (type(self), self.args, vars(self))
+
+    def __copy__(self) -> Self:
+        twin: Self = _restored(type(self), self.args, vars(self))
+        twin.__cause__ = self.__cause__  # copies stay in this process, where any cause can follow
+        return twin
+
+
+def _restored(cls: type[Any], args: tuple[Any, ...], state: Mapping[str, Any]) -> Any:
+    error = cls.__new__(cls, *args)
+    vars(error).update(state)
+    return error
 
 
 class InputError(RerankError, ValueError):
@@ -96,10 +121,6 @@ class CallError(RerankError):
         hint: What to do about it.
         retryable: Whether asking again may help.
         retry_after_s: How long the server asked to wait, in seconds.
-
-    Attributes:
-        partial: The best `Ranking` that is known without this answer, set by a strategy that
-            has one.
     """
 
     fault: ClassVar[Fault] = "server"
@@ -115,7 +136,6 @@ class CallError(RerankError):
         super().__init__(message, hint=hint)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
-        self.partial: object | None = None
 
 
 class PromptTooLongError(CallError):

@@ -1,21 +1,12 @@
 """What a backend is, and how to call one from either colour of code."""
 
-import contextvars
-import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from ._threads import in_thread, off_loop
 from .calls import Batch, Replies
 from .errors import BackendError, BudgetError, CallError, ConfigurationError, RerankError
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-T = TypeVar("T")
-
-_let_go: ContextVar[tuple[threading.Event, ...]] = ContextVar("let_go", default=())
 
 
 @runtime_checkable
@@ -137,60 +128,6 @@ async def on_loop(backend: AnyBackend, method: str) -> None:
         await getattr(backend, f"a{method}")()
     elif hasattr(backend, method):
         await off_loop(getattr(backend, method))
-
-
-async def off_loop(work: Callable[[], T]) -> T:
-    """The result of ``work``, done in a thread of its own."""
-    import asyncio  # imported here: sync users need none
-
-    job = in_thread(work)
-    try:
-        return await asyncio.wrap_future(job.future)
-    finally:
-        job.let_go.set()
-
-
-def abandoned() -> bool:
-    """Whether nobody waits any more for what this thread is doing.
-
-    A synchronous backend that takes long asks between two pieces of work, so that a ranking that
-    was cancelled or ran out of time does not keep the next one waiting.
-    """
-    return any(event.is_set() for event in _let_go.get())
-
-
-class Job(NamedTuple, Generic[T]):
-    """Work in a thread: its result, and the event that says that nobody waits for it."""
-
-    future: "Future[T]"
-    let_go: threading.Event
-
-
-def in_thread(work: Callable[[], T]) -> Job[T]:
-    """Start ``work`` in a thread of its own, with the caller's context variables.
-
-    Whoever lets go of the caller's work lets go of this too.
-
-    A daemon thread and not an executor's: one that is stuck must not keep the program from
-    ending, and many that wait must not use up the threads that others need.
-    """
-    from concurrent.futures import Future  # imported here: slow, and sync users need none
-
-    future: Future[T] = Future()
-    let_go = threading.Event()
-    context = contextvars.copy_context()
-    context.run(_let_go.set, (*_let_go.get(), let_go))
-
-    def target() -> None:
-        if not future.set_running_or_notify_cancel():
-            return  # nobody waits for it any more
-        try:
-            future.set_result(context.run(work))
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            future.set_exception(error)
-
-    threading.Thread(target=target, name="rerank-plugins", daemon=True).start()
-    return Job(future, let_go)
 
 
 def failure(error: Exception) -> CallError:

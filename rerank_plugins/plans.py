@@ -7,13 +7,24 @@ and side by side with the plans of other queries.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Generic, TypeVar
+from copy import copy
+from typing import TypeVar
 
+from ._drive import Done, adrive, advance, drive
 from .calls import ANSWERS, Batch, Call, Plan, Replies, Reply
 from .errors import CallError, ContractError
-from .handlers import off_loop
+
+__all__ = [
+    "Done",
+    "arun",
+    "ask",
+    "ask_each",
+    "ask_replies",
+    "gather",
+    "run",
+    "settle",
+    "step",
+]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -23,11 +34,8 @@ def ask_replies(calls: Sequence[Call[A]]) -> Plan[list[Reply[A] | CallError]]:
     """Ask everything at once; get whole replies, with their cost, or the error of each."""
     if not calls:
         return []
-    replies = list((yield calls))
-    for reply in replies:
-        if isinstance(reply, CallError):
-            reply.partial = None  # one error may answer the calls of several plans
-    return replies
+    # Copied, because one error may answer the calls of several plans: each raises its own.
+    return [copy(r) if isinstance(r, CallError) else r for r in (yield calls)]
 
 
 def ask_each(calls: Sequence[Call[A]]) -> Plan[list[A | CallError]]:
@@ -58,18 +66,6 @@ def settle(plan: Plan[T]) -> Plan[T | CallError]:
         return error
 
 
-def sublist(plan: Plan[T]) -> Plan[T]:
-    """The plan's result, where it ranks a part of a list or the list in another order.
-
-    A failure loses its ``partial`` ranking: its positions mean nothing outside.
-    """
-    try:
-        return (yield from plan)
-    except CallError as error:
-        error.partial = None
-        raise
-
-
 def gather(plans: Sequence[Plan[T]]) -> Plan[list[T]]:
     """Advance plans together: one merged batch per round, results in the order given.
 
@@ -91,31 +87,20 @@ def gather(plans: Sequence[Plan[T]]) -> Plan[list[T]]:
     return [state.value for state in states if isinstance(state, Done)]
 
 
-@dataclass(frozen=True, slots=True)
-class Done(Generic[T]):
-    """A plan's result."""
-
-    value: T
-
-
 def step(plan: Plan[T], replies: Replies | None = None) -> Batch | Done[T]:
-    """Advance a plan to its next batch of calls or to its result.
-
-    For those who bring their own loop. It is the only function that touches the generator
-    protocol, so that ``StopIteration`` is caught around the generator and nothing else.
+    """Advance a plan to its next batch of calls or to its result. For those who bring a loop.
 
     Raises:
         ContractError: ``plan`` is not a plan, or it asked an empty batch.
     """
     if not isinstance(plan, Generator):
         raise ContractError(f"{plan!r} is not a plan: did its function forget to yield?")
-    try:
-        batch = next(plan) if replies is None else plan.send(replies)
-    except StopIteration as stop:
-        return Done(stop.value)
-    if not batch:
+    state = advance(plan, replies)
+    if isinstance(state, Done):
+        return state
+    if not state.question:
         raise ContractError(f"{plan!r} asked an empty batch")
-    return batch
+    return state.question
 
 
 def run(plan: Plan[T], handle: Callable[[Batch], Replies]) -> T:
@@ -128,13 +113,7 @@ def run(plan: Plan[T], handle: Callable[[Batch], Replies]) -> T:
         >>> run(plan(), lambda batch: [Reply(0.5) for _ in batch])
         [0.5]
     """
-    try:
-        state = step(plan)
-        while not isinstance(state, Done):
-            state = step(plan, _matched(state, handle(state)))
-        return state.value
-    finally:
-        _close(plan)
+    return drive(_checked(plan), handle)
 
 
 async def arun(
@@ -148,26 +127,19 @@ async def arun(
         in_threads: Advance the plan in threads: to prepare the prompts of long passages can take
             longer than an event loop may be kept waiting.
     """
-    advance = off_loop if in_threads else _here
+    return await adrive(_checked(plan), handle, in_threads=in_threads)
+
+
+def _checked(plan: Plan[T]) -> Plan[T]:
+    """The plan, with every batch and its replies checked."""
     try:
-        state = await advance(partial(step, plan))
+        state = step(plan)
         while not isinstance(state, Done):
-            replies = _matched(state, await handle(state))
-            state = await advance(partial(step, plan, replies))
+            state = step(plan, _matched(state, (yield state)))
         return state.value
     finally:
-        _close(plan)
-
-
-async def _here(work: Callable[[], T]) -> T:
-    return work()
-
-
-def _close(plan: Plan[T]) -> None:
-    # Anything but a generator was refused by `step`. One that still advances in its thread after
-    # its caller was cancelled is closed when the thread lets go of it.
-    if getattr(plan, "gi_running", False) is False and isinstance(plan, Generator):
-        plan.close()
+        if isinstance(plan, Generator):
+            plan.close()
 
 
 def _matched(batch: Batch, replies: Replies) -> Replies:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from .calls import Plan
-from .data import Ranking, Report, Strategy, input_order
 from .errors import CallError, ContractError, InputError, UnsupportedCallError
 from .handlers import (
     AnyBackend,
@@ -18,6 +17,7 @@ from .handlers import (
 )
 from .middleware import Limits, limited, metered
 from .plans import Done, arun, gather, run, settle, step
+from .ranking import Ranking, Report, Strategy, input_order
 from .registry import from_spec, to_spec
 
 OnError = Literal["raise", "keep_order"]
@@ -163,7 +163,7 @@ class Reranker:
             return input_order(len(passages), report=Report(fallbacks=cause)).top(top_k)
         strategy = self.strategy
         if self.on_error == "keep_order":
-            from .strategies.combine import keeping_order  # the only strategy the core needs
+            from .strategies._combine import keeping_order  # the only strategy the core needs
 
             strategy = keeping_order(strategy)
         inner = strategy.rank(query, passages)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from rerank_plugins import Ranking
 from rerank_plugins.calls import Plan
-from rerank_plugins.data import Strategy
+from rerank_plugins.ranking import Strategy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pool import Pool, filled
 from text import chunks, phrases, sentences
 
-from rerank_plugins.evaluation.files import rows_of
+from rerank_plugins._files import rows_of
 
 PASSAGES_OF_AN_ABSTRACT = 2
 LONGEST_CLAIM = 30  # words

@@ -1,15 +1,15 @@
 """What answers calls. Each backend imports its own dependencies when it is first used."""
 
 from ..handlers import AsyncBackend, Backend
-from .balanced import Balanced
-from .base import by_kind
-from .causal_lm import TransformersBackend
-from .cross_encoder import CrossEncoderBackend
-from .loading import unpacked_gguf
-from .routed import Routed
-from .seq2seq import Seq2SeqBackend
-from .server import OpenAIBackend
-from .vllm import VLLMBackend
+from ._base import by_kind
+from ._local.cross_encoder import CrossEncoderBackend
+from ._local.loading import unpacked_gguf
+from ._local.seq2seq import Seq2SeqBackend
+from ._local.transformers import TransformersBackend
+from ._server import OpenAIBackend
+from ._several.balanced import Balanced
+from ._several.routed import Routed
+from ._vllm.backend import VLLMBackend
 
 __all__ = [
     "AsyncBackend",

@@ -42,7 +42,36 @@ def build() -> Any:
         raise MissingExtraError(
             "click is not installed", hint='Install it with: pip install "rerank-plugins[cli]".'
         ) from error
-    from . import batch, bench, compare, evaluate, explain, feedback, models, rank, serve, train
+    from . import (
+        _bench as bench,
+    )
+    from . import (
+        _compare as compare,
+    )
+    from . import (
+        _evaluate as evaluate,
+    )
+    from . import (
+        _explain as explain,
+    )
+    from . import (
+        _feedback as feedback,
+    )
+    from . import (
+        _models as models,
+    )
+    from . import (
+        _rank as rank,
+    )
+    from . import (
+        _ray as batch,
+    )
+    from . import (
+        _serve as serve,
+    )
+    from . import (
+        _train as train,
+    )
 
     @click.group(help="LLM reranking for retrieval-augmented generation.")
     @click.version_option(package_name="rerank-plugins")

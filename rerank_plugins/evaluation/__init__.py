@@ -1,19 +1,10 @@
 """Collections, runs, metrics by ``ir_measures``, and comparisons of runs by SciPy."""
 
-from .collection import Collection, Qrels, load_collection
-from .measured import Measured, comparisons, measured
-from .metrics import evaluate, evaluate_each, evaluate_queries
-from .runs import (
-    Run,
-    Scores,
-    check_run,
-    judged_run,
-    load_run,
-    load_scores,
-    rerank_run,
-    write_run,
-)
-from .significance import Comparison, compare, compare_values, interval
+from ._collection import Collection, Qrels, load_collection
+from ._measured import Measured, comparisons, measured
+from ._metrics import evaluate, evaluate_each, evaluate_queries
+from ._runs import Run, Scores, check_run, judged_run, load_run, load_scores, rerank_run, write_run
+from ._significance import Comparison, compare, compare_values, interval
 
 __all__ = [
     "Collection",

@@ -13,13 +13,13 @@ except ImportError as error:
         "numpy is not installed", hint='Install it with: pip install "rerank-plugins[feedback]".'
     ) from error
 
-from .faiss_index import FaissIndex
-from .fusion import fused
-from .methods import First, Method, Refit, Turn
-from .options import FeedbackOptions
-from .refine import Refinement, refine_query
-from .retriever import FeedbackSearch
-from .search import FeedbackResult, ranked_by, search_with_feedback
+from ._fusion import Fuse, fused
+from ._index.faiss import FaissIndex
+from ._options import FeedbackOptions
+from ._refine.methods import First, Method, Refit, Turn
+from ._refine.refine import Refinement, find_method, refine_query
+from ._search import FeedbackResult, ranked_by, search_with_feedback
+from ._session import FeedbackSearch
 
 __all__ = [
     "FaissIndex",
@@ -27,10 +27,12 @@ __all__ = [
     "FeedbackResult",
     "FeedbackSearch",
     "First",
+    "Fuse",
     "Method",
     "Refinement",
     "Refit",
     "Turn",
+    "find_method",
     "fused",
     "ranked_by",
     "refine_query",

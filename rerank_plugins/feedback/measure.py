@@ -7,18 +7,18 @@ import numpy as np
 
 from ..backends import Routed
 from ..calls import Hit, Plan
-from ..data import Ranking
 from ..errors import InputError
 from ..evaluation import Collection, Run, evaluate_each
 from ..handlers import AnyBackend
 from ..plans import run
+from ..ranking import Ranking
 from ..reranker import Reranker
-from ..strategies.combine import keeping_order
-from .faiss_index import FaissIndex
-from .objectives import FloatArray
-from .options import FeedbackOptions
-from .refine import keep_length, refine_query
-from .search import Rank, Vector, query_vector, ranked_by, search_with_feedback
+from ..strategies._combine import keeping_order
+from ._index.faiss import FaissIndex
+from ._options import FeedbackOptions
+from ._refine.objectives import FloatArray
+from ._refine.refine import keep_length, refine_query
+from ._search import Rank, Vector, query_vector, ranked_by, search_with_feedback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

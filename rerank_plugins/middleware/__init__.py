@@ -8,11 +8,11 @@ wrapped backend is a backend, so they nest: ``cached(retried(backend))``.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .plans import Limits, limited, metered
+from ._budget import Limits, limited, metered
 
 if TYPE_CHECKING:
-    from .layers import Layer, cached, guarded, retried, traced
-    from .transcript import read_transcript, recorded
+    from ._layers import Layer, cached, guarded, retried, traced
+    from ._transcript import read_transcript, recorded
 
 __all__ = [
     "Layer",
@@ -30,8 +30,8 @@ __all__ = [
 
 # Imported when asked for: `import rerank_plugins` needs the limits and none of these.
 _LATER = {
-    **dict.fromkeys(("Layer", "cached", "guarded", "retried", "traced"), "layers"),
-    **dict.fromkeys(("read_transcript", "recorded"), "transcript"),
+    **dict.fromkeys(("Layer", "cached", "guarded", "retried", "traced"), "_layers"),
+    **dict.fromkeys(("read_transcript", "recorded"), "_transcript"),
 }
 
 

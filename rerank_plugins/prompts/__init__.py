@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from ..errors import ConfigurationError, InputError, UnknownNameError
-from .kinds import LikelihoodPrompt, ListwisePrompt, PointwisePrompt
-from .templates import chat, fill
+from ._kinds import LikelihoodPrompt, ListwisePrompt, PointwisePrompt
+from ._templates import chat, fill
 
 __all__ = [
     "AnyPrompt",

@@ -4,13 +4,13 @@
 its limits.
 """
 
-from ..backends.base import extra
+from .._extras import extra
 
 for _module in ("fastapi", "uvicorn", "prometheus_client"):
     extra(_module, "serve")  # what is missing is said in one sentence
 
-from .app import create_app  # noqa: E402 - after the check
-from .server import serve  # noqa: E402
-from .settings import ServiceSettings  # noqa: E402
+from ._app import create_app  # noqa: E402 - after the check
+from ._limits import ServiceSettings  # noqa: E402
+from ._uvicorn import serve  # noqa: E402
 
 __all__ = ["ServiceSettings", "create_app", "serve"]

@@ -1,19 +1,19 @@
 """Ranking algorithms, each written once: plans of calls that any backend can answer."""
 
-from .cascade import Cascade, Consensus
-from .combine import Blend, Hybrid, KeepOrder
-from .full_list import ConstrainedPermutation, FullList
-from .grading import PointwiseGrade
-from .groupwise import Groupwise
-from .likelihood import QueryLikelihood
-from .listwise import Permutation
-from .pairwise import Pairwise
-from .pointwise import PairScore, Pointwise
-from .sampling import Sampling
-from .schedules import TopDown, Tournament
-from .setwise import Setwise
-from .single_token import SingleToken
-from .windows import SlidingWindow, windows
+from ._cascade import Cascade, Consensus
+from ._combine import Blend, Hybrid, KeepOrder
+from ._full_list import ConstrainedPermutation, FullList, Read
+from ._grading import PointwiseGrade
+from ._groupwise import Groupwise
+from ._likelihood import QueryLikelihood
+from ._listwise import Permutation
+from ._pairwise import Pairwise
+from ._pointwise import PairScore, Pointwise
+from ._sampling import Sampling
+from ._schedules import TopDown, Tournament
+from ._setwise import Setwise
+from ._single_token import Policy, SingleToken
+from ._windows import SlidingWindow, windows
 
 __all__ = [
     "Blend",
@@ -29,7 +29,9 @@ __all__ = [
     "Permutation",
     "Pointwise",
     "PointwiseGrade",
+    "Policy",
     "QueryLikelihood",
+    "Read",
     "Sampling",
     "Setwise",
     "SingleToken",

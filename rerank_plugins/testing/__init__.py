@@ -5,8 +5,8 @@ The suites need pytest: import them from `rerank_plugins.testing.contracts`, or 
 
 from typing import TYPE_CHECKING, Any
 
-from .doubles import Babbling, Constant, Failing, Logged, Replay, Scripted
-from .oracle import Oracle
+from ._doubles import Babbling, Constant, Failing, Logged, Replay, Scripted
+from ._oracle import Oracle
 
 if TYPE_CHECKING:
     from .contracts import BackendContract, StrategyContract

@@ -39,13 +39,13 @@ from ..calls import (
     Search,
     Untrusted,
 )
-from ..data import Ranking, Report, Strategy
 from ..errors import BackendError, CallError, RerankError
 from ..handlers import AnyBackend, async_handler, sync_handler
 from ..plans import Done, arun, gather, run, settle, step
+from ..ranking import Ranking, Report, Strategy
 from ..reranker import Reranker
-from .doubles import Babbling, Failing
-from .oracle import Oracle
+from ._doubles import Babbling, Failing
+from ._oracle import Oracle
 
 _THIRD = 3
 _FIRST_TOKENS = 16  # a server writes the token it reports on; some write no fewer than these

@@ -12,10 +12,10 @@ from .data import TrainingList
 
 if TYPE_CHECKING:
     from . import losses, rewards
-    from .grpo import GrpoOptions, train_with_rewards
-    from .objectives import Objective
-    from .options import Lora, Trained, TrainingOptions
-    from .run import train
+    from ._grpo import GrpoOptions, train_with_rewards
+    from ._objectives import Objective
+    from ._run import train
+    from ._settings import Lora, Trained, TrainingOptions
 
 __all__ = [
     "GrpoOptions",
@@ -31,13 +31,13 @@ __all__ = [
     "train_with_rewards",
 ]
 _MODULES = {
-    "GrpoOptions": "grpo",
-    "Lora": "options",
-    "Objective": "objectives",
-    "Trained": "options",
-    "TrainingOptions": "options",
-    "train": "run",
-    "train_with_rewards": "grpo",
+    "GrpoOptions": "_grpo",
+    "Lora": "_settings",
+    "Objective": "_objectives",
+    "Trained": "_settings",
+    "TrainingOptions": "_settings",
+    "train": "_run",
+    "train_with_rewards": "_grpo",
 }
 
 

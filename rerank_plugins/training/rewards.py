@@ -18,8 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..errors import InputError
-from ..grades import parse_grade, parse_grades
-from ..parsing import parse_permutation
+from ..parsing import parse_grade, parse_grades, parse_permutation
 
 Completion: TypeAlias = str | Sequence[Mapping[str, Any]]
 """What a model wrote: a text, or messages of which the last one counts."""

@@ -15,11 +15,19 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before anything imports
 pytest.importorskip("ray", reason="no Ray: pip install rerank-plugins[ray]")
 
 from rerank_plugins import BackendError, ConfigurationError, InputError, Passage, Reranker
-from rerank_plugins.batch import Counts, rank_dataset, read_rankings, requests, write_run
-from rerank_plugins.batch.output import Parts, opened
-from rerank_plugins.batch.requests import Source
 from rerank_plugins.evaluation import load_run
-from rerank_plugins.requests import parsed
+from rerank_plugins.jobs._requests import parsed
+from rerank_plugins.jobs.ray import (
+    Counts,
+    rank_dataset,
+    read_rankings,
+    write_run,
+)
+from rerank_plugins.jobs.ray import (
+    _rows as requests,
+)
+from rerank_plugins.jobs.ray._rankings import Parts, opened
+from rerank_plugins.jobs.ray._rows import Source
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Oracle
 
@@ -483,7 +491,7 @@ def test_a_reranker_that_is_none(tmp_path):
 def test_without_ray_the_extra_is_named(tmp_path):
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "from rerank_plugins.batch import rank_dataset\n"
+        "from rerank_plugins.jobs.ray import rank_dataset\n"
         "rank_dataset(sys.argv[1], lambda: None, sys.argv[2])"
     )
     source = write(tmp_path / "in.jsonl", [])

@@ -14,9 +14,9 @@ import pytest
 
 from rerank_plugins import BackendError, InputError, Reranker
 from rerank_plugins.evaluation import load_run
-from rerank_plugins.requests import Query, read_requests
+from rerank_plugins.jobs import Jsonl, Trec, rank_file, ranked, read_manifest
+from rerank_plugins.jobs._requests import Query, read_requests
 from rerank_plugins.strategies import PairScore, SlidingWindow
-from rerank_plugins.streaming import Jsonl, Trec, rank_file, ranked, read_manifest
 from rerank_plugins.testing import Oracle
 
 FORMS = {"trec": Trec(), "jsonl": Jsonl()}

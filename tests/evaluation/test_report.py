@@ -7,7 +7,7 @@ import pytest
 
 from rerank_plugins import InputError, Ranking, Report, Usage
 from rerank_plugins.evaluation import Collection, measured
-from rerank_plugins.report import (
+from rerank_plugins.evaluation.report import (
     effectiveness_cost,
     rank_movement,
     recall_by_depth,
@@ -15,7 +15,7 @@ from rerank_plugins.report import (
     save,
     write_report,
 )
-from rerank_plugins.report.pictures import as_svg
+from rerank_plugins.evaluation.report._pictures import as_svg
 
 HOSTILE = "</td><script>document.title='taken'</script><img src=x onerror=\"document.title='x'\">"
 

@@ -92,7 +92,7 @@ def test_a_top_k_that_is_no_integer_is_refused(top_k):
 
 def test_defaults_and_laziness(monkeypatch):
     monkeypatch.setattr(
-        "rerank_plugins.backends.causal_lm.load_language_model",
+        "rerank_plugins.backends._local.transformers.load_language_model",
         lambda *a, **k: pytest.fail("loaded"),
     )
     ranker = FirstRanker()
@@ -292,7 +292,7 @@ def loads(monkeypatch, tiny_model, tokenizer):
         calls.append({"name": name, "thread": threading.current_thread(), **options})
         return tiny_model, tokenizer
 
-    monkeypatch.setattr("rerank_plugins.backends.causal_lm.load_language_model", load)
+    monkeypatch.setattr("rerank_plugins.backends._local.transformers.load_language_model", load)
     return calls
 
 

@@ -45,7 +45,7 @@ from rerank_plugins import (
     UnknownNameError,
 )
 from rerank_plugins.backends import TransformersBackend
-from rerank_plugins.integration import find_prompts
+from rerank_plugins.components import find_prompts
 from rerank_plugins.strategies import Permutation, SingleToken, SlidingWindow
 from rerank_plugins.testing import Oracle, Scripted
 

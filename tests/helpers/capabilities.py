@@ -88,7 +88,7 @@ def _of_frameworks():
     from haystack_integrations.components.rankers.rerank_plugins.chat_generator import (
         ChatGeneratorBackend,
     )
-    from llama_index.postprocessor.rerank_plugins.llm import LLMBackend
+    from llama_index.postprocessor.rerank_plugins._llm import LLMBackend
 
     label = "capped, where the provider sends them"
     yield "`FirstRanker(chat_generator=...)`", _declared(ChatGeneratorBackend.kinds, label)

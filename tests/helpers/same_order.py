@@ -6,7 +6,7 @@ from statistics import mean
 
 from rerank_plugins import Reranker
 from rerank_plugins.evaluation import load_collection, load_run
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation._runs import passages
 from rerank_plugins.strategies import SingleToken
 
 QUERIES, WINDOW = 20, 20

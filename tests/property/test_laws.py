@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugins import Reranker
-from rerank_plugins.backends.batching import batches
-from rerank_plugins.grades import parse_grades
-from rerank_plugins.parsing import parse_permutation
+from rerank_plugins.backends._local.batching import batches
+from rerank_plugins.parsing import parse_grades, parse_permutation
 from rerank_plugins.plans import gather, run
 from rerank_plugins.strategies import (
     Cascade,
@@ -29,7 +28,9 @@ from rerank_plugins.strategies import (
     SlidingWindow,
     TopDown,
     Tournament,
-    windows,
+)
+from rerank_plugins.strategies import (
+    _windows as windows,
 )
 from rerank_plugins.testing import Oracle, Scripted
 from rerank_plugins.text import count_words, escape_identifiers, limit_words

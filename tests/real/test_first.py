@@ -8,7 +8,7 @@ import pytest
 
 from rerank_plugins import Reranker
 from rerank_plugins.evaluation import load_collection, load_run
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation._runs import passages
 from rerank_plugins.middleware import cached
 from rerank_plugins.strategies import Permutation, QueryLikelihood, SingleToken, SlidingWindow
 

@@ -118,7 +118,7 @@ def test_a_missing_extra_is_one_sentence(monkeypatch, module, tmp_path):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    monkeypatch.setattr("rerank_plugins.backends.base.import_module", lambda name: absent(name))
+    monkeypatch.setattr("rerank_plugins._extras.import_module", lambda name: absent(name))
     (tmp_path / "model.gguf").write_bytes(b"")
     with pytest.raises(MissingExtraError, match=r"rerank-plugins\[transformers\]"):
         TransformersBackend(tmp_path / "model.gguf").warm_up()

@@ -7,10 +7,10 @@ import warnings
 import pytest
 
 from rerank_plugins import PromptTooLongError, Reranker
+from rerank_plugins._threads import in_thread
 from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.calls import Likelihood, Message, NextToken, Prompt, Reply, Untrusted
 from rerank_plugins.errors import BackendError
-from rerank_plugins.handlers import in_thread
 from rerank_plugins.strategies import Pointwise, PointwiseGrade, QueryLikelihood
 
 QUERIES = ("how long is the life of a flea", "what do wolves eat in winter")

@@ -11,7 +11,7 @@ import pytest
 
 from rerank_plugins import Reranker
 from rerank_plugins.evaluation import evaluate, load_collection, load_run, rerank_run
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation._runs import passages
 from rerank_plugins.strategies import Permutation, SlidingWindow
 from rerank_plugins.testing import Scripted
 

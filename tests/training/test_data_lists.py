@@ -12,15 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugins import InputError, Passage
-from rerank_plugins.requests import read_requests
+from rerank_plugins.jobs._requests import read_requests
 from rerank_plugins.training import data
-from rerank_plugins.training.data import (
-    TrainingList,
-    check_lists,
-    read_lists,
-    split,
-    write_lists,
-)
+from rerank_plugins.training.data import TrainingList, check_lists, read_lists, split, write_lists
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(max_size=20)

@@ -6,18 +6,12 @@ from dataclasses import replace
 import pytest
 
 from rerank_plugins import InputError, PromptTooLongError, load_reranker
-from rerank_plugins.backends.rendering import Renderer
+from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.strategies import Groupwise, Permutation, PointwiseGrade, SingleToken
-from rerank_plugins.training import (
-    GrpoOptions,
-    Lora,
-    Objective,
-    TrainingList,
-    TrainingOptions,
-)
-from rerank_plugins.training.encoding import PromptEncoder
-from rerank_plugins.training.grpo import prompts, train_with_rewards
-from rerank_plugins.training.trainer import newest_checkpoint
+from rerank_plugins.training import GrpoOptions, Lora, Objective, TrainingList, TrainingOptions
+from rerank_plugins.training._encoding import PromptEncoder
+from rerank_plugins.training._grpo import prompts, train_with_rewards
+from rerank_plugins.training._trainer import newest_checkpoint
 
 ROW = TrainingList(
     "how long lives a flea?", ("a dog", "a flea", "the sea"), (0, 2, 1), query_id="q"

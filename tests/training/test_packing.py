@@ -5,13 +5,13 @@ from functools import partial
 import pytest
 import torch
 
-from rerank_plugins.backends.rendering import Renderer
+from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.strategies import Permutation, SingleToken
 from rerank_plugins.training import Objective, TrainingList
-from rerank_plugins.training.batches import MODEL_INPUTS, Collator
-from rerank_plugins.training.encoding import PromptEncoder
-from rerank_plugins.training.objectives import DEFAULTS, minimised
-from rerank_plugins.training.packing import MOST_TOGETHER, groups, shuffled
+from rerank_plugins.training._batches import MODEL_INPUTS, Collator
+from rerank_plugins.training._encoding import PromptEncoder
+from rerank_plugins.training._objectives import DEFAULTS, minimised
+from rerank_plugins.training._packing import MOST_TOGETHER, groups, shuffled
 
 TEXTS = ("a dog sleeps all day", "the flea lives two months", "a wolf hunts", "the sea")
 QUERIES = ("how long lives a flea?", "who sleeps?", "what hunts in packs, and where?")

@@ -9,7 +9,7 @@ import pytest
 
 from rerank_plugins import ConfigurationError, load_reranker
 from rerank_plugins.training import Objective, TrainingList, TrainingOptions, train
-from rerank_plugins.training.trainer import newest_checkpoint
+from rerank_plugins.training._trainer import newest_checkpoint
 
 PASSAGES = ("a dog sleeps", "the flea lives two months", "a wolf hunts", "the sea")
 ROWS = [
@@ -128,7 +128,7 @@ def test_weights_that_cannot_be_written_cost_no_training(
 
 def test_patience_goes_on_where_it_was(encoder_folder, tmp_path, monkeypatch):
     """One validation without a gain before the kill and one after it: the end."""
-    from rerank_plugins.training import run
+    from rerank_plugins.training import _run as run
 
     found = iter([0.1, 0.9, 0.8])  # before, at step 4, at step 8
     rows = {"validation": ROWS, "options": replace(OPTIONS, patience=2)}

@@ -8,7 +8,7 @@ import pytest
 from rerank_plugins import Reranker
 from rerank_plugins.calls import LabelLogprobs
 from rerank_plugins.strategies import Pairwise
-from rerank_plugins.strategies.aggregation import EXACT_PATH, best_path, borda, copeland, weight
+from rerank_plugins.strategies._aggregation import EXACT_PATH, best_path, borda, copeland, weight
 from rerank_plugins.testing import Scripted
 
 
@@ -33,7 +33,7 @@ def test_the_best_path_is_the_best_of_all_permutations(seed):
 def test_the_long_path_is_close_to_the_exact_one(seed, monkeypatch):
     preferences = matrix(EXACT_PATH, seed)
     exact = weight(best_path(preferences), preferences)
-    monkeypatch.setattr("rerank_plugins.strategies.aggregation.EXACT_PATH", 2)
+    monkeypatch.setattr("rerank_plugins.strategies._aggregation.EXACT_PATH", 2)
     found = best_path(preferences)
     assert sorted(found) == list(range(EXACT_PATH))
     assert weight(found, preferences) >= 0.9 * exact

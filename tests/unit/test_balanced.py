@@ -19,9 +19,11 @@ from rerank_plugins import (
     PromptTooLongError,
     Reranker,
 )
-from rerank_plugins.backends import Balanced, Routed, TransformersBackend, fleet
+from rerank_plugins._threads import abandoned
+from rerank_plugins.backends import Balanced, Routed, TransformersBackend
+from rerank_plugins.backends._several import pool as fleet
 from rerank_plugins.calls import Generate, Reply, ScorePair
-from rerank_plugins.handlers import abandoned, async_handler, is_async, sync_handler
+from rerank_plugins.handlers import async_handler, is_async, sync_handler
 from rerank_plugins.middleware import retried
 from rerank_plugins.registry import from_spec, to_spec
 from rerank_plugins.strategies import PairScore

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugins import BackendError, InputError, LogprobsError, Reranker
-from rerank_plugins.backends.reported import Position, read_labels
+from rerank_plugins.backends._answers.logprobs import Position, read_labels
 from rerank_plugins.calls import Completion, Generate, LabelLogprobs, NextToken, Reply, Untrusted
 from rerank_plugins.plans import ask_each, gather, run
 from rerank_plugins.strategies import KeepOrder, SingleToken, SlidingWindow

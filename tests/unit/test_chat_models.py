@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugins import BackendError, ConfigurationError, LogprobsError, PromptTooLongError
-from rerank_plugins.backends.chat_model import ChatModelBackend
-from rerank_plugins.backends.conversation import Said
-from rerank_plugins.backends.dialects import (
+from rerank_plugins.backends._answers.failures import failure, refused, status_of
+from rerank_plugins.backends._answers.logprobs import Position, read_labels, read_positions
+from rerank_plugins.backends.chat._conversation import Said
+from rerank_plugins.backends.chat._dialects import (
     COMPLETIONS,
     MUTE,
     OLLAMA,
@@ -19,8 +20,7 @@ from rerank_plugins.backends.dialects import (
     TRANSFORMERS,
     Dialect,
 )
-from rerank_plugins.backends.failures import failure, refused, status_of
-from rerank_plugins.backends.reported import Position, read_labels, read_positions
+from rerank_plugins.backends.chat._model import ChatModelBackend
 from rerank_plugins.calls import Generate, Message, NextToken, Prompt
 
 TOP = [("B", -0.2), ("A", -1.5)]

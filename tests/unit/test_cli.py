@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from rerank_plugins import Reranker, list_presets, load_reranker
-from rerank_plugins.cli.models import described, listing, shown_prompt
+from rerank_plugins.cli._models import described, listing, shown_prompt
 from rerank_plugins.presets import find_preset
 from rerank_plugins.strategies import Permutation, SlidingWindow
 
@@ -44,7 +44,7 @@ def test_every_checkpoint_builds_and_can_be_shown(name):
 
 
 def test_the_prompt_is_shown_to_the_character():
-    from rerank_plugins.cli.models import EXAMPLE_PASSAGES, EXAMPLE_QUERY
+    from rerank_plugins.cli._models import EXAMPLE_PASSAGES, EXAMPLE_QUERY
     from rerank_plugins.prompts import load_prompt
 
     prompt, _ = load_prompt("reasonrank.v1").render(EXAMPLE_QUERY, EXAMPLE_PASSAGES)

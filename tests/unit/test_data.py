@@ -5,7 +5,7 @@ import math
 import pytest
 
 from rerank_plugins import ContractError, RankedPassage, Ranking, Report, Usage
-from rerank_plugins.data import by_score, input_order
+from rerank_plugins.ranking import by_score, input_order
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from rerank_plugins.evaluation import (
     rerank_run,
     write_run,
 )
-from rerank_plugins.evaluation.runs import passages
+from rerank_plugins.evaluation._runs import passages
 
 
 @pytest.fixture

@@ -11,15 +11,10 @@ import faiss
 import numpy as np
 import pytest
 
-from rerank_plugins import (
-    ConfigurationError,
-    InputError,
-    Passage,
-    Reranker,
-    UnsupportedCallError,
-)
+from rerank_plugins import ConfigurationError, InputError, Passage, Reranker, UnsupportedCallError
 from rerank_plugins.calls import Reply, ScorePair, Search
-from rerank_plugins.feedback import FaissIndex, FeedbackSearch, storage
+from rerank_plugins.feedback import FaissIndex, FeedbackSearch
+from rerank_plugins.feedback._index import storage
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Oracle
 
@@ -272,7 +267,8 @@ KILLED = """
 import os, sys
 import numpy as np
 from pathlib import Path
-from rerank_plugins.feedback import FaissIndex, storage
+from rerank_plugins.feedback import FaissIndex
+from rerank_plugins.feedback._index import storage
 
 at = int(sys.argv[2])
 calls = 0

@@ -17,8 +17,8 @@ from rerank_plugins import (
 )
 from rerank_plugins.calls import Hit, Reply, Search
 from rerank_plugins.feedback import FaissIndex, FeedbackOptions, FeedbackSearch, Turn, fused
-from rerank_plugins.feedback.fusion import dealt
-from rerank_plugins.feedback.judged import Judged
+from rerank_plugins.feedback._fusion import dealt
+from rerank_plugins.feedback._judged import Judged
 from rerank_plugins.middleware import recorded
 from rerank_plugins.strategies import (
     FullList,

@@ -6,7 +6,7 @@ import pytest
 
 from rerank_plugins import LogprobsError, ModelOutputError, Reranker
 from rerank_plugins.calls import Completion, LabelLogprobs
-from rerank_plugins.grades import Grades, parse_grade, parse_grades
+from rerank_plugins.parsing import Grades, parse_grade, parse_grades
 from rerank_plugins.strategies import Groupwise, PointwiseGrade, Setwise
 from rerank_plugins.testing import Scripted
 

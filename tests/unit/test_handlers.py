@@ -212,7 +212,7 @@ def test_warm_up_and_close_take_the_backends_own_colour():
 
 def test_a_package_that_cannot_be_imported_is_not_called_absent(tmp_path, monkeypatch):
     from rerank_plugins import MissingExtraError
-    from rerank_plugins.backends.base import extra
+    from rerank_plugins._extras import extra
 
     (tmp_path / "half_installed.py").write_text("raise ImportError('it needs NumPy 2')")
     monkeypatch.syspath_prepend(tmp_path)

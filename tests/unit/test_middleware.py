@@ -91,7 +91,7 @@ def test_retrying_ends():
 
 def test_a_servers_own_pause_is_obeyed(monkeypatch):
     slept = []
-    monkeypatch.setattr("rerank_plugins.middleware.layers.time.sleep", slept.append)
+    monkeypatch.setattr("rerank_plugins.middleware._layers.time.sleep", slept.append)
     script = Scripted(
         [
             BackendError("429", retryable=True, retry_after_s=7.0),

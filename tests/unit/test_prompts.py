@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rerank_plugins import ConfigurationError, InputError, Passage, Reranker, UnknownNameError
-from rerank_plugins.backends.rendering import Renderer
+from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.calls import Untrusted
 from rerank_plugins.presets import find_preset
 from rerank_plugins.prompts import (

@@ -26,8 +26,8 @@ from rerank_plugins import (
     UnsupportedCallError,
 )
 from rerank_plugins.backends import Balanced, OpenAIBackend
-from rerank_plugins.backends.server import transport
-from rerank_plugins.backends.server.answers import read_response
+from rerank_plugins.backends._server import transport
+from rerank_plugins.backends._server.wire import read_response
 from rerank_plugins.calls import Generate, Message, NextToken, Prompt, ScorePair, Untrusted
 from rerank_plugins.registry import from_spec, to_spec
 from rerank_plugins.strategies import (

@@ -4,18 +4,12 @@ Everything is repeatable: what is drawn depends on an explicit seed and on names
 in which queries come. Nothing is left out silently: ``on_skip`` is told, or it is an error.
 """
 
-from .judged import judged_lists, with_relevant
-from .lists import TrainingList, check_lists, read_lists, write_lists
-from .mining import mined_lists
-from .splits import split
-from .teacher import (
-    full_order,
-    labelled_lists,
-    taught,
-    taught_lists,
-    teacher_scores,
-)
-from .zephyr import (
+from ._judgements import judged_lists, with_relevant
+from ._lists import TrainingList, check_lists, read_lists, write_lists
+from ._mining import mined_lists
+from ._splits import split
+from ._teacher import full_order, labelled_lists, taught, taught_lists, teacher_scores
+from ._zephyr import (
     conversation,
     conversation_lists,
     parse_conversation,

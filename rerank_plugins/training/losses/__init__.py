@@ -19,13 +19,13 @@ except ImportError as error:
         hint='Install it with: pip install "rerank-plugins[transformers]".',
     ) from error
 
-from .distillation import (
+from ._distillation import (
     hybrid_distillation,
     kl_distillation,
     plackett_luce_distillation,
     wasserstein,
 )
-from .language import (
+from ._language import (
     FIRST_WEIGHTS,
     first,
     identifier_ranks,
@@ -34,11 +34,11 @@ from .language import (
     language_model,
     pair_and_list,
 )
-from .lists import ranks_of
-from .listwise import cross_entropy, list_mle, listnet, p_list_mle, z_loss
-from .named import RANKING_LOSSES, RankingLoss, ranking_loss
-from .pairwise import lambda_loss, lipo_lambda, margin_mse, ranknet
-from .pointwise import binary_cross_entropy
+from ._listwise import cross_entropy, list_mle, listnet, p_list_mle, z_loss
+from ._named import RANKING_LOSSES, RankingLoss, ranking_loss
+from ._padding import ranks_of
+from ._pairwise import lambda_loss, lipo_lambda, margin_mse, ranknet
+from ._pointwise import binary_cross_entropy
 
 __all__ = [
     "FIRST_WEIGHTS",

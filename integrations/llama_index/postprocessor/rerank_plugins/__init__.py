@@ -1,11 +1,11 @@
 """LLM rerankers as LlamaIndex node postprocessors."""
 
-from .first import FirstRerank
-from .full_list import FullListRerank
-from .groupwise import GroupwiseRerank
-from .llm import LLMBackend
-from .plugin import PluginRerank
-from .pointwise import PointwiseRerank
+from ._first import FirstRerank
+from ._full_list import FullListRerank
+from ._groupwise import GroupwiseRerank
+from ._llm import LLMBackend
+from ._plugin import PluginRerank
+from ._pointwise import PointwiseRerank
 
 __all__ = [
     "FirstRerank",

@@ -1,5 +1,5 @@
 """Relevance feedback as a LlamaIndex retriever: the reranker teaches the query's embedding."""
 
-from .base import FeedbackEvent, FeedbackRetriever
+from ._base import FeedbackEvent, FeedbackRetriever
 
 __all__ = ["FeedbackEvent", "FeedbackRetriever"]

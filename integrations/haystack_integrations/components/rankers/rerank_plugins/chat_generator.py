@@ -14,11 +14,20 @@ from haystack.tracing.tracer import Span, tracer
 from haystack.utils import Secret
 
 from rerank_plugins import BackendError, ConfigurationError, InputError
-from rerank_plugins.backends.chat_model import MAX_CONCURRENCY, ChatModelBackend
-from rerank_plugins.backends.conversation import Asked, Said, tokens_used
-from rerank_plugins.backends.dialects import MUTE, OLLAMA, RESPONSES, TRANSFORMERS, Dialect
-from rerank_plugins.backends.reported import read_positions
-from rerank_plugins.handlers import off_loop
+from rerank_plugins._threads import off_loop
+from rerank_plugins.backends.chat import (
+    MAX_CONCURRENCY,
+    MUTE,
+    OLLAMA,
+    RESPONSES,
+    TRANSFORMERS,
+    Asked,
+    ChatModelBackend,
+    Dialect,
+    Said,
+    read_positions,
+    tokens_used,
+)
 
 # By the classes' names: nothing is imported that the application does not use.
 _DIALECTS = {

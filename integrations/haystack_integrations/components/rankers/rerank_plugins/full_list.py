@@ -7,11 +7,11 @@ from haystack import component, default_from_dict
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
+from rerank_plugins.components import FULL_LIST_MODEL, full_list_strategy
 from rerank_plugins.handlers import AnyBackend
-from rerank_plugins.integration import FULL_LIST_MODEL, full_list_strategy
-from rerank_plugins.strategies.full_list import Read
+from rerank_plugins.strategies import Read
 
-from .base import HF_TOKEN, Ranker
+from ._base import HF_TOKEN, Ranker
 
 
 @component

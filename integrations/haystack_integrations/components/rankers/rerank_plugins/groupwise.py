@@ -7,10 +7,10 @@ from haystack import component, default_from_dict
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
+from rerank_plugins.components import GROUPWISE_MODEL, groupwise_strategy
 from rerank_plugins.handlers import AnyBackend
-from rerank_plugins.integration import GROUPWISE_MODEL, groupwise_strategy
 
-from .base import HF_TOKEN, Ranker
+from ._base import HF_TOKEN, Ranker
 
 
 @component

@@ -10,11 +10,8 @@ from haystack.components.retrievers.types import EmbeddingRetriever
 from haystack.core.serialization import component_to_dict
 
 from rerank_plugins.calls import Batch, Call, Hit, Plan, Replies, Reply, Search
-from rerank_plugins.data import Ranking
-from rerank_plugins.errors import UnsupportedCallError
-from rerank_plugins.feedback import FeedbackOptions, FeedbackResult
-from rerank_plugins.integration import check_top_k
-from rerank_plugins.integration.feedback import (
+from rerank_plugins.components import check_top_k
+from rerank_plugins.components.feedback import (
     EmbedQuery,
     FetchVectors,
     RankHits,
@@ -23,10 +20,13 @@ from rerank_plugins.integration.feedback import (
     ranking_of,
     retrieve_with_feedback,
 )
+from rerank_plugins.errors import UnsupportedCallError
+from rerank_plugins.feedback import FeedbackOptions, FeedbackResult
 from rerank_plugins.middleware import guarded
 from rerank_plugins.plans import arun, run
+from rerank_plugins.ranking import Ranking
 
-from .parts import Composite, run_async, takes
+from ._parts import Composite, run_async, takes
 
 logger = logging.getLogger(__name__)
 _PARTS = ("retriever", "ranker", "text_embedder", "document_embedder")

@@ -8,10 +8,10 @@ from haystack import Document, component, default_from_dict, default_to_dict, lo
 from haystack.components.embedders.types import DocumentEmbedder
 from haystack.core.serialization import component_to_dict
 
-from rerank_plugins.feedback.refine import find_method
-from rerank_plugins.integration.feedback import refine_from_items
+from rerank_plugins.components.feedback import refine_from_items
+from rerank_plugins.feedback import find_method
 
-from .parts import Composite, run_async
+from ._parts import Composite, run_async
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The components that a composite holds: how to call, warm up and close them in either colour."""
+
+import inspect
+from typing import Any
+
+from rerank_plugins._threads import off_loop
+
+
+def takes(part: Any, name: str) -> bool:
+    """Whether a component's `run` has an argument."""
+    return name in inspect.signature(part.run).parameters
+
+
+async def run_async(part: Any, **inputs: Any) -> dict[str, Any]:
+    """A component's `run_async`, or its `run` in a thread."""
+    if hasattr(part, "run_async"):
+        found: dict[str, Any] = await part.run_async(**inputs)
+        return found
+    return await off_loop(lambda: part.run(**inputs))
+
+
+class Composite:
+    """The lifecycle of a component that holds others. Not a component itself."""
+
+    def warm_up(self) -> None:
+        """Warm up every part."""
+        self._each("warm_up")
+
+    async def warm_up_async(self) -> None:
+        """Warm up every part without blocking the event loop."""
+        await self._each_async("warm_up")
+
+    def close(self) -> None:
+        """Close every part."""
+        self._each("close")
+
+    async def close_async(self) -> None:
+        """Close every part without blocking the event loop."""
+        await self._each_async("close")
+
+    def _parts(self) -> list[Any]:
+        raise NotImplementedError
+
+    def _each(self, method: str) -> None:
+        for part in self._parts():
+            if hasattr(part, method):
+                getattr(part, method)()
+
+    async def _each_async(self, method: str) -> None:
+        for part in self._parts():
+            if hasattr(part, f"{method}_async"):
+                await getattr(part, f"{method}_async")()
+            elif hasattr(part, method):
+                await off_loop(getattr(part, method))

@@ -1,0 +1,112 @@
+"""`FirstRerank`: one forward pass orders a window."""
+
+from typing import Any, Dict, Optional
+
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.schema import MetadataMode
+
+from rerank_plugins.components import FIRST_MODEL, first_strategy
+from rerank_plugins.strategies import Policy
+
+from ._base import Rerank, kept
+
+
+class FirstRerank(Rerank):
+    """Reranks nodes with FIRST: one forward pass orders a window, and no text is generated.
+
+    The order of a window is that of the log-probabilities of its passages' identifiers in the
+    model's next token; longer lists are sorted by windows that slide from the bottom to the top.
+    Scores are those log-probabilities for lists that fit one window, else reciprocal ranks.
+
+    When a call to the model fails, the nodes it concerns keep their order, a warning says why, and
+    the end event's ``tags["rerank_plugins"]`` has the cause, unless ``raise_on_failure`` is set.
+
+    Args:
+        model: A causal language model: a hub id, a folder or a ``.gguf`` file.
+            ``castorini/first_mistral`` when nothing else is given.
+        backend: Instead of ``model``: a backend, its registered name, or a dictionary.
+        llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
+            which can be stored. Log-probabilities are used where its responses carry them, and
+            the order that it writes otherwise.
+        window: Nodes in a window, 2 to 26.
+        stride: How far the window moves, at least 1 and below ``window``.
+        prompt: A prompt's versioned name, a TOML file, or a dictionary. By default the one the
+            checkpoint was trained with.
+        policy: What becomes of nodes whose identifiers are not reported: ``"keep_order"``,
+            ``"ask_again"`` or ``"generate"``, as for `SingleToken`. By default ``"generate"``
+            with an LLM, which may report none at all, else ``"keep_order"``.
+        top_n: How many nodes to return at most; all when None.
+        score_threshold: The lowest log-probability to return, in nats, for lists that fit one
+            window.
+        metadata_mode: Which metadata the model reads with each node.
+        device: Where the model runs; the best device of the machine when None.
+        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for an LLM.
+        limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
+        raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
+        callback_manager: The framework's own; query engines set it.
+
+    Raises:
+        ValueError: An argument is out of range, or the model was trained for another way of
+            ranking.
+
+    References:
+        Reddy et al., FIRST: Faster Improved Listwise Reranking with Single Token Decoding,
+        arXiv:2406.15657, 2024.
+
+    Examples:
+        >>> from llama_index.core.schema import NodeWithScore, TextNode
+        >>> from rerank_plugins.testing import Oracle
+        >>> by_length = Oracle(key=lambda query, passage: len(passage))
+        >>> reranker = FirstRerank(backend=by_length, top_n=1)
+        >>> nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("a", "abc", "ab")]
+        >>> reranker.postprocess_nodes(nodes, query_str="the longest")[0].node.get_content()
+        'abc'
+
+        With the LLM of the application. An LLM is never stored, because its fields may hold a key;
+        ``"settings"`` is, and means the ``Settings.llm`` of the program that loads it.
+
+        >>> from llama_index.core import Settings
+        >>> from llama_index.core.llms import MockLLM
+        >>> Settings.llm = MockLLM()
+        >>> reranker = FirstRerank(llm=Settings.llm, top_n=1)
+        >>> stored = FirstRerank(llm="settings", top_n=1).to_json()
+        >>> FirstRerank.from_json(stored).llm
+        'settings'
+    """
+
+    window: int = Field(frozen=True, description="Nodes in a window.")
+    stride: int = Field(frozen=True, description="How far the window moves.")
+    prompt: Any = Field(frozen=True, description="A prompt's name, a TOML file, or a dictionary.")
+    policy: Optional[str] = Field(frozen=True, description="For what is not reported.")
+
+    def __init__(
+        self,
+        *,
+        model: Optional[str] = None,
+        backend: Any = None,
+        llm: Any = None,
+        window: int = 20,
+        stride: int = 10,
+        prompt: Any = None,
+        policy: Optional[Policy] = None,
+        top_n: Optional[int] = 10,
+        score_threshold: Optional[float] = None,
+        metadata_mode: MetadataMode = MetadataMode.EMBED,
+        device: Optional[str] = None,
+        backend_options: Optional[Dict[str, Any]] = None,
+        limits: Optional[Dict[str, Any]] = None,
+        raise_on_failure: bool = False,
+        callback_manager: Optional[CallbackManager] = None,
+    ) -> None:
+        if model is None and backend is None and llm is None:
+            model = FIRST_MODEL
+        super().__init__(**kept(locals()))
+        usual: Policy = "keep_order" if llm is None else "generate"
+        strategy = first_strategy(model, self.prompt, window, stride, policy or usual)
+        self._connect(strategy, backend)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "FirstRerank"

@@ -1,0 +1,98 @@
+"""`GroupwiseRerank`: grades for groups of nodes."""
+
+from typing import Any, Dict, Optional
+
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.schema import MetadataMode
+
+from rerank_plugins.components import GROUPWISE_MODEL, groupwise_strategy
+
+from ._base import Rerank, kept
+
+
+class GroupwiseRerank(Rerank):
+    """Reranks nodes by the grades a model gives them in groups.
+
+    Shuffled, overlapping groups are graded from 0 to 10, all at once; a node's score is its mean
+    grade, mixed with its place in the retriever's order, from 0 to 1. An answer that cannot be read
+    is missing and not zero.
+    Failures as in `FirstRerank`.
+
+    Args:
+        model: A causal language model: a hub id, a folder or a ``.gguf`` file.
+            ``AQ-MedAI/Diver-GroupRank-7B`` when nothing else is given.
+        backend: Instead of ``model``: a backend, its registered name, or a dictionary.
+        llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
+            which can be stored. It writes the grades.
+        group_size: Nodes in a group.
+        interval: How far apart the groups begin; below ``group_size`` they overlap.
+        repeats: How often everything is shuffled and graded anew.
+        weight: Of the grade against the retriever's order, 0 to 1.
+        prompt: A prompt's versioned name, a TOML file, or a dictionary. By default the one the
+            checkpoint was trained with.
+        top_n: How many nodes to return at most; all when None.
+        score_threshold: The lowest score to return, in the unit of the scores; not applied to
+            scores that only number the places, nor to a kept order.
+        metadata_mode: Which metadata the model reads with each node.
+        device: Where the model runs; the best device of the machine when None.
+        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for an LLM.
+        limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
+        raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
+        callback_manager: The framework's own; query engines set it.
+
+    Raises:
+        ValueError: An argument is out of range, or the model was trained for another way of
+            ranking.
+
+    References:
+        GroupRank, arXiv:2511.11653, 2025.
+
+    Examples:
+        >>> from llama_index.core.schema import NodeWithScore, TextNode
+        >>> from rerank_plugins.testing import Oracle
+        >>> overlap = Oracle(key=lambda query, passage: float(query in passage))
+        >>> reranker = GroupwiseRerank(backend=overlap, top_n=1)
+        >>> nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("a dog", "a flea")]
+        >>> reranker.postprocess_nodes(nodes, query_str="flea")[0].node.get_content()
+        'a flea'
+    """
+
+    group_size: int = Field(frozen=True, description="Nodes in a group.")
+    interval: int = Field(frozen=True, description="How far apart groups begin.")
+    repeats: int = Field(frozen=True, description="How often everything is graded.")
+    weight: float = Field(frozen=True, description="Of the grade against the retriever's order.")
+    prompt: Any = Field(frozen=True, description="A prompt's name, a TOML file, or a dictionary.")
+
+    def __init__(
+        self,
+        *,
+        model: Optional[str] = None,
+        backend: Any = None,
+        llm: Any = None,
+        group_size: int = 20,
+        interval: int = 10,
+        repeats: int = 1,
+        weight: float = 0.6,
+        prompt: Any = None,
+        top_n: Optional[int] = 10,
+        score_threshold: Optional[float] = None,
+        metadata_mode: MetadataMode = MetadataMode.EMBED,
+        device: Optional[str] = None,
+        backend_options: Optional[Dict[str, Any]] = None,
+        limits: Optional[Dict[str, Any]] = None,
+        raise_on_failure: bool = False,
+        callback_manager: Optional[CallbackManager] = None,
+    ) -> None:
+        if model is None and backend is None and llm is None:
+            model = GROUPWISE_MODEL
+        super().__init__(**kept(locals()))
+        strategy = groupwise_strategy(
+            model, self.prompt, size=group_size, interval=interval, repeats=repeats, weight=weight
+        )
+        self._connect(strategy, backend)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "GroupwiseRerank"

@@ -1,0 +1,97 @@
+"""`PointwiseRerank`: a score for each node on its own."""
+
+from typing import Any, Dict, Optional
+
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.schema import MetadataMode
+
+from rerank_plugins.components import POINTWISE_MODEL, pointwise_strategy
+
+from ._base import Rerank, kept
+
+
+class PointwiseRerank(Rerank):
+    """Reranks nodes by a score that each gets on its own.
+
+    What the model was trained for decides how: the log-odds of "yes" (Qwen3-Reranker, monoT5), a
+    grade times its probability (ERank), or the logit of a cross-encoder (DeAR, MiniLM, bge). A
+    model that the library does not know is asked for yes or no. Scores are logits or grades,
+    comparable between queries.
+    Failures as in `FirstRerank`.
+
+    Args:
+        model: A known checkpoint, or any causal language model: a hub id, a folder or a ``.gguf``
+            file.
+            ``Qwen/Qwen3-Reranker-0.6B`` when nothing else is given.
+        backend: Instead of ``model``: a backend, its registered name, or a dictionary.
+        llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
+            which can be stored. It has to report log-probabilities, except with a prompt
+            that asks for grades.
+        prompt: A pointwise prompt's versioned name, a TOML file, or a dictionary. By default the
+            one the checkpoint was trained with.
+        instruction: What relevance means here, where the prompt has a place for it.
+        expectation: Of a prompt that asks for grades: score by the mean grade under the model's
+            distribution.
+        hybrid: The weight of the nodes' own scores, 0 to 1: both are mixed as z-scores. None ranks
+            by the model alone.
+        top_n: How many nodes to return at most; all when None.
+        score_threshold: The lowest score to return, in the unit of the scores; not applied to
+            scores that only number the places, nor to a kept order.
+        metadata_mode: Which metadata the model reads with each node.
+        device: Where the model runs; the best device of the machine when None.
+        backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
+            ``{"max_concurrency": 4}`` for an LLM.
+        limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
+        raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
+        callback_manager: The framework's own; query engines set it.
+
+    Raises:
+        ValueError: An argument is out of range, or the model was trained for another way of
+            ranking.
+
+    Examples:
+        >>> from llama_index.core.schema import NodeWithScore, TextNode
+        >>> from rerank_plugins.testing import Oracle
+        >>> overlap = Oracle(key=lambda query, passage: float(query in passage))
+        >>> reranker = PointwiseRerank(backend=overlap, top_n=1)
+        >>> nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("a dog", "a flea")]
+        >>> reranker.postprocess_nodes(nodes, query_str="flea")[0].node.get_content()
+        'a flea'
+    """
+
+    instruction: Optional[str] = Field(frozen=True, description="What relevance means here.")
+    expectation: bool = Field(frozen=True, description="Score by the mean grade.")
+    hybrid: Optional[float] = Field(frozen=True, description="The weight of the nodes' scores.")
+    prompt: Any = Field(frozen=True, description="A prompt's name, a TOML file, or a dictionary.")
+
+    def __init__(
+        self,
+        *,
+        model: Optional[str] = None,
+        backend: Any = None,
+        llm: Any = None,
+        prompt: Any = None,
+        instruction: Optional[str] = None,
+        expectation: bool = False,
+        hybrid: Optional[float] = None,
+        top_n: Optional[int] = 10,
+        score_threshold: Optional[float] = None,
+        metadata_mode: MetadataMode = MetadataMode.EMBED,
+        device: Optional[str] = None,
+        backend_options: Optional[Dict[str, Any]] = None,
+        limits: Optional[Dict[str, Any]] = None,
+        raise_on_failure: bool = False,
+        callback_manager: Optional[CallbackManager] = None,
+    ) -> None:
+        if model is None and backend is None and llm is None:
+            model = POINTWISE_MODEL
+        super().__init__(**kept(locals()))
+        strategy = pointwise_strategy(
+            model, self.prompt, instruction, expectation=expectation, hybrid=hybrid
+        )
+        self._connect(strategy, backend)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "PointwiseRerank"

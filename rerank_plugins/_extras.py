@@ -1,0 +1,28 @@
+"""Optional dependencies: imported where they are used, their absence one sentence."""
+
+from importlib import import_module
+from types import ModuleType
+
+from .errors import MissingExtraError
+
+
+def extra(module: str, name: str) -> ModuleType:
+    """Import an optional dependency.
+
+    Args:
+        module: What to import.
+        name: The extra of this library that installs it.
+
+    Raises:
+        MissingExtraError: It is not installed: the message names the extra. Or it is installed and
+            cannot be imported beside another package: the message is the package's own.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        if not isinstance(error, ModuleNotFoundError):
+            raise MissingExtraError(f"{module} cannot be imported: {error}") from error
+        raise MissingExtraError(
+            f"{module} is not installed",
+            hint=f'Install it with: pip install "rerank-plugins[{name}]".',
+        ) from error

@@ -1,0 +1,1 @@
+"""What others report or raise becomes replies or errors."""

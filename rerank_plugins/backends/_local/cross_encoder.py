@@ -1,0 +1,298 @@
+"""Cross-encoders and sequence classifiers, through sentence-transformers."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from ..._extras import extra
+from ..._threads import abandoned
+from ...calls import Batch, Call, Replies, Reply, ScorePair
+from ...errors import (
+    BackendError,
+    CallError,
+    InputError,
+    ModelLoadError,
+    ModelOutputError,
+    PromptTooLongError,
+)
+from .._base import SECRET, Answers, by_kind
+from .._prompts.renderer import Renderer
+from .loading import chosen_device, chosen_dtype, first_line, lacking, missing_weights, quiet
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+Engine = Literal["torch", "onnx", "openvino"]
+_NO_LIMIT = 1 << 30
+_SEAMS = 2
+"""Tokens that a text may grow by where it meets a template."""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CrossEncoderBackend:
+    """Answers `ScorePair` with the raw logit of a classifier that reads query and passage together.
+
+    No sigmoid is applied: probabilities of good passages saturate, and then they tie. Text from
+    queries and passages can never become a control token such as ``[SEP]``. One instance may be
+    shared by threads: they take turns.
+
+    Args:
+        model: A hub id, a folder, or a loaded ``CrossEncoder``.
+        engine: What computes: ``"torch"``, ``"onnx"`` or ``"openvino"``, as sentence-transformers
+            has them; the latter two need its extras, and export the model where its folder has no
+            exported one.
+        device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device.
+        dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype; only
+            for torch.
+        max_tokens: Tokens of query and passage together; the model's own limit when None. Longer
+            pairs are cut, and the reply says so.
+        query_template: What the model was trained to see as the query, with ``{query}``.
+        passage_template: The same for the passage, with ``{passage}``.
+        batch_size: Pairs that run together, where the device is not a CPU.
+        revision: The hub revision.
+        token: For private models: the token, or a function that gives it. Never shown.
+
+    Raises:
+        InputError: An argument is out of range.
+        MissingExtraError, ModelLoadError, ConfigurationError: When the model is loaded.
+
+    Examples:
+        >>> CrossEncoderBackend("cross-encoder/ms-marco-MiniLM-L6-v2")  # nothing is loaded yet
+        CrossEncoderBackend('cross-encoder/ms-marco-MiniLM-L6-v2', device='auto', dtype='auto')
+    """
+
+    kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset({ScorePair})
+
+    model: "str | Path | CrossEncoder" = field(kw_only=False)
+    engine: Engine = "torch"
+    device: str = "auto"
+    dtype: str = "auto"
+    max_tokens: int | None = None
+    query_template: str = "{query}"
+    passage_template: str = "{passage}"
+    batch_size: int = 32
+    revision: str | None = None
+    token: "str | Callable[[], str | None] | None" = field(default=None, metadata=SECRET)
+    _lock: Any = field(default_factory=threading.RLock, init=False)
+    _loaded: "_Loaded | None" = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, Path):
+            self.model = str(self.model)
+        if self.model is None:
+            raise InputError("model is None", hint="Give a hub id, a folder or a CrossEncoder.")
+        if self.engine not in get_args(Engine):
+            raise InputError(f"engine is {self.engine!r}", hint=f"One of {get_args(Engine)}.")
+        for name in ("max_tokens", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}, expected at least 1")
+        if "{query}" not in self.query_template or "{passage}" not in self.passage_template:
+            raise InputError("the templates need the fields {query} and {passage}")
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer a batch."""
+        with self._lock:
+            ready = self._ready()
+
+            def scored(pairs: Sequence[ScorePair]) -> Answers:
+                return ready.scored([self._texts(pair) for pair in pairs])
+
+            distinct = list(dict.fromkeys(calls))  # equal calls must get equal answers
+            answers = dict(zip(distinct, by_kind(distinct, {ScorePair: scored}), strict=True))
+            return [answers[call] for call in calls]
+
+    def warm_up(self) -> None:
+        """Load the model now. Safe to repeat."""
+        with self._lock:
+            self._ready()
+
+    def close(self) -> None:
+        """Forget the model that was loaded. The next call loads it again. Safe to repeat."""
+        with self._lock:
+            self._loaded = None
+
+    def __repr__(self) -> str:
+        name = self.model if isinstance(self.model, str) else type(self.model).__name__
+        return f"CrossEncoderBackend({name!r}, device={self.device!r}, dtype={self.dtype!r})"
+
+    def _texts(self, pair: ScorePair) -> tuple[str, str]:
+        # Replaced and not formatted: braces in a passage stay braces.
+        return (
+            self.query_template.replace("{query}", str(pair.query)),
+            self.passage_template.replace("{passage}", str(pair.passage)),
+        )
+
+    def _ready(self) -> "_Loaded":
+        if self._loaded is None:
+            model = self._load() if isinstance(self.model, str) else self.model
+            if (labels := getattr(model, "num_labels", 1)) != 1:
+                raise ModelLoadError(
+                    f"{self!r} has {labels} labels, and a relevance score is one number",
+                    hint="Use a model that was trained to score pairs.",
+                )
+            self._loaded = _Loaded(model, self.max_tokens, self.batch_size)
+        return self._loaded
+
+    def _load(self) -> "CrossEncoder":
+        extra("torch", "transformers")
+        transformers = extra("transformers", "transformers")
+        library = extra("sentence_transformers", "cross-encoder")
+        place = chosen_device(self.device)
+        weights = {"use_safetensors": True, "dtype": chosen_dtype(self.dtype, place)}
+        try:
+            with quiet(transformers):
+                found: CrossEncoder = library.CrossEncoder(
+                    self.model,
+                    device=place,
+                    revision=self.revision,
+                    token=self.token() if callable(self.token) else self.token,
+                    trust_remote_code=False,
+                    max_length=self.max_tokens,
+                    backend=self.engine,
+                    model_kwargs=weights if self.engine == "torch" else {},
+                )
+                missing = self._missing(found, transformers)
+        except Exception as error:
+            raise ModelLoadError(
+                f"cannot load the cross-encoder {self.model!r}: {first_line(error)}",
+                hint="Give a hub id that this machine can reach or has in its cache, or a folder "
+                "with config.json and safetensors weights. Models that bring code are refused.",
+            ) from error
+        if missing:
+            raise lacking(str(self.model), missing)
+        return found
+
+    def _missing(self, model: "CrossEncoder", transformers: Any) -> list[str]:
+        """Weights that the checkpoint lacks: the library fills them in and only logs it."""
+        modules: list[Any] = list(model)
+        if len(modules) != 1:  # the head is a module of its own, loaded from its own file
+            return []
+        config = modules[0].model.config
+        kind: Any = type(modules[0].model)
+        if self.engine != "torch":
+            kind = getattr(transformers, (config.architectures or [""])[0], None)
+        try:
+            return missing_weights(
+                kind,
+                str(self.model),
+                revision=self.revision,
+                token=self.token() if callable(self.token) else self.token,
+                config=config,
+            )
+        except OSError:
+            if self.engine == "torch":
+                raise
+            return []  # there is nothing but an exported model, and that is whole
+
+
+class _Loaded:
+    """A loaded cross-encoder and its tokenizer."""
+
+    def __init__(self, model: Any, max_tokens: int | None, batch_size: int) -> None:
+        self._model, self._batch_size = model, batch_size
+        tokenizer = model.tokenizer
+        if tokenizer.pad_token_id is None:  # Llama's classifiers have none
+            tokenizer.pad_token = tokenizer.eos_token
+        if model.config.pad_token_id is None:
+            model.config.pad_token_id = tokenizer.pad_token_id
+        self._renderer = Renderer(tokenizer)
+        own = model.max_seq_length or tokenizer.model_max_length
+        self._limit = int(min(max_tokens or _NO_LIMIT, own or _NO_LIMIT))
+        # Causal rerankers put the pair into a chat template, where nothing but it may be cut.
+        begun = len(model.preprocess([("a", "a")])["input_ids"][0])
+        self._template_tokens = begun - self._tokens("a", "a")
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """The limit for this batch only: a model that was passed in is the caller's."""
+        own = self._model.max_seq_length
+        if self._limit < _NO_LIMIT:
+            self._model.max_seq_length = self._limit
+        try:
+            yield
+        finally:
+            self._model.max_seq_length = own
+
+    def scored(self, pairs: Sequence[tuple[str, str]]) -> Answers:
+        """The logit of each pair, in place."""
+        import torch
+
+        on_cpu = torch.device(self._model.device).type == "cpu"
+        size = 1 if on_cpu else self._batch_size  # padding only costs on a CPU, and moves scores
+        replies: dict[int, Reply[Any] | CallError] = {}
+        safe: dict[int, _Pair] = {}
+        for i, (query, passage) in enumerate(pairs):
+            try:
+                safe[i] = self._fitting(self._safe(query), self._safe(passage))
+            except CallError as error:  # this pair's alone
+                replies[i] = error
+        where = list(safe)
+        for start in range(0, len(where), size):
+            chosen = where[start : start + size]
+            found = self._guarded([safe[i] for i in chosen], size)
+            replies.update(zip(chosen, found, strict=True))
+        return [replies[i] for i in range(len(pairs))]
+
+    def _guarded(self, pairs: "list[_Pair]", size: int) -> Answers:
+        """The replies, or the error of this batch for each of its pairs."""
+        import torch
+
+        if abandoned():
+            return [BackendError("nobody waits for this answer any more") for _ in pairs]
+        try:
+            with self._limited():
+                logits = self._model.predict(
+                    [(pair.query, pair.passage) for pair in pairs],
+                    batch_size=size,
+                    activation_fn=torch.nn.Identity(),
+                    show_progress_bar=False,
+                )
+        except torch.OutOfMemoryError:
+            hint = "Lower batch_size or max_tokens."
+            return [BackendError("the device ran out of memory", hint=hint) for _ in pairs]
+        return [self._reply(p, float(x)) for p, x in zip(pairs, logits, strict=True)]
+
+    def _safe(self, text: str) -> str:
+        return self._renderer.harmless(text)
+
+    def _tokens(self, *texts: str) -> int:
+        return len(self._renderer.tokenizer(*texts, verbose=False)["input_ids"])
+
+    def _fitting(self, query: str, passage: str) -> "_Pair":
+        """The pair, with a shorter passage where a template has no room for it.
+
+        Raises:
+            PromptTooLongError: The query alone is too long for that.
+        """
+        tokens = self._tokens(query, passage) + self._template_tokens
+        excess = tokens - self._limit
+        if excess <= 0:
+            return _Pair(query, passage, tokens)
+        if self._template_tokens <= 0:  # the tokenizer itself cuts what is too long
+            return _Pair(query, passage, self._limit, cut=True)
+        tokenizer = self._renderer.tokenizer
+        ids = tokenizer(passage, add_special_tokens=False, verbose=False)["input_ids"]
+        kept = len(ids) - excess - _SEAMS
+        if kept < 1:
+            raise PromptTooLongError(excess, limit=self._limit)
+        return _Pair(query, str(tokenizer.decode(ids[:kept])), self._limit - _SEAMS, cut=True)
+
+    def _reply(self, pair: "_Pair", logit: float) -> Reply[float] | CallError:
+        if not math.isfinite(logit):
+            return ModelOutputError(f"the model's score is {logit}", hint="Try dtype='float32'.")
+        return Reply(logit, pair.tokens, 0, (0,) if pair.cut else ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """What the model reads, how many tokens it is, and whether it was cut."""
+
+    query: str
+    passage: str
+    tokens: int
+    cut: bool = False

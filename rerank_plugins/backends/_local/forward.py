@@ -1,0 +1,107 @@
+"""One forward pass of a causal language model over sequences that may begin alike."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..._extras import extra
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What the model remembers of the tokens that several sequences begin with.
+
+    Args:
+        length: How many tokens.
+        layers: Keys and values of each layer, ``(1, heads, length, width)``.
+    """
+
+    length: int
+    layers: "tuple[tuple[torch.Tensor, torch.Tensor], ...]"
+
+    def cache(self, config: Any, rows: int) -> Any:
+        """A new cache for ``rows`` sequences. A forward pass changes it, so it serves one."""
+        repeated = [
+            (k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in self.layers
+        ]
+        return extra("transformers", "transformers").DynamicCache(repeated, config=config)
+
+
+class Forward:
+    """A model and how sequences become its tensors."""
+
+    def __init__(self, model: "PreTrainedModel", pad_id: int) -> None:
+        self.model: Any = model  # its methods are untyped
+        self.pad_id = pad_id
+        # transformers 5.24 gave the argument a new name, and the old one warns.
+        known = inspect.signature(type(model).forward).parameters
+        self._cache_argument = "cache" if "cache" in known else "past_key_values"
+
+    def logits(
+        self, rows: Sequence[Sequence[int]], keep: int, prefix: Prefix | None = None
+    ) -> "torch.Tensor":
+        """Logits of the last ``keep`` positions, ``(rows, keep, vocabulary)``, float32.
+
+        Args:
+            rows: The tokens of each sequence, the prefix's among them.
+            keep: At most the tokens of the shortest sequence after the prefix.
+            prefix: What all of them begin with, already computed.
+        """
+        inputs = self.inputs(rows) if prefix is None else self._continued(rows, prefix)
+        output = self.model(**inputs, logits_to_keep=keep, use_cache=prefix is not None)
+        logits: torch.Tensor = output.logits
+        return logits.float()
+
+    def prefix(self, ids: Sequence[int]) -> Prefix:
+        """Compute what several sequences begin with.
+
+        Raises:
+            ValueError: A layer does not keep the keys of every token.
+        """
+        import torch
+
+        cache = extra("transformers", "transformers").DynamicCache(config=self.model.config)
+        tokens = torch.tensor([ids], device=self.model.device)
+        # One row of the vocabulary: the language-model head has nothing to do here.
+        self.model(
+            input_ids=tokens, use_cache=True, logits_to_keep=1, **{self._cache_argument: cache}
+        )
+        if any(x.keys is None or x.keys.shape[-2] != len(ids) for x in cache.layers):
+            raise ValueError("not every layer keeps the keys of every token")
+        return Prefix(len(ids), tuple((layer.keys, layer.values) for layer in cache.layers))
+
+    def inputs(self, rows: Sequence[Sequence[int]], *, positions: bool = True) -> dict[str, Any]:
+        """Left-padded tensors on the model's device; no mask where there is no padding."""
+        ids, place = self._padded(rows)
+        if bool((place[:, 0] == 0).all()):
+            return {"input_ids": ids}
+        inputs = {"input_ids": ids, "attention_mask": (place >= 0).long()}
+        return {**inputs, "position_ids": place.clamp(min=0)} if positions else inputs
+
+    def _continued(self, rows: Sequence[Sequence[int]], prefix: Prefix) -> dict[str, Any]:
+        """What follows the prefix, left-padded: the padding lies behind the prefix."""
+        import torch
+
+        ids, place = self._padded([row[prefix.length :] for row in rows])
+        seen = place.new_ones((len(rows), prefix.length))
+        return {
+            "input_ids": ids,
+            "attention_mask": torch.cat([seen, (place >= 0).long()], dim=1),
+            "position_ids": prefix.length + place.clamp(min=0),
+            self._cache_argument: prefix.cache(self.model.config, len(rows)),
+        }
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Tokens, and the place of each in its own sequence: negative where it is padding."""
+        import torch
+
+        longest = max(map(len, rows))
+        filled = [[self.pad_id] * (longest - len(row)) + list(row) for row in rows]
+        ids = torch.tensor(filled, device=self.model.device)
+        lengths = torch.tensor([[len(row)] for row in rows], device=self.model.device)
+        return ids, torch.arange(longest, device=self.model.device)[None] - (longest - lengths)

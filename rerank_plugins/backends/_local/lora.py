@@ -1,0 +1,79 @@
+"""LoRA adapters: small files that change a language model's weights."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..._extras import extra
+from ...errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def with_adapter(
+    model: "PreTrainedModel", adapter: str, *, token: str | None = None
+) -> "PreTrainedModel":
+    """The model with a LoRA adapter merged into its weights: as fast as without.
+
+    Quantised weights stay as they are, with the adapter beside them.
+
+    Args:
+        model: The model that the adapter was trained on. It is changed.
+        adapter: A hub id or a folder.
+        token: For private adapters.
+
+    Raises:
+        MissingExtraError: ``peft`` is not installed.
+        ModelLoadError: The files are missing, or were made for another model.
+    """
+    peft = extra("peft", "adapters")
+    folder = adapter_folder(adapter, token)
+    try:
+        config = peft.PeftConfig.from_pretrained(folder)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            wrapped: Any = peft.PeftModel.from_pretrained(model, folder, config=config)
+        quantised = getattr(model, "is_quantized", False)
+        found = wrapped.get_base_model() if quantised else wrapped.merge_and_unload()
+    except Exception as error:
+        raise _misfit(adapter, str(error)) from error
+    if lacking := [str(w.message) for w in said if "missing adapter keys" in str(w.message)]:
+        raise _misfit(adapter, lacking[0])
+    ready: PreTrainedModel = found.eval()
+    return ready
+
+
+def _misfit(adapter: str, reason: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"cannot put the adapter {adapter!r} on this model: {reason[:200]}",
+        hint="Give a LoRA adapter, and the model that it was trained on.",
+    )
+
+
+def adapter_folder(adapter: str, token: str | None) -> str:
+    """Where an adapter's two files are. Weights in other formats are never looked at.
+
+    Raises:
+        ModelLoadError: A file is missing, or the hub has no such adapter.
+    """
+    folder = Path(adapter)
+    if not folder.is_dir():
+        hub = extra("huggingface_hub", "transformers")
+        try:
+            wanted = [CONFIG, _WEIGHTS]
+            folder = Path(hub.snapshot_download(adapter, allow_patterns=wanted, token=token))
+        except Exception as error:
+            raise ModelLoadError(
+                f"there is no adapter {adapter!r}",
+                hint="Give a folder, or a hub id that this machine can reach or has in its cache.",
+            ) from error
+    for name in (CONFIG, _WEIGHTS):
+        if not (folder / name).is_file():
+            raise ModelLoadError(
+                f"the adapter {adapter!r} has no {name}",
+                hint="Weights in other formats than safetensors are not loaded.",
+            )
+    return str(folder)

@@ -1,0 +1,180 @@
+"""An encoder-decoder model in this process: monoT5, Flan-T5."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from ..._threads import abandoned
+from ...calls import Batch, Call, LabelLogprobs, NextToken, Prompt, Replies, Reply, text_of
+from ...errors import (
+    BackendError,
+    CallError,
+    InputError,
+    ModelLoadError,
+    ModelOutputError,
+    PromptTooLongError,
+)
+from .._base import SECRET, Answers, by_kind
+from .._prompts.renderer import Encoded, Renderer
+from .loading import load_language_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+USUAL_CONTEXT = 512
+"""Tokens an encoder reads where neither the caller nor the tokenizer says it."""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Seq2SeqBackend:
+    """Answers `NextToken` with the first tokens of a decoder.
+
+    The encoder reads the prompt as plain text, or through the tokenizer's chat template where
+    there is one. The prompt's prefill is what the decoder has written so far. Text from queries and
+    passages can never become a control token. One instance may be shared by threads: they take
+    turns.
+
+    Args:
+        model: A hub id, a folder, or a loaded model together with its ``tokenizer``.
+        tokenizer: Only beside a loaded model.
+        device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device.
+        dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype.
+        context_tokens: Tokens the encoder reads at most; the tokenizer's limit when None.
+        revision: The hub revision.
+        token: For private models: the token, or a function that gives it. Never shown.
+
+    Raises:
+        InputError: An argument is out of range.
+        MissingExtraError, ModelLoadError, ConfigurationError: When the model is loaded.
+
+    Examples:
+        >>> Seq2SeqBackend("castorini/monot5-base-msmarco")  # nothing is loaded yet
+        Seq2SeqBackend('castorini/monot5-base-msmarco', device='auto', dtype='auto')
+    """
+
+    kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset({NextToken})
+
+    model: "str | Path | PreTrainedModel" = field(kw_only=False)
+    tokenizer: "PreTrainedTokenizerBase | None" = None
+    device: str = "auto"
+    dtype: str = "auto"
+    context_tokens: int | None = None
+    revision: str | None = None
+    token: "str | Callable[[], str | None] | None" = field(default=None, metadata=SECRET)
+    _lock: Any = field(default_factory=threading.RLock, init=False)
+    _loaded: "_Loaded | None" = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.context_tokens is not None and self.context_tokens < 1:
+            raise InputError(f"context_tokens is {self.context_tokens}, expected at least 1")
+        if isinstance(self.model, Path):
+            self.model = str(self.model)
+        if isinstance(self.model, str) == (self.tokenizer is not None):
+            raise InputError("give a name or path, or a loaded model and its tokenizer")
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer a batch. A prompt that does not fit gets a `PromptTooLongError` in its place."""
+        with self._lock:
+            ready = self._ready()
+            distinct = list(dict.fromkeys(calls))  # equal calls must get equal answers
+            answers = dict(
+                zip(distinct, by_kind(distinct, {NextToken: ready.next_token}), strict=True)
+            )
+            return [answers[call] for call in calls]
+
+    def warm_up(self) -> None:
+        """Load the model now. Safe to repeat."""
+        with self._lock:
+            self._ready()
+
+    def close(self) -> None:
+        """Forget the model that was loaded. The next call loads it again. Safe to repeat."""
+        with self._lock:
+            self._loaded = None
+
+    def __repr__(self) -> str:
+        name = self.model if isinstance(self.model, str) else type(self.model).__name__
+        return f"Seq2SeqBackend({name!r}, device={self.device!r}, dtype={self.dtype!r})"
+
+    def _ready(self) -> "_Loaded":
+        if self._loaded is None:
+            if isinstance(self.model, str):
+                model, tokenizer = load_language_model(
+                    self.model,
+                    device=self.device,
+                    dtype=self.dtype,
+                    revision=self.revision,
+                    token=self.token() if callable(self.token) else self.token,
+                    auto="AutoModelForSeq2SeqLM",
+                )
+            else:  # __post_init__ left nothing but a loaded model and its tokenizer
+                model = cast("PreTrainedModel", self.model)
+                tokenizer = cast("PreTrainedTokenizerBase", self.tokenizer)
+            model.train(False)  # no dropout
+            own = tokenizer.model_max_length
+            limit = self.context_tokens or (own if own < 1 << 30 else USUAL_CONTEXT)
+            start = getattr(model.config, "decoder_start_token_id", None)
+            if start is None:
+                raise ModelLoadError(
+                    f"{self!r} has no decoder_start_token_id",
+                    hint="Write it into the model's config.json; for a T5 it is 0.",
+                )
+            self._loaded = _Loaded(model, Renderer(tokenizer), limit, start)
+        return self._loaded
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A loaded model. One prompt at a time: padding would change log-probabilities a little."""
+
+    model: Any  # its methods are untyped
+    renderer: Renderer
+    context: int
+    start: int
+
+    def next_token(self, calls: Sequence[NextToken]) -> Answers:
+        return [self._answered(call) for call in calls]
+
+    def _answered(self, call: NextToken) -> Reply[LabelLogprobs] | CallError:
+        if abandoned():
+            return BackendError("nobody waits for this answer any more")
+        import torch
+
+        try:
+            encoded = self.renderer.encode(self._question(call.prompt))
+            if len(encoded.ids) > self.context:
+                excess = len(encoded.ids) - self.context
+                return PromptTooLongError(excess, limit=self.context)
+            return self._asked(call, encoded)
+        except torch.OutOfMemoryError:
+            hint = "Use a smaller window or shorter passages."
+            return BackendError("the device ran out of memory", hint=hint)
+        except CallError as error:
+            return error
+
+    def _question(self, prompt: Prompt) -> Prompt:
+        """What the encoder reads: the prompt without the beginning of the answer."""
+        chat = prompt.chat and self.renderer.tokenizer.chat_template is not None
+        # Spelled before the prefill goes: what it ends in decides how identifiers are spelled.
+        return replace(self.renderer.spelled(prompt), prefill="", chat=chat)
+
+    def _asked(self, call: NextToken, encoded: Encoded) -> Reply[LabelLogprobs]:
+        import torch
+
+        begun = text_of(self.renderer.spelled(call.prompt).prefill)
+        spellings = self.renderer.spellings(call.prompt, call.labels)
+        wanted = list(self.renderer.label_ids(begun, spellings))
+        written = self.renderer.tokenizer(begun, add_special_tokens=False)["input_ids"]
+        device = self.model.device
+        with torch.inference_mode():
+            logits = self.model(
+                input_ids=torch.tensor([encoded.ids], device=device),
+                decoder_input_ids=torch.tensor([[self.start, *written]], device=device),
+            ).logits
+        values = logits[0, -1].float().log_softmax(-1)[wanted].tolist()
+        if any(value != value for value in values):
+            raise ModelOutputError("the model's log-probabilities are not numbers")
+        seen = dict(zip(call.labels, values, strict=True))
+        return Reply(LabelLogprobs(seen), len(encoded.ids), 0, encoded.truncated)

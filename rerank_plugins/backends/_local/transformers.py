@@ -1,0 +1,186 @@
+"""A causal language model in this process, through Hugging Face transformers."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from ...calls import Batch, Call, Generate, Likelihood, NextToken, Prompt, Replies
+from ...errors import InputError
+from .._base import SECRET, Answers, by_kind
+from .._prompts.renderer import Renderer
+from .engine import Engine
+from .loading import load_language_model
+from .lora import with_adapter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_OF_LOADING = ("device_map", "quantization", "attention", "compile", "adapter")
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class TransformersBackend:
+    """Answers `NextToken`, `Generate` and `Likelihood` with a model in this process.
+
+    The model is loaded at the first call, or by `warm_up`. Prompts go through the tokenizer's
+    own chat template; only the logits of the positions that are asked about are computed; text
+    from queries and passages can never become a control token. One instance may be shared by
+    threads: they take turns.
+
+    Args:
+        model: A hub id, a folder, a ``.gguf`` file (unpacked once, see `unpacked_gguf`), or a
+            loaded model together with its ``tokenizer``.
+        tokenizer: Only beside a loaded model.
+        device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device.
+        dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype.
+        context_tokens: Prompt and answer together at most; the model's own limit when None.
+        max_batch_tokens: Tokens that run together, padding included; a longer prompt runs alone.
+            None: 16,384 on an accelerator; on a CPU one prompt at a time, where batches bring
+            nothing and, because sums are then taken in another order, move a log-probability by
+            about 1e-5.
+        share_prefix: Compute what the prompts of a batch begin with (instruction and query) once
+            for all of them; scores then move by about 1e-5 too. Models that it would change more
+            are found out and run without it, with a warning. What follows runs together, on a CPU
+            512 tokens at a time where ``max_batch_tokens`` is None.
+        device_map: Spreads a model over several devices, as accelerate does: ``"auto"``, or a
+            dictionary from modules to devices.
+        quantization: What transformers' ``quantization_config`` takes, as a dictionary, such as
+            ``{"quant_method": "bitsandbytes", "load_in_4bit": True}``. Checkpoints that are
+            quantised already need none.
+        attention: transformers' ``attn_implementation``, such as ``"sdpa"`` or
+            ``"flash_attention_2"``; its own choice when None.
+        compile: Compile the model with ``torch.compile`` at its first passes, which take minutes
+            then and less time later.
+        adapter: A LoRA adapter (a hub id or a folder) to merge into the weights.
+        revision: The hub revision.
+        token: For private models on the hub: the token, or a function that gives it, called when
+            the model is loaded. Never shown, and never written into a spec.
+        chat_template: A Jinja template instead of the tokenizer's own.
+        template_options: Variables for the template, such as ``{"enable_thinking": False}``.
+
+    Raises:
+        InputError: An argument is out of range.
+        MissingExtraError, ModelLoadError, ConfigurationError: When the model is loaded.
+
+    Examples:
+        >>> backend = TransformersBackend("folder/with/a/model", max_batch_tokens=8192)
+        >>> backend  # nothing is loaded yet
+        TransformersBackend('folder/with/a/model', device='auto', dtype='auto')
+    """
+
+    kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset({NextToken, Generate, Likelihood})
+
+    model: "str | Path | PreTrainedModel" = field(kw_only=False)
+    tokenizer: "PreTrainedTokenizerBase | None" = None
+    device: str = "auto"
+    dtype: str = "auto"
+    context_tokens: int | None = None
+    max_batch_tokens: int | None = None
+    share_prefix: bool = True
+    device_map: str | Mapping[str, Any] | None = None
+    quantization: Mapping[str, Any] | None = None
+    attention: str | None = None
+    compile: bool = False
+    adapter: str | Path | None = None
+    revision: str | None = None
+    token: "str | Callable[[], str | None] | None" = field(default=None, metadata=SECRET)
+    chat_template: str | None = None
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    _lock: Any = field(default_factory=threading.RLock, init=False)
+    _engine: "Engine | None" = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("context_tokens", "max_batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}, expected a positive number or None")
+        if isinstance(self.model, Path):
+            self.model = str(self.model)
+        if self.model is None:
+            raise InputError("model is None", hint="Give a hub id, a folder or a .gguf file.")
+        if isinstance(self.model, str) == (self.tokenizer is not None):
+            raise InputError(
+                "a tokenizer belongs to a loaded model", hint="Give both, or a name or path."
+            )
+        self._check_loading()
+
+    def _check_loading(self) -> None:
+        if isinstance(self.adapter, Path):
+            self.adapter = str(self.adapter)
+        given = [name for name in _OF_LOADING if getattr(self, name)]
+        if given and not isinstance(self.model, str):
+            raise InputError(f"{given[0]} is for loading a model, and this one is loaded already")
+        if self.device_map is not None and self.device != "auto":
+            raise InputError("device and device_map both say where the model goes: give one")
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer a batch. A prompt that does not fit gets a `PromptTooLongError` in its place."""
+        with self._lock:
+            engine = self._ready()
+            table: dict[type[Call[Any]], Callable[[Any], Answers]] = {
+                NextToken: engine.next_token,
+                Generate: engine.generate,
+                Likelihood: engine.likelihood,
+            }
+            distinct = list(dict.fromkeys(calls))  # equal calls must get equal answers
+            answers = dict(zip(distinct, by_kind(distinct, table), strict=True))
+            return [answers[call] for call in calls]
+
+    def warm_up(self) -> None:
+        """Load the model now. Safe to repeat."""
+        with self._lock:
+            self._ready()
+
+    def close(self) -> None:
+        """Forget the model that was loaded. The next call loads it again. Safe to repeat."""
+        with self._lock:
+            self._engine = None
+
+    def token_ids(self, prompt: Prompt) -> list[int]:
+        """The token ids that the model gets for a prompt: for tests and for the curious."""
+        with self._lock:
+            return self._ready().renderer.encode(prompt).ids
+
+    def __repr__(self) -> str:
+        name = self.model if isinstance(self.model, str) else type(self.model).__name__
+        return f"TransformersBackend({name!r}, device={self.device!r}, dtype={self.dtype!r})"
+
+    def _ready(self) -> "Engine":
+        if self._engine is None:
+            if isinstance(self.model, str):
+                model, tokenizer = self._load(self.model)
+            else:  # __post_init__ left nothing but a loaded model and its tokenizer
+                model = cast("PreTrainedModel", self.model)
+                tokenizer = cast("PreTrainedTokenizerBase", self.tokenizer)
+            renderer = Renderer(
+                tokenizer, chat_template=self.chat_template, options=self.template_options
+            )
+            model.train(False)  # no dropout
+            self._engine = Engine(
+                model, renderer, self.context_tokens, self.max_batch_tokens, self.share_prefix
+            )
+        return self._engine
+
+    def _load(self, name: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+        weights: dict[str, Any] = {}
+        if self.attention is not None:
+            weights["attn_implementation"] = self.attention
+        if self.quantization is not None:
+            weights["quantization_config"] = dict(self.quantization)
+        token = self.token() if callable(self.token) else self.token
+        model, tokenizer = load_language_model(
+            name,
+            device=self.device,
+            dtype=self.dtype,
+            revision=self.revision,
+            token=token,
+            device_map=self.device_map,
+            **weights,
+        )
+        if self.adapter is not None:
+            model = with_adapter(model, str(self.adapter), token=token)
+        if self.compile:
+            model.compile(dynamic=True)  # prompts have all lengths
+        return model, tokenizer

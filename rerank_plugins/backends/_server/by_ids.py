@@ -1,0 +1,103 @@
+"""Calls to a server as token ids: the prompt is rendered and tokenized on this side. No I/O."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...calls import Completion, ContinuationLogprob, Generate, LabelLogprobs, NextToken, Reply
+from ...errors import LogprobsError, UnsupportedCallError
+from .._answers.logprobs import asked_together, read_label_ids, read_labels, read_positions
+from .._prompts.renderer import Encoded
+from . import capabilities, wire
+from .capabilities import Server, ask
+from .exchange import Exchange, post
+
+
+def next_token(
+    server: Server, call: NextToken, encoded: Encoded, ids: Mapping[str, int]
+) -> Exchange[Reply[LabelLogprobs]]:
+    """The log-probabilities of labels: of exactly these, or of those among the likeliest.
+
+    Args:
+        server: Who is asked.
+        call: What is asked.
+        encoded: The prompt.
+        ids: The token id of each label.
+    """
+    server.check_room(len(encoded.ids), 1)
+    if server.labels is None:
+        raise LogprobsError(
+            "the server reports no log-probabilities",
+            hint="Allow generation with SingleToken(policy='generate'), or use Permutation.",
+        )
+    if server.labels.route == "sglang":
+        body = capabilities.sglang_body(encoded.ids, list(ids.values()))
+        answer = yield from post("/generate", body)
+        exactly = read_label_ids(wire.sglang_ids(answer), ids, exact=True)
+        return Reply(exactly, len(encoded.ids), 1, encoded.truncated)
+    if server.labels.route == "exact":
+        return (yield from _exactly(server, encoded, ids))
+    body = capabilities.top_body(server.model, encoded.ids, server.labels.top)
+    answer = yield from ask(server, "completions", body)
+    choice = wire.first_choice(answer, server.names)
+    if values := wire.reported_ids(choice):
+        found = read_label_ids(values, ids, exact=False)
+    else:  # texts only
+        found = read_labels(read_positions(choice.get("logprobs"))[:1], call.labels)
+    return _reply(answer, found, encoded)
+
+
+def _exactly(
+    server: Server, encoded: Encoded, ids: Mapping[str, int]
+) -> Exchange[Reply[LabelLogprobs]]:
+    """The log-probabilities of these labels, in as many requests as that takes."""
+    values: dict[int, Any] = {}
+    read = written = 0
+    for group in asked_together(list(ids.values())):
+        body = capabilities.exact_body(server.model, encoded.ids, group)
+        answer = yield from ask(server, "completions", body)
+        values |= wire.reported_ids(wire.first_choice(answer, server.names))
+        read, written = (a + b for a, b in zip((read, written), wire.usage(answer), strict=True))
+    found = read_label_ids(values, ids, exact=True)
+    return Reply(found, read or len(encoded.ids), written, encoded.truncated)
+
+
+def generate(server: Server, call: Generate, encoded: Encoded) -> Exchange[Reply[Completion]]:
+    """What the model writes after the prompt."""
+    server.check_room(len(encoded.ids), call.max_tokens)
+    body: dict[str, Any] = {
+        "model": server.model,
+        "prompt": encoded.ids,
+        "max_tokens": call.max_tokens,
+        "temperature": call.temperature,
+    }
+    if call.temperature > 0:
+        body["top_p"] = call.top_p
+        body |= {"top_k": call.top_k} if call.top_k else {}
+        body |= {} if call.seed is None else {"seed": call.seed}
+    body |= {"stop": list(call.stop)} if call.stop else {}
+    body |= {"logprobs": 1} if call.logprobs else {}
+    answer = yield from ask(server, "completions", body)
+    choice = wire.first_choice(answer, server.names)
+    return _reply(answer, wire.completion(choice, "", logprobs=call.logprobs), encoded)
+
+
+def likelihood(server: Server, encoded: Encoded, new: int) -> Exchange[Reply[ContinuationLogprob]]:
+    """The log-probability of the last ``new`` tokens of ``encoded``."""
+    if not server.echoes:
+        raise UnsupportedCallError(
+            "the server does not report the log-probabilities of a prompt",
+            hint="vLLM does (echo). Elsewhere use a strategy that asks for labels or for text.",
+        )
+    server.check_room(len(encoded.ids), 1)
+    answer = yield from ask(
+        server, "completions", capabilities.echo_body(server.model, encoded.ids)
+    )
+    choice = wire.first_choice(answer, server.names)
+    values = wire.prompt_logprobs(choice, len(encoded.ids))
+    total = sum(values[len(values) - new :])
+    return _reply(answer, ContinuationLogprob(total, new), encoded)
+
+
+def _reply(answer: Any, found: Any, encoded: Encoded) -> Reply[Any]:
+    read, written = wire.usage(answer)
+    return Reply(found, read or len(encoded.ids), written, encoded.truncated)

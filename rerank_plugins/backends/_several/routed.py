@@ -1,0 +1,113 @@
+"""One backend made of several, for plans whose stages need different models, or an index."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...calls import Batch, Call, Replies, ScorePair, Search
+from ...errors import UnsupportedCallError
+from ...handlers import AnyBackend, async_handler, on_loop, sync_handler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routed:
+    """Sends `ScorePair` calls to one backend, `Search` to an index, and all others to a third.
+
+    For a `Cascade` of a cross-encoder and a language model, and for relevance feedback.
+
+    Args:
+        pairs: Answers `ScorePair`; None where nothing asks for it.
+        text: Answers every other kind.
+        search: Answers `Search`; None where nothing asks for it.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.strategies import Cascade, PairScore, SingleToken
+        >>> from rerank_plugins.testing import Oracle
+        >>> backend = Routed(pairs=Oracle(seed=1), text=Oracle(seed=2))
+        >>> cascade = Cascade(first=PairScore(), then=SingleToken(), depth=2)
+        >>> len(Reranker(cascade, backend).rank("q", ["a", "b", "c"]))
+        3
+    """
+
+    pairs: AnyBackend | None = None
+    text: AnyBackend
+    search: AnyBackend | None = None
+
+    @property
+    def members(self) -> tuple[AnyBackend, ...]:
+        """Every backend inside, once."""
+        found: list[AnyBackend] = []
+        for backend in (self.pairs, self.text, self.search):
+            if backend is not None and not any(backend is other for other in found):
+                found.append(backend)
+        return tuple(found)
+
+    @property
+    def kinds(self) -> frozenset[type[Call[Any]]] | None:
+        """What they answer together; None where one does not say it."""
+        none = frozenset[type[Call[Any]]]()
+        pairs = none if self.pairs is None else getattr(self.pairs, "kinds", None)
+        text = getattr(self.text, "kinds", None)
+        if pairs is None or text is None:
+            return None
+        found = none if self.search is None else {Search}
+        return frozenset((pairs & {ScorePair}) | (text - {ScorePair, Search}) | found)
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer a batch."""
+        replies = dict[int, Any]()
+        for backend, where in self._parts(calls):
+            found = sync_handler(backend)([calls[i] for i in where])
+            replies.update(zip(where, found, strict=True))
+        return [replies[i] for i in range(len(calls))]
+
+    async def arun(self, calls: Batch) -> Replies:
+        """`run`, on an event loop: all backends at the same time."""
+        import asyncio  # imported here: sync users need none
+
+        parts = self._parts(calls)
+        asked = [async_handler(backend)([calls[i] for i in where]) for backend, where in parts]
+        answers = await asyncio.gather(*asked)
+        places = [i for _, where in parts for i in where]
+        replies = dict(zip(places, [r for found in answers for r in found], strict=True))
+        return [replies[i] for i in range(len(calls))]
+
+    def warm_up(self) -> None:
+        """Load every model. Safe to repeat."""
+        for backend in self.members:
+            if hasattr(backend, "warm_up"):
+                backend.warm_up()
+
+    async def awarm_up(self) -> None:
+        """`warm_up`, without blocking the event loop."""
+        for backend in self.members:
+            await on_loop(backend, "warm_up")
+
+    def close(self) -> None:
+        """Release every model. Safe to repeat."""
+        for backend in self.members:
+            if hasattr(backend, "close"):
+                backend.close()
+
+    async def aclose(self) -> None:
+        """`close`, without blocking the event loop."""
+        for backend in self.members:
+            await on_loop(backend, "close")
+
+    def _parts(self, calls: Batch) -> list[tuple[AnyBackend, list[int]]]:
+        """Each backend that is asked something, and the places of its calls."""
+        routes = {ScorePair: self.pairs, Search: self.search}
+        parts: list[tuple[AnyBackend, list[int]]] = []
+        for i, call in enumerate(calls):
+            backend = routes.get(type(call), self.text)
+            if backend is None:
+                name = "pairs" if type(call) is ScorePair else "search"
+                raise UnsupportedCallError(
+                    f"{type(call).__name__} has no backend", hint=f"Give {name}=... too."
+                )
+            places = next((where for known, where in parts if known is backend), None)
+            if places is None:
+                parts.append((backend, [i]))
+            else:
+                places.append(i)
+        return parts

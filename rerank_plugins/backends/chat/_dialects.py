@@ -1,0 +1,158 @@
+"""How a chat API spells what a call asks for, and what it turned out not to understand."""
+
+import re
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from ...calls import Generate
+
+MOST_LOGPROBS = 20
+"""Alternatives that are asked for at each position: the most that the usual servers report."""
+
+FEW_LOGPROBS = 5
+"""The next best, where a server refuses that many."""
+
+REASONING_TOKENS = 4096
+"""Room for what a model thinks before it answers, where its limit of tokens counts that too."""
+
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
+_CLOSING = {"[": "]", "(": ")", "{": "}", '"': '"'}
+
+
+def _fixed(**values: Any) -> Any:
+    return field(default_factory=lambda: MappingProxyType(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The arguments of one chat API. The default is OpenAI's, which most others understand.
+
+    What an API turns out not to understand is left out of its dialect: a dialect is also all that
+    is known about the model behind it.
+
+    Args:
+        limit: The name of the limit of tokens; None where there is none.
+        fewest: The lowest limit that is accepted.
+        logprobs: What asks for log-probabilities; None where they cannot be had.
+        greedy: What asks for the likeliest answer.
+        warm: What asks for another than the likeliest, beside its numbers.
+        sampled: The names of temperature, top_p, top_k and seed where the API has them.
+        stop: The name of the stop sequences; None where there are none.
+        thinks: Whether the limit of tokens also counts what the model thinks first.
+    """
+
+    limit: str | None = "max_tokens"
+    fewest: int = 1
+    logprobs: Mapping[str, Any] | None = _fixed(logprobs=True, top_logprobs=MOST_LOGPROBS)
+    greedy: Mapping[str, Any] = _fixed(temperature=0.0)
+    warm: Mapping[str, Any] = _fixed()
+    sampled: Mapping[str, str] = _fixed(temperature="temperature", top_p="top_p", seed="seed")
+    stop: str | None = "stop"
+    thinks: bool = False
+
+    def generate(self, call: Generate) -> dict[str, Any]:
+        """The arguments of a call that writes."""
+        stop = {self.stop: list(call.stop)} if self.stop and call.stop else {}
+        if call.temperature == 0:
+            return {**self._room(call.max_tokens), **self.greedy, **stop}
+        values = {"temperature": call.temperature}
+        values |= {"top_p": call.top_p} if call.top_p < 1 else {}
+        values |= {"top_k": call.top_k} if call.top_k else {}
+        values |= {} if call.seed is None else {"seed": call.seed}
+        known = {self.sampled[name]: v for name, v in values.items() if name in self.sampled}
+        return {**self._room(call.max_tokens), **self.warm, **known, **stop}
+
+    def first_tokens(self, prefill: str) -> dict[str, Any]:
+        """The arguments that ask for the log-probabilities of an answer's first tokens.
+
+        The answer may begin with the prefill, which takes tokens too. After a label in brackets
+        it stops, so that it is no answer that was cut: some clients warn about those.
+        """
+        closing = _CLOSING.get(prefill[-1:])
+        stop = {self.stop: [closing]} if self.stop and closing else {}
+        room = self._room(3 + len(prefill) // 2)
+        return {**room, **self.greedy, **stop, **(self.logprobs or {})}
+
+    def without(self, refused: Set[str], said: str) -> "Dialect":
+        """The dialect after an API refused arguments by name.
+
+        Args:
+            refused: The names.
+            said: What the API said: it may name what it wants instead.
+
+        Examples:
+            >>> said = "Unsupported: 'max_tokens'. Use 'max_completion_tokens' instead."
+            >>> Dialect().without({"max_tokens"}, said).limit
+            'max_completion_tokens'
+            >>> Dialect().without({"top_logprobs"}, "at most 5").logprobs["top_logprobs"]
+            5
+        """
+        limit = self.limit
+        if limit in refused:
+            limit = next((x for x in _LIMITS if x not in refused and named(said, {x})), None)
+        return replace(
+            self,
+            limit=limit,
+            logprobs=self.logprobs and _fewer(self.logprobs, refused),
+            greedy={k: v for k, v in self.greedy.items() if k not in refused},
+            warm={k: v for k, v in self.warm.items() if k not in refused},
+            sampled={k: v for k, v in self.sampled.items() if v not in refused},
+            stop=None if self.stop in refused else self.stop,
+        )
+
+    def _room(self, tokens: int) -> dict[str, int]:
+        more = REASONING_TOKENS if self.thinks else 0
+        return {self.limit: max(self.fewest, tokens + more)} if self.limit else {}
+
+
+def named(text: str, names: Set[str]) -> set[str]:
+    """Those of ``names`` that stand in ``text`` as words.
+
+    Examples:
+        >>> named("top_logprobs must be at most 5", {"logprobs", "top_logprobs"})
+        {'top_logprobs'}
+    """
+    return {name for name in names if re.search(rf"\b{re.escape(name)}\b", text)}
+
+
+def _fewer(logprobs: Mapping[str, Any], refused: Set[str]) -> Mapping[str, Any] | None:
+    """Fewer alternatives where only their number was refused, else none."""
+    many = [k for k, v in logprobs.items() if type(v) is int and v > FEW_LOGPROBS]
+    if not refused & set(logprobs):
+        return logprobs
+    return {**logprobs, many[0]: FEW_LOGPROBS} if refused & set(logprobs) == set(many) else None
+
+
+COMPLETIONS = Dialect(logprobs={"logprobs": MOST_LOGPROBS})
+"""Text completion, as OpenAI's older API spells it: a number and no flag."""
+
+RESPONSES = Dialect(
+    limit="max_output_tokens",
+    fewest=16,
+    logprobs={"include": ["message.output_text.logprobs"], "top_logprobs": MOST_LOGPROBS},
+    sampled={"temperature": "temperature", "top_p": "top_p"},
+    stop=None,
+)
+"""OpenAI's Responses API."""
+
+OLLAMA = Dialect(
+    limit="num_predict",
+    logprobs=None,
+    sampled={name: name for name in ("temperature", "top_p", "top_k", "seed")},
+)
+"""Ollama's own options, which cannot ask for log-probabilities."""
+
+TRANSFORMERS = Dialect(
+    limit="max_new_tokens",
+    logprobs=None,
+    greedy={"do_sample": False},
+    warm={"do_sample": True},
+    sampled={name: name for name in ("temperature", "top_p", "top_k")},
+    stop=None,
+)
+"""A pipeline of transformers in this process, which gives text and nothing else."""
+
+MUTE = Dialect(limit=None, logprobs=None, greedy={}, sampled={}, stop=None)
+"""A model that takes messages and nothing else."""

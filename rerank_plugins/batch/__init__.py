@@ -1,6 +1,0 @@
-"""Ranking millions of queries in one job, over the machines of a Ray cluster."""
-
-from .job import Counts, rank_dataset
-from .output import RankedQuery, read_rankings, write_run
-
-__all__ = ["Counts", "RankedQuery", "rank_dataset", "read_rankings", "write_run"]

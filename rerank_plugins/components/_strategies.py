@@ -1,0 +1,186 @@
+"""The strategy of a component, from what its constructor was given and what the model is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InputError
+from ..presets import find_preset, list_presets, preset_parts
+from ..prompts import AnyPrompt, PointwisePrompt, require
+from ..ranking import Strategy
+from ..registry import from_spec
+from ..strategies import (
+    FullList,
+    Groupwise,
+    Hybrid,
+    Pointwise,
+    PointwiseGrade,
+    SingleToken,
+    SlidingWindow,
+)
+from ..strategies._full_list import Read
+from ..strategies._single_token import Policy
+
+FIRST_MODEL = "castorini/first_mistral"
+"""The checkpoint of FIRST components that are given neither a model nor a backend."""
+
+FULL_LIST_MODEL = "liuwenhan/RankMistral100"
+"""The same of full-list components."""
+
+GROUPWISE_MODEL = "AQ-MedAI/Diver-GroupRank-7B"
+"""The same of groupwise components."""
+
+POINTWISE_MODEL = "Qwen/Qwen3-Reranker-0.6B"
+"""The same of pointwise components."""
+
+AnyPromptSpec = str | Mapping[str, Any] | AnyPrompt | None
+
+
+def first_strategy(
+    model: str | None,
+    prompt: AnyPromptSpec,
+    window: int,
+    stride: int,
+    policy: Policy = "keep_order",
+) -> SlidingWindow:
+    """FIRST with the prompt that a checkpoint was trained with.
+
+    Raises:
+        InputError: The model is a known checkpoint of another kind, or a number is out of range.
+    """
+    inner = _preset_strategy(model).get("inner", {})
+    _require_kind(model, inner or _preset_strategy(model), {"single-token"})
+    chosen = _prompt(prompt) or inner.get("prompt", "first.v1")
+    return SlidingWindow(
+        inner=SingleToken(prompt=chosen, policy=policy), size=window, stride=stride
+    )
+
+
+def full_list_strategy(
+    model: str | None,
+    prompt: AnyPromptSpec,
+    read: Read,
+    top_m: int | None,
+    top_k: int | None,
+) -> FullList:
+    """A full list, with the prompt that a checkpoint was trained with.
+
+    Where nothing else is said, the model orders as many passages as the component returns.
+
+    Raises:
+        InputError: The model is a known checkpoint of another kind, or an argument is wrong.
+    """
+    known = _preset_strategy(model)
+    _require_kind(model, known, {"full-list"})
+    trained = known.get("prompt") if read == "written" else None
+    wanted = top_k if top_m is None and read != "single-token" else top_m
+    return FullList(read=read, prompt=_prompt(prompt) or trained, top_m=wanted)
+
+
+def groupwise_strategy(model: str | None, prompt: AnyPromptSpec, **settings: Any) -> Groupwise:
+    """Groupwise grades, with the prompt and decoding that a checkpoint was trained with.
+
+    Raises:
+        InputError: The model is a known checkpoint of another kind, or an argument is wrong.
+    """
+    known = dict(_preset_strategy(model))
+    _require_kind(model, known, {"groupwise"})
+    chosen = {} if prompt is None else {"prompt": _prompt(prompt)}
+    built: Groupwise = from_spec("strategies", {**known, "name": "groupwise", **chosen, **settings})
+    return built
+
+
+def pointwise_strategy(
+    model: str | None,
+    prompt: AnyPromptSpec,
+    instruction: str | None = None,
+    *,
+    expectation: bool = False,
+    hybrid: float | None = None,
+) -> Strategy:
+    """Pointwise scores in the way that a checkpoint was trained for, or that the prompt asks for.
+
+    Args:
+        model: A model; one that is not a known checkpoint is asked for yes or no.
+        prompt: A prompt instead of the checkpoint's own.
+        instruction: What relevance means.
+        expectation: As for `PointwiseGrade`.
+        hybrid: The first stage's weight; None for the reranker's scores alone, also where the
+            checkpoint's own strategy mixes them.
+
+    Raises:
+        InputError: The model is a known checkpoint of another kind, or an argument does not go with
+            its way of scoring.
+    """
+    known = dict(_preset_strategy(model))
+    if known.get("name") == "hybrid":  # how much to mix is said by ``hybrid``
+        known = dict(known["inner"])
+    kinds = {"pair-score", "pointwise", "pointwise-grade"}
+    _require_kind(model, known, kinds)
+    scorer: Strategy
+    if known.get("name") == "pair-score" and prompt is None:
+        if instruction is not None or expectation:
+            raise InputError(f"{model!r} reads a query and a passage, and no instruction")
+        scorer = from_spec("strategies", known)
+    else:
+        scorer = _prompted(
+            _prompt(prompt) or known.pop("prompt", "yes-no.v1"), known, instruction, expectation
+        )
+    return scorer if hybrid is None else Hybrid(scorer, alpha=hybrid)
+
+
+def choose_strategy(strategy: Any, model: str | None, preset: str | None = None) -> Any:
+    """The strategy that was given, or the one of a known checkpoint.
+
+    Raises:
+        InputError: There is neither.
+        UnknownNameError: There is no such preset.
+    """
+    if strategy is not None:
+        return strategy
+    if preset is not None:
+        return preset_parts(preset)[0]
+    found = None if model is None else find_preset(model)
+    if found is None:
+        raise InputError(
+            f"no strategy was given, and {model!r} is not a known checkpoint",
+            hint=f"Give strategy=..., or model= one of: {', '.join(list_presets())}.",
+        )
+    return found["strategy"]
+
+
+def _prompted(
+    prompt: str | PointwisePrompt,
+    known: Mapping[str, Any],
+    instruction: str | None,
+    expectation: bool,
+) -> Strategy:
+    """Words or grades, whichever the prompt asks for."""
+    if require(prompt, PointwisePrompt).labels:
+        if expectation:
+            raise InputError("there is no expectation over two words: use a prompt with grades")
+        return Pointwise(prompt=prompt, instruction=instruction)
+    return PointwiseGrade(
+        prompt=prompt,
+        instruction=instruction,
+        expectation=expectation,
+        max_tokens=known.get("max_tokens"),
+    )
+
+
+def _preset_strategy(model: str | None) -> Mapping[str, Any]:
+    preset = None if model is None else find_preset(model)
+    found: Mapping[str, Any] = {} if preset is None else preset["strategy"]
+    return found
+
+
+def _require_kind(model: str | None, known: Mapping[str, Any], kinds: set[str]) -> None:
+    if known and known.get("name") not in kinds:
+        raise InputError(
+            f"{model!r} was trained for another way of ranking ({known.get('name')})",
+            hint="Use the generic component, with this model and no strategy: it knows how this "
+            "checkpoint ranks.",
+        )
+
+
+def _prompt(prompt: AnyPromptSpec) -> Any:
+    return from_spec("strategies", prompt) if isinstance(prompt, Mapping) else prompt

@@ -1,0 +1,14 @@
+"""Pictures of rankings and of rerankers, and a page that holds them all."""
+
+from ._page import report_page, write_report
+from ._pictures import effectiveness_cost, rank_movement, recall_by_depth, save, training_curve
+
+__all__ = [
+    "effectiveness_cost",
+    "rank_movement",
+    "recall_by_depth",
+    "report_page",
+    "save",
+    "training_curve",
+    "write_report",
+]

@@ -1,0 +1,1 @@
+"""Relevance feedback: an index to search in."""

@@ -1,0 +1,1 @@
+"""The numerical half of relevance feedback: pure functions on arrays."""

@@ -1,0 +1,314 @@
+"""The plan of relevance feedback: search, rerank, refine the query, search again, fuse."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..calls import Hit, Plan, Search
+from ..errors import CallError, InputError
+from ..plans import ask, settle
+from ..ranking import Ranking, Report, ScoreKind, Strategy, Usage
+from ._fusion import fused, once
+from ._judged import Judged
+from ._options import FeedbackOptions
+from ._refine.objectives import FloatArray
+from ._refine.refine import NEEDS_SCORES, Refinement, keep_length, needs_scores, refine_query
+
+Vector = Sequence[float] | FloatArray
+Rank = Callable[[str, Sequence[Hit]], Plan[Ranking]]
+"""Plans the ranking of hits."""
+Vectors = Callable[[Sequence[Hit]], Plan[Sequence[Vector]]]
+"""Plans how to get the vectors of hits; an empty one where there is none."""
+
+BLANK = "the query is blank"
+NOTHING = "the first search found nothing"
+NO_VECTORS = "no hit came with a vector"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackResult:
+    """What a search with feedback found.
+
+    Attributes:
+        hits: Everything that was found (by the last search, where ``fuse="second"``), best first,
+            each once.
+        reranked: Ids of what was reranked, best first.
+        scores: The reranker's scores by id; empty where the order is all that is known.
+        first: Ids of the first search, in its order.
+        second: Ids of the last search, in its order; those of the first where there was no other.
+        vector: The query vector of the last search, shape ``(dim,)``.
+        refinements: One for each round.
+        skipped: Why there was no (further) refinement or search; empty when all went well.
+        failed: Whether that is because something failed or is missing, and not a decision.
+        score_kind: What the reranker's scores were.
+        report: What happened while reranking; positions count along ``hits``.
+        usage: What it cost, where it was measured.
+    """
+
+    hits: tuple[Hit, ...]
+    reranked: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    first: tuple[str, ...] = ()
+    second: tuple[str, ...] = ()
+    vector: FloatArray
+    refinements: tuple[Refinement, ...] = ()
+    skipped: str = ""
+    failed: bool = False
+    score_kind: ScoreKind = "rank"
+    report: Report = field(default_factory=Report)
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """Ids that the first search missed, in the order of ``hits``."""
+        known = set(self.first)
+        return tuple(hit.id for hit in self.hits if hit.id not in known)
+
+    def scored(self, top_k: int | None = None) -> tuple[list[tuple[Hit, float | None]], str]:
+        """The best hits with scores of one kind, and which kind that is.
+
+        The reranker's where it scored all of them and they fall along the order; the index's own
+        (kind ``"index"``) where nothing was reranked; else reciprocal ranks.
+
+        Args:
+            top_k: How many; all when None.
+        """
+        hits = self.hits[:top_k]
+        if not self.reranked:
+            return [(hit, hit.score) for hit in hits], "index"
+        own = [self.scores.get(hit.id) for hit in hits]
+        known = [score for score in own if score is not None]
+        if len(known) == len(hits) and known == sorted(known, reverse=True):
+            return list(zip(hits, own, strict=True)), self.score_kind
+        return [(hit, 1 / rank) for rank, hit in enumerate(hits, start=1)], "rank"
+
+
+def search_with_feedback(
+    query: str,
+    vector: Vector,
+    *,
+    rank: Rank,
+    options: FeedbackOptions | None = None,
+    vectors: Vectors | None = None,
+) -> Plan[FeedbackResult]:
+    """Search, rerank, refine the query vector, search again, and fuse.
+
+    Asks `Search` calls, and what ``rank`` and ``vectors`` ask. No passage is reranked twice.
+
+    Args:
+        query: What is asked; the reranker reads it.
+        vector: What is searched with, shape ``(dim,)``.
+        rank: How hits are ranked; `ranked_by` makes one of a strategy.
+        options: See `FeedbackOptions`.
+        vectors: Where the vectors of hits come from; from the hits themselves when None.
+
+    Raises:
+        InputError: The vector is not one, or a hit's vector has another dimension.
+        CallError: A call failed and ``options.on_error`` is ``"raise"``.
+
+    References:
+        Reddy et al., ReFIT, arXiv:2305.11744; Reddy et al., FIRST, arXiv:2406.15657, section 4.4.
+
+    Examples:
+        >>> from rerank_plugins.backends import Routed
+        >>> from rerank_plugins.feedback import FaissIndex
+        >>> from rerank_plugins.plans import run
+        >>> from rerank_plugins.strategies import PairScore
+        >>> from rerank_plugins.testing import Oracle
+        >>> vectors = np.random.default_rng(0).normal(size=(50, 4))
+        >>> ids = [str(i) for i in range(50)]
+        >>> index = FaissIndex.build(vectors, ids=ids, texts=[f"passage {i}" for i in ids])
+        >>> backend = Routed(pairs=Oracle(), text=Oracle(), search=index)
+        >>> plan = search_with_feedback(
+        ...     "a question", vectors[0], rank=ranked_by(PairScore()),
+        ...     options=FeedbackOptions(k=10),
+        ... )
+        >>> len(run(plan, backend.run).hits) >= 10
+        True
+    """
+    options = options or FeedbackOptions()
+    return _Loop(query, rank, options, vectors or _own_vectors, query_vector(vector)).plan()
+
+
+def ranked_by(strategy: Strategy) -> Rank:
+    """Rank hits with a strategy, by their texts."""
+
+    def rank(query: str, hits: Sequence[Hit]) -> Plan[Ranking]:
+        return strategy.rank(query, [hit.text for hit in hits])
+
+    return rank
+
+
+def query_vector(vector: Any) -> FloatArray:
+    """A query vector as an array, shape ``(dim,)``.
+
+    Raises:
+        InputError: It is not a list of finite numbers.
+    """
+    try:
+        array = np.asarray(vector, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the query vector cannot be read as numbers: {error}") from error
+    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+        raise InputError(
+            f"the query vector has shape {array.shape}", hint="Give one list of finite numbers."
+        )
+    return array
+
+
+class _Stop(NamedTuple):
+    """Why there is no further round: see `FeedbackResult.skipped` and ``failed``."""
+
+    reason: str
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class _Loop:
+    """One search with feedback under way: the variables of its plan."""
+
+    query: str
+    rank: Rank
+    options: FeedbackOptions
+    ask_vectors: Vectors
+    vector: FloatArray
+    last: tuple[str, ...] = ()
+    pool: dict[str, Hit] = field(default_factory=dict)
+    vectors: dict[str, FloatArray] = field(default_factory=dict)
+    judged: Judged = field(default_factory=Judged)
+    refinements: list[Refinement] = field(default_factory=list)
+
+    def plan(self) -> Plan[FeedbackResult]:
+        [hits] = yield from ask([self._search()])
+        first = self.last = self._meet(hits)
+        stop = yield from self._opening(first)
+        left = self.options.rounds
+        while stop is None and left:
+            left -= 1
+            stop = yield from self._round(rerank=bool(left) or self.options.rerank_new)
+        return self._result(first, stop or _Stop(""))
+
+    def _opening(self, first: Sequence[str]) -> Plan[_Stop | None]:
+        """Rerank what the first search found. A reason to stop, or None."""
+        if not first:
+            return _Stop(NOTHING)
+        if not self.query.strip():
+            return _Stop(BLANK)
+        yield from self._rerank(first)
+        if self.judged.failed:
+            return _Stop(f"the reranker failed: {self.judged.failed}", failed=True)
+        return None
+
+    def _round(self, *, rerank: bool) -> Plan[_Stop | None]:
+        """Refine, and search again. A reason to stop (empty when there is nothing new), or None."""
+        refined = yield from self._refine(self.last)
+        if isinstance(refined, _Stop):
+            return refined
+        self.refinements.append(refined)
+        if refined.skipped:
+            return _Stop(refined.skipped)
+        self.vector = keep_length(refined.vector.astype(np.float64), self.vector)
+        found = yield from settle(ask([self._search()]))
+        if isinstance(found, CallError):
+            if self.options.on_error == "raise":
+                raise found
+            return _Stop(f"the next search failed: {found}", failed=True)
+        known = set(self.pool)
+        self.last = self._meet(found[0])
+        if known.issuperset(self.last):
+            return _Stop("")
+        if rerank:
+            yield from self._rerank(self.last)
+        if self.judged.failed:
+            why = f"what the next search added was not reranked: {self.judged.failed}"
+            return _Stop(why, failed=True)
+        return None
+
+    def _search(self) -> Search:
+        return Search(tuple(self.vector.tolist()), self.options.k)
+
+    def _meet(self, hits: Sequence[Hit]) -> tuple[str, ...]:
+        """Their ids, each once; new ones join the pool."""
+        ids = tuple(dict.fromkeys(hit.id for hit in hits))
+        for hit in hits:
+            self.pool.setdefault(hit.id, hit)
+        return ids
+
+    def _rerank(self, ids: Sequence[str]) -> Plan[None]:
+        """Rerank those within the depth that have not been reranked."""
+        done = set(self.judged.order)
+        asked = tuple(key for key in ids[: self.options.depth] if key not in done)
+        if not asked:
+            return
+        ranking = yield from settle(self.rank(self.query, [self.pool[key] for key in asked]))
+        if isinstance(ranking, CallError):
+            if self.options.on_error == "raise":
+                raise ranking
+            ranking = Ranking(tuple(range(len(asked))), report=Report(fallbacks=(str(ranking),)))
+        levels: dict[str, float] = {}
+        if done and not ranking.kept_order and not self.judged.comparable(ranking):
+            yield from self._get_vectors((*self.judged.order, *asked))
+            levels = {key: self._level(key) for key in (*self.judged.order, *asked)}
+        self.judged = self.judged.grown(asked, ranking, levels)
+
+    def _refine(self, ids: Sequence[str]) -> Plan[Refinement | _Stop]:
+        """A refinement, or why there can be none."""
+        if missed := (yield from self._get_vectors(ids)):
+            return _Stop(missed, failed=True)
+        missing = np.full(len(self.vector), np.nan, dtype=np.float32)
+        rows = [self.vectors[key] if len(self.vectors[key]) else missing for key in ids]
+        if not any(len(self.vectors[key]) for key in ids):
+            return _Stop(NO_VECTORS, failed=True)
+        opinion = self.judged.of(ids)
+        keeps = self.options.on_error == "keep_order"
+        if keeps and "scores" not in opinion and needs_scores(self.options.method):
+            return _Stop(NEEDS_SCORES, failed=True)
+        return refine_query(self.vector, np.stack(rows), **opinion, method=self.options.method)
+
+    def _get_vectors(self, ids: Sequence[str]) -> Plan[str]:
+        """Learn the vectors of hits; why that failed, or nothing."""
+        wanted = [self.pool[key] for key in ids if key not in self.vectors]
+        found = yield from settle(self.ask_vectors(wanted))
+        if isinstance(found, CallError):
+            if self.options.on_error == "raise":
+                raise found
+            return f"getting the vectors failed: {found}"
+        for hit, vector in zip(wanted, found, strict=True):
+            self.vectors[hit.id] = np.asarray(vector, dtype=np.float32)
+            if (n := len(self.vectors[hit.id])) not in (0, len(self.vector)):
+                raise InputError(
+                    f"the query has {len(self.vector)} dimensions and the vector of hit "
+                    f"{hit.id!r} has {n}",
+                    hint="Both must come from the same embedding model.",
+                )
+        return ""
+
+    def _level(self, key: str) -> float:
+        own = self.vectors.get(key, ())
+        return float(own @ self.vector) if len(own) else -np.inf
+
+    def _result(self, first: Sequence[str], stop: _Stop) -> FeedbackResult:
+        options = self.options
+        ids = fused(self.judged.order, first, self.last, fuse=options.fuse, head=options.head)
+        if options.fuse != "second":
+            ids = once(ids, self.pool)  # what a search between the first and the last found
+        return FeedbackResult(
+            hits=tuple(self.pool[key] for key in ids),
+            reranked=self.judged.order,
+            scores=self.judged.scores,
+            first=tuple(first),
+            second=tuple(self.last),
+            vector=self.vector,
+            refinements=tuple(self.refinements),
+            skipped=stop.reason,
+            failed=stop.failed,
+            score_kind=self.judged.kind,
+            report=self.judged.report(ids),
+        )
+
+
+def _own_vectors(hits: Sequence[Hit]) -> Plan[Sequence[Vector]]:
+    yield from ()
+    return [hit.vector for hit in hits]

@@ -1,0 +1,123 @@
+"""An index, a reranker and feedback between them: the object that applications hold."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .._threads import off_loop
+from ..backends import Routed
+from ..calls import Plan
+from ..errors import InputError
+from ..handlers import AnyBackend, async_handler, sync_handler
+from ..middleware import limited, metered
+from ..plans import arun, gather, run
+from ..ranking import Usage
+from ..reranker import Reranker
+from ..strategies._combine import keeping_order
+from ._options import FeedbackOptions
+from ._search import FeedbackResult, Vector, ranked_by, search_with_feedback
+
+Encode = Callable[[str], Vector]
+
+
+class FeedbackSearch:
+    """Finds passages with a dense index, and lets the reranker teach it for a second search.
+
+    Args:
+        index: Answers `Search` calls: a `FaissIndex`, or a backend of your own.
+        reranker: Ranks what was found. Its ``on_error`` and limits count for the search too.
+        encode: Makes the query's vector of its text, as the passages' vectors were made.
+        options: Fields of `FeedbackOptions`.
+
+    Raises:
+        InputError: An option is unknown or out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> from rerank_plugins.feedback import FaissIndex
+        >>> from rerank_plugins.strategies import PairScore
+        >>> from rerank_plugins.testing import Oracle
+        >>> vectors = np.random.default_rng(0).normal(size=(500, 8))
+        >>> ids = [str(i) for i in range(500)]
+        >>> relevance = vectors @ (vectors[0] + vectors[1])  # what the user means
+        >>> model = Oracle(key=lambda query, passage: relevance[int(passage)])
+        >>> index = FaissIndex.build(vectors, ids=ids, texts=ids)
+        >>> searcher = FeedbackSearch(index, Reranker(PairScore(), model), k=50)
+        >>> found = searcher.search("a question", vectors[0])
+        >>> found.skipped, found.usage.searches, found.usage.calls == len(found.hits) > 50
+        ('', 2, True)
+    """
+
+    def __init__(
+        self,
+        index: AnyBackend,
+        reranker: Reranker,
+        *,
+        encode: Encode | None = None,
+        **options: Any,
+    ) -> None:
+        unknown = sorted(set(options) - set(FeedbackOptions.__slots__))
+        if unknown:
+            raise InputError(
+                f"there are no options {unknown}",
+                hint=f"There are {list(FeedbackOptions.__slots__)}.",
+            )
+        self.index, self.reranker, self.encode = index, reranker, encode
+        self.options = FeedbackOptions(**{"on_error": reranker.on_error, **options})
+        self._backend = Routed(pairs=reranker.backend, text=reranker.backend, search=index)
+
+    def search(self, query: str, vector: Vector | None = None) -> FeedbackResult:
+        """Search, rerank, refine the query and search again.
+
+        Args:
+            query: What is asked.
+            vector: Its vector, shape ``(dim,)``; made by ``encode`` when None.
+
+        Raises:
+            InputError: The vector is missing, or has another dimension than the index.
+            CallError: A call failed and ``on_error`` is ``"raise"``.
+        """
+        plan = self.plan(query, self._encoded(query) if vector is None else vector)
+        return run(plan, sync_handler(self._backend, self._timeout_s))
+
+    async def asearch(self, query: str, vector: Vector | None = None) -> FeedbackResult:
+        """`search`, without blocking the event loop."""
+        if vector is None:
+            vector = await off_loop(lambda: self._encoded(query))
+        handle = async_handler(self._backend, self._timeout_s)
+        return await arun(self.plan(query, vector), handle, in_threads=True)
+
+    def search_many(
+        self, queries: Sequence[str], vectors: Sequence[Vector] | None = None
+    ) -> list[FeedbackResult]:
+        """`search` for many queries together: index and model get common batches."""
+        if vectors is None:
+            vectors = [self._encoded(query) for query in queries]
+        if len(vectors) != len(queries):
+            raise InputError(f"there are {len(queries)} queries and {len(vectors)} vectors")
+        plans = [self.plan(q, v) for q, v in zip(queries, vectors, strict=True)]
+        return run(gather(plans), sync_handler(self._backend, self._timeout_s))
+
+    def plan(self, query: str, vector: Vector) -> Plan[FeedbackResult]:
+        """The plan of one query, for those who run plans themselves."""
+        strategy = self.reranker.strategy
+        if self.options.on_error == "keep_order":
+            strategy = keeping_order(strategy)
+        inner = search_with_feedback(query, vector, rank=ranked_by(strategy), options=self.options)
+        if self.reranker.limits is not None:
+            inner = limited(inner, self.reranker.limits)
+        return _counted(metered(inner))
+
+    def _encoded(self, query: str) -> Vector:
+        if self.encode is None:
+            raise InputError("the query has no vector", hint="Give vector=..., or encode=... once.")
+        return self.encode(query)
+
+    @property
+    def _timeout_s(self) -> float | None:
+        return self.reranker.limits.timeout_s if self.reranker.limits else None
+
+
+def _counted(plan: Plan[tuple[FeedbackResult, Usage]]) -> Plan[FeedbackResult]:
+    found, usage = yield from plan
+    return replace(found, usage=usage)

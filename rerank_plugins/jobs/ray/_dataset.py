@@ -1,0 +1,311 @@
+"""A batch job: read, leave out what is finished, rank in actors, write."""
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..._extras import extra
+from ...errors import BackendError, ConfigurationError, InputError
+from ...reranker import Reranker
+from ._attempts import Shared
+from ._rankings import Parts, drop_failed, finished, opened
+from ._rows import DIGEST_BYTES, Source, digest
+from ._worker import Factory, Worker
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow
+    from ray.data import Dataset
+
+_NAMED = 5  # of the ids in an error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a job did.
+
+    Attributes:
+        ranked: Queries that were ranked.
+        failed: Queries whose row holds an error.
+        skipped: Queries of the input that an earlier job had finished.
+    """
+
+    ranked: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a job runs; see `rank_dataset`."""
+
+    top_k: int | None = None
+    actors: int = 2
+    batch_size: int = 16
+    cpus_per_actor: float = 0.5
+    gpus_per_actor: float = 0.0
+    part_size: int = 1000
+    patience_s: float = 30.0
+    retry_failed: bool = False
+    raise_on_failure: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("actors", "batch_size", "part_size", "top_k"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}, expected at least 1")
+        for name in ("cpus_per_actor", "gpus_per_actor", "patience_s"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more")
+
+
+def rank_dataset(
+    requests: "Dataset | str | Path",
+    reranker: Reranker | Mapping[str, Any] | Factory,
+    output: str | Path,
+    **options: Any,
+) -> Counts:
+    """Rank the queries of a dataset on a Ray cluster, and write the rankings into a folder.
+
+    Every query of the input is in the output exactly once, whatever dies on the way: Ray gives
+    the batch of a dead actor to another, and a job that is run again with the same folder ranks
+    what is not finished. A query that fails, or kills its actor again and again, is a row with its
+    error, and is finished too.
+
+    Rows hold ``query_id``, ``query``, and ``passages`` (a list of texts) or ``candidates`` (a list
+    of ``{id, text}``, with ``title`` where there is one), best first.
+
+    The order of the output is not that of the input. Memory does not grow with the input but for
+    16 bytes a query. The input is read twice, first for its ids: `materialize` a dataset that is
+    dear to compute. Ray is started, and stopped again, where it is not running; an address in
+    ``RAY_ADDRESS`` is used.
+
+    Args:
+        requests: A Ray dataset, a ``.jsonl`` or ``.parquet`` file, or a folder of them. Every
+            machine of the cluster must reach the files, and none but this one the output.
+        reranker: A reranker that has a spec, a spec, or a function that makes a reranker: each
+            actor makes its own. Specs hold no secrets: keys come from the environment of the
+            actors' machines.
+        output: The folder. It is resumed only with the same reranker and ``top_k``.
+        **options: ``top_k``: positions of each ranking, all by default.
+            ``actors`` (2): how many rerankers.
+            ``batch_size`` (16): queries that an actor ranks together, and loses when it dies.
+            ``cpus_per_actor`` (0.5), ``gpus_per_actor`` (0): what Ray reserves for each; reading
+            needs a CPU besides.
+            ``part_size`` (1000), ``patience_s`` (30): a part is written when it has so many rows
+            or after so many seconds; what is not written is ranked again after a crash.
+            ``retry_failed`` (False): rank again what an earlier job failed at.
+            ``raise_on_failure`` (False): the first failed query ends the job; what is ranked by
+            then is kept.
+
+    Raises:
+        InputError: The input is not readable, has no such columns, or query ids repeat; an option
+            is out of range; the folder belongs to another job.
+        ConfigurationError: The reranker's set-up is wrong.
+        BackendError: Ray gave up, or a query failed and ``raise_on_failure`` is set.
+        MissingExtraError: Ray is not installed.
+    """
+    import numpy as np  # imported here: an extra
+
+    chosen = _options(options)
+    source, settings = _source(reranker)
+    requests_ = Source(requests)
+    folder = Path(output)
+    with opened(folder, {**settings, "top_k": chosen.top_k}), _ray(chosen):
+        if chosen.retry_failed:
+            drop_failed(folder)
+        done = _digests(finished(folder, list))
+        wanted = _wanted(requests_)
+        skipped = int(np.isin(wanted, done).sum())
+        if skipped == len(wanted):
+            return Counts(skipped=skipped)
+        rows = _unfinished(requests_.rows(), done)
+        ranked, failed = _write(_ranked(rows, source, chosen), folder, chosen)
+    return Counts(ranked=ranked, failed=failed, skipped=skipped)
+
+
+def _options(given: Mapping[str, Any]) -> Options:
+    if unknown := sorted(set(given) - set(Options.__slots__)):
+        raise InputError(f"there are no options {unknown}", hint=f"There are {Options.__slots__}.")
+    return Options(**given)
+
+
+def _source(
+    given: Reranker | Mapping[str, Any] | Factory,
+) -> tuple[Mapping[str, Any] | Factory, dict[str, Any]]:
+    """What an actor makes its reranker from, and its description for the manifest."""
+    if isinstance(given, Reranker):
+        spec = given.to_spec()
+    elif isinstance(given, Mapping):
+        spec = Reranker.from_spec(given).to_spec()  # complete, and refused here if it is wrong
+    elif callable(given):
+        name = f"{getattr(given, '__module__', '')}:{getattr(given, '__qualname__', given)}"
+        return given, {"reranker": name}
+    else:
+        raise InputError(
+            f"reranker is of type {type(given).__name__}",
+            hint="Give a Reranker, its spec, or a function that makes one.",
+        )
+    return spec, {"reranker": spec}
+
+
+def _ranked(rows: "Dataset", source: Mapping[str, Any] | Factory, chosen: Options) -> "Dataset":
+    """A lazy dataset of output rows."""
+    data = extra("ray.data", "ray")
+    # Small blocks: a batch is handed on when it is ranked, and only it is lost with its actor.
+    small = rows.repartition(target_num_rows_per_block=chosen.batch_size, strict=True)
+    return small.map_batches(
+        Worker,
+        fn_constructor_args=(source, chosen.top_k, Shared()),
+        batch_size=chosen.batch_size,
+        batch_format="pyarrow",
+        compute=data.ActorPoolStrategy(size=chosen.actors),
+        num_cpus=chosen.cpus_per_actor,
+        num_gpus=chosen.gpus_per_actor,
+    )  # an actor that dies is made again, and its batch ranked again: Ray's default
+
+
+def _write(results: "Dataset", folder: Path, chosen: Options) -> tuple[int, int]:
+    """Write what arrives; how many were ranked, and how many failed."""
+    parts = Parts(folder, chosen.part_size, chosen.patience_s, time.monotonic)
+    ranked = failed = 0
+    try:
+        for table in _batches(results, chosen.batch_size):
+            rows = table.to_pylist()
+            for fatal in table["fatal"].drop_null().to_pylist():
+                raise ConfigurationError(f"the actors cannot rank: {fatal}")
+            errors = [row for row in rows if row["error"] is not None]
+            if errors and chosen.raise_on_failure:
+                parts.add([row for row in rows if row["error"] is None])
+                raise BackendError(f"query {errors[0]['query_id']!r}: {errors[0]['error']}")
+            parts.add(rows)
+            ranked, failed = ranked + len(rows) - len(errors), failed + len(errors)
+    finally:
+        parts.flush()
+    return ranked, failed
+
+
+def _batches(dataset: "Dataset", size: int | None) -> "Iterator[pyarrow.Table]":
+    """The dataset's rows as they are made.
+
+    Raises:
+        BackendError: Ray gave up.
+    """
+    errors = extra("ray.exceptions", "ray")
+    dataset.context.enable_progress_bars = False
+    try:
+        yield from dataset.iter_batches(batch_size=size, batch_format="pyarrow")
+    except errors.RayError as error:
+        raise BackendError(
+            f"Ray gave up: {error}", hint="Run the job again: what is finished is kept."
+        ) from error
+
+
+def _wanted(source: Source) -> "np.ndarray[Any, Any]":
+    """The digests of all ids of the input, sorted.
+
+    Raises:
+        InputError: A row cannot be read, or ids repeat.
+    """
+    import numpy as np
+
+    digests = _digests(_ids(source))
+    twice = np.unique(digests[1:][digests[1:] == digests[:-1]])
+    if not len(twice):
+        return digests
+    shown = twice[:_NAMED]
+    names = {name for ids in _ids(source) for name in ids if np.isin(_packed([name]), shown)[0]}
+    raise InputError(
+        f"{len(twice)} query ids are given more than once, such as {sorted(names)}",
+        hint="Give each query an id of its own.",
+    )
+
+
+def _ids(source: Source) -> Iterator[list[str]]:
+    for table in _batches(source.ids(), 4096):
+        if "problem" in table.column_names:
+            for problem in table["problem"].drop_null().to_pylist():
+                raise InputError(problem)
+        ids = table["query_id"].to_pylist()
+        if None in ids:
+            raise InputError("a row has no query_id")
+        yield [str(name) for name in ids]
+
+
+def _digests(ids: Iterable[Sequence[str]]) -> "np.ndarray[Any, Any]":
+    """The digests of all ids, sorted."""
+    import numpy as np
+
+    return np.sort(np.concatenate([_packed(()), *map(_packed, ids)]))
+
+
+def _packed(ids: Sequence[str]) -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    return np.frombuffer(b"".join(map(digest, ids)), dtype=f"S{DIGEST_BYTES}")
+
+
+def _unfinished(rows: "Dataset", done: "np.ndarray[Any, Any]") -> "Dataset":
+    """The rows that are still to be ranked."""
+    if not len(done):
+        return rows
+    shared = extra("ray", "ray").put(done)  # once a machine, and not once a task
+    return rows.map_batches(partial(_drop, done=shared), batch_format="pyarrow")
+
+
+def _drop(table: "pyarrow.Table", done: Any) -> "pyarrow.Table":
+    import numpy as np
+
+    done_ids = extra("ray", "ray").get(done)
+    known = np.isin(_packed([str(name) for name in table["query_id"].to_pylist()]), done_ids)
+    return table.filter(extra("pyarrow", "ray").array(~known))
+
+
+@contextmanager
+def _ray(chosen: Options) -> Iterator[None]:
+    """Ray, running: the caller's, the one at ``RAY_ADDRESS``, or one of our own that we stop.
+
+    Raises:
+        InputError: It can never place all actors.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported
+    ray = extra("ray", "ray")
+    ours = not ray.is_initialized()
+    if ours:
+        _start(ray, chosen)
+    try:
+        _check_room(ray.cluster_resources(), chosen)
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _start(ray: Any, chosen: Options) -> None:
+    quiet = {"log_to_driver": False, "logging_level": "WARNING"}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+        return
+    cpus = max(os.cpu_count() or 1, math.ceil(chosen.actors * chosen.cpus_per_actor) + 1)
+    ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+
+
+def _check_room(resources: Mapping[str, float], chosen: Options) -> None:
+    """Ray waits for ever for what it does not have."""
+    wanted = {
+        "CPU": chosen.actors * chosen.cpus_per_actor + 1,
+        "GPU": chosen.actors * chosen.gpus_per_actor,
+    }
+    for name, amount in wanted.items():
+        if resources.get(name, 0) < amount:
+            raise InputError(
+                f"{chosen.actors} actors and the reading need {amount:g} {name}s, and the "
+                f"cluster has {resources.get(name, 0):g}",
+                hint="Ask for fewer actors, or less for each.",
+            )

@@ -1,0 +1,167 @@
+"""Transcripts: what was asked and what came back, one JSON object a line.
+
+A transcript is the golden file of a prompt, the record of an expensive run, and a test without
+a model: `rerank_plugins.testing.Replay` answers from it.
+"""
+
+import json
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..calls import (
+    Batch,
+    Call,
+    Completion,
+    ContinuationLogprob,
+    Generate,
+    Hit,
+    Identifier,
+    LabelLogprobs,
+    Likelihood,
+    Message,
+    NextToken,
+    Part,
+    Plan,
+    Prompt,
+    Replies,
+    Reply,
+    ScorePair,
+    Search,
+    Untrusted,
+)
+from ..errors import BackendError, CallError, InputError, PromptTooLongError
+from ..handlers import AnyBackend
+from ._layers import Layer
+
+
+def recorded(backend: AnyBackend, path: str | Path) -> Layer:
+    """Append every call and its reply to a JSON Lines file.
+
+    The file holds the queries, passages and answers in plain text.
+
+    Args:
+        backend: The backend to wrap.
+        path: The file; made if it does not exist, appended to if it does.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    lock = threading.Lock()
+    try:
+        Path(path).open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise InputError(f"cannot write the transcript: {error}") from error
+
+    def exchange(calls: Batch) -> Plan[Replies]:
+        replies = (yield calls) if calls else []
+        lines = [
+            json.dumps({"call": encode_call(c), "reply": encode_reply(r)}, ensure_ascii=True)
+            for c, r in zip(calls, replies, strict=True)
+        ]
+        with lock, Path(path).open("a", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in lines)
+        return replies
+
+    return Layer(backend, exchange)
+
+
+def read_transcript(path: str | Path) -> Iterator[tuple[Call[Any], Reply[Any] | CallError]]:
+    """The calls and replies of a file that `recorded` wrote.
+
+    Raises:
+        InputError: A line is not part of a transcript.
+    """
+    try:
+        file = Path(path).open(encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InputError(f"cannot read the transcript: {error}") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            try:
+                entry = json.loads(line)
+                call = decode_call(entry["call"])
+                yield call, decode_reply(entry["reply"], call)
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"line {number} of {path} is not a transcript: {error}") from error
+
+
+def encode_call(call: Call[Any]) -> dict[str, Any]:
+    """A call as plain JSON values."""
+    return {"kind": type(call).__name__, **asdict(call)}  # type: ignore[call-overload]  # every kind is a dataclass
+
+
+def decode_call(data: Mapping[str, Any]) -> Call[Any]:
+    """The call that `encode_call` encoded."""
+    values = {k: v for k, v in data.items() if k != "kind"}
+    if "prompt" in values:
+        values["prompt"] = _prompt(values["prompt"])
+    if "continuation" in values:
+        values["continuation"] = Untrusted(**values["continuation"])
+    kinds = {k.__name__: k for k in (NextToken, Generate, Likelihood, ScorePair, Search)}
+    return kinds[data["kind"]](**{k: _tuples(v) for k, v in values.items()})
+
+
+def encode_reply(reply: Reply[Any] | CallError) -> dict[str, Any]:
+    """A reply as plain JSON values."""
+    if isinstance(reply, PromptTooLongError):
+        return {"excess_tokens": reply.excess_tokens, "limit": reply.limit}
+    if isinstance(reply, CallError):
+        return {"error": str(reply), "retryable": reply.retryable}
+    data = asdict(reply)
+    if isinstance(reply.answer, tuple):  # hits, whose vectors may be arrays
+        data["answer"] = [
+            {**hit, "vector": [float(x) for x in hit["vector"]]} for hit in data["answer"]
+        ]
+    if isinstance(reply.answer, LabelLogprobs) and math.isinf(reply.answer.floor):
+        data["answer"]["floor"] = None  # JSON has no infinity
+    return data
+
+
+def decode_reply(data: Mapping[str, Any], call: Call[Any]) -> Reply[Any] | CallError:
+    """The reply to ``call`` that `encode_reply` encoded."""
+    if "excess_tokens" in data:
+        return PromptTooLongError(data["excess_tokens"], limit=data["limit"])
+    if "error" in data:
+        return BackendError(data["error"], retryable=data["retryable"])
+    values = {k: _tuples(v) for k, v in data.items()}
+    return Reply(**{**values, "answer": _answer(data["answer"], call)})
+
+
+def _answer(data: Any, call: Call[Any]) -> Any:
+    match call:
+        case NextToken():
+            floor = -math.inf if data["floor"] is None else data["floor"]
+            return LabelLogprobs(data["seen"], floor)
+        case Generate():
+            return Completion(**{k: _tuples(v) for k, v in data.items()})
+        case Likelihood():
+            return ContinuationLogprob(**data)
+        case Search():
+            return tuple(Hit(**{k: _tuples(v) for k, v in hit.items()}) for hit in data)
+        case _:
+            return data
+
+
+def _prompt(data: Mapping[str, Any]) -> Prompt:
+    messages = tuple(Message(m["role"], tuple(map(_part, m["parts"]))) for m in data["messages"])
+    prefill = data["prefill"]
+    parts = prefill if isinstance(prefill, str) else tuple(map(_own_part, prefill))
+    return Prompt(messages, parts, data["chat"])
+
+
+def _part(data: str | Mapping[str, Any]) -> Part:
+    if isinstance(data, Mapping) and "text" in data:
+        return Untrusted(**data)
+    return _own_part(data)
+
+
+def _own_part(data: str | Mapping[str, Any]) -> str | Identifier:
+    return data if isinstance(data, str) else Identifier(**data)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,14 @@
+"""Orders and grades from what models write. Repairs are counted, nothing is guessed."""
+
+from ._grades import Grades, parse_grade, parse_grades
+from ._orders import Parsed, answer_text, parse_label, parse_permutation
+
+__all__ = [
+    "Grades",
+    "Parsed",
+    "answer_text",
+    "parse_grade",
+    "parse_grades",
+    "parse_label",
+    "parse_permutation",
+]

@@ -1,0 +1,133 @@
+"""Public checkpoints by their hub ids: the strategy, the exact prompt and the backend of each."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, UnknownNameError
+from ..middleware import Limits
+from ..ranking import Strategy
+from ..reranker import OnError, Reranker
+from ._folder import is_saved, saved_parts
+from ._package import embedded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+DEFAULT = "rerank-plugins/minilm-cross-encoder"
+"""What `load_reranker` loads where no model is named."""
+
+
+def load_reranker(
+    model: "str | Path" = DEFAULT,
+    *,
+    base: "str | Path | None" = None,
+    preset: str | None = None,
+    strategy: Strategy | str | Mapping[str, Any] | None = None,
+    on_error: OnError = "raise",
+    limits: Limits | None = None,
+    **backend_options: Any,
+) -> Reranker:
+    """A reranker for a checkpoint: one name gives strategy, prompt and backend.
+
+    The model is loaded at the first call.
+
+    Args:
+        model: A hub id that `list_presets` knows, a folder that `rerank_plugins.training.train`
+            made, or any hub id, folder or ``.gguf`` file together with ``preset`` or ``strategy``.
+            By default the small cross-encoder of the package ``rerank-plugins-models``, mixed with
+            the retriever's scores where the passages have any (`Hybrid`).
+        base: The model under an adapter, where it is not the one that the adapter names: a hub id,
+            a folder or a ``.gguf`` file.
+        preset: Treat ``model`` as a copy of this checkpoint: a download or a fine-tuned one.
+        strategy: How to rank, where it is not the preset's.
+        on_error: As for `Reranker`.
+        limits: As for `Reranker`.
+        **backend_options: For the backend: ``device``, ``dtype``, ``context_tokens``, ...
+
+    Raises:
+        UnknownNameError: The model is not a known checkpoint and no strategy was given.
+        MissingExtraError: It is one of ``rerank-plugins-models``, which is not installed.
+        ModelLoadError: The folder's ``reranker.json`` is damaged.
+
+    Examples:
+        >>> reranker = load_reranker("castorini/first_mistral", dtype="bfloat16")
+        >>> reranker.strategy.inner
+        SingleToken(prompt='rankllm-letters.v1', policy='keep_order')
+    """
+    name = preset or str(model)
+    chosen: Strategy | str | Mapping[str, Any]
+    if find_preset(name) is not None:
+        own, backend = preset_parts(name, None if str(model) == name else str(model))
+        chosen = own if strategy is None else strategy
+    elif strategy is None or preset is not None:
+        raise UnknownNameError(
+            f"{name!r} is not a known checkpoint",
+            hint="Pass a strategy (strategy='query-likelihood' works with any causal language "
+            "model), or preset= one of: " + ", ".join(list_presets()) + ".",
+        )
+    else:
+        chosen, backend = strategy, {"name": "transformers", "model": str(model)}
+    if base is not None:
+        backend = _on_base(backend, str(base))
+    return Reranker(chosen, backend | backend_options, on_error=on_error, limits=limits)
+
+
+def _on_base(backend: dict[str, Any], base: str) -> dict[str, Any]:
+    if backend.get("adapter") is None:
+        raise InputError("base= is for adapters, and this model has none")
+    return {**backend, "model": base}
+
+
+def find_preset(model: str) -> Mapping[str, Any] | None:
+    """What is known of a checkpoint, or of a folder that was trained here: None if it is neither.
+
+    Its keys: ``id``, ``description``, ``licence``, ``source``, the specs ``strategy`` and
+    ``backend``, and ``unverified`` where something could not be checked against a source.
+
+    Examples:
+        >>> find_preset("castorini/first_mistral")["strategy"]["size"]
+        20
+        >>> find_preset("gpt2") is None
+        True
+    """
+    known = _presets().get(model.lower())
+    if known is not None or not is_saved(model):
+        return known
+    strategy, backend = saved_parts(model)
+    return {"id": model, "description": "trained here", "strategy": strategy, "backend": backend}
+
+
+def list_presets() -> dict[str, str]:
+    """The checkpoints that `load_reranker` knows by name, each with a line about it."""
+    return {spec["id"]: spec["description"] for spec in _presets().values()}
+
+
+def preset_parts(name: str, model: str | None = None) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """The specs of a checkpoint's strategy and backend, for ``model`` instead of its hub id.
+
+    Raises:
+        UnknownNameError: There is no such preset.
+        MissingExtraError: It is in ``rerank-plugins-models``, which is not installed.
+    """
+    spec = find_preset(name)
+    if spec is None:
+        raise UnknownNameError(
+            f"there is no preset {name!r}", hint="`rerank-plugins models` lists them."
+        )
+    backend = {"name": "transformers", "model": spec["id"], **spec["backend"]}
+    if "package" in spec:
+        backend[spec["package_holds"]] = str(embedded(spec["package"], spec["id"]))
+    return spec["strategy"], backend | ({} if model is None else {"model": model})
+
+
+@lru_cache
+def _presets() -> dict[str, dict[str, Any]]:
+    import tomllib  # imported here, as the next: a tenth of the library's import time
+    from importlib import resources
+
+    source = resources.files(__package__).joinpath("checkpoints.toml").read_text("utf-8")
+    named = {name: {"id": name, **spec} for name, spec in tomllib.loads(source).items()}
+    aliases = {a.lower(): spec for spec in named.values() for a in spec.get("aliases", ())}
+    return {name.lower(): spec for name, spec in named.items()} | aliases

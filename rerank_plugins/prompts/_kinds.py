@@ -1,0 +1,230 @@
+"""The three kinds of prompts: of a window, of one passage, of a query after a passage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ..calls import Message, Part, Prompt, Untrusted
+from ..errors import ConfigurationError, InputError
+from ..text import Alphabet, labels, passage_cleaner, repair_encoding
+from ._templates import Limits, chat, check_fields, fill, identifiers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListwisePrompt(Limits):
+    """A prompt that shows a window of passages under identifiers and asks about all of them.
+
+    Args:
+        alphabet: Letters (A to Z, so at most 26 passages), numbers from 1, or tokens: as many
+            identifiers as there are passages, each a single token that the backend picks.
+        user: The user's message with the fields ``{num}``, ``{query}``, ``{passages}`` and
+            ``{example}``.
+        passage: One passage, with the fields ``{label}`` and ``{passage}``.
+        system: The system message, or nothing.
+        prefill: How the answer begins; ``[`` where the next token is to be an identifier.
+        before_label: What the identifier's token begins with after ``prefill``: a space after
+            a word.
+        example: What replaces ``{example}``.
+        opening: The first user's message, with ``{num}`` and ``{query}``, of a conversation that
+            gives each passage a turn of its own; ``user`` then is its last message.
+        opening_reply: The assistant's reply to it.
+        passage_reply: The assistant's reply to each passage, with ``{label}``.
+        reasoning: Whether the answer is reasoning first and then ``<answer>...</answer>``.
+        chat: Whether the model's chat template is used.
+        max_passage_words: As the next ones, see `Limits`.
+        max_passage_tokens: Tokens kept of each passage.
+        max_passage_characters: Characters kept of each passage.
+        join_lines: Whether line breaks in a passage become spaces.
+        titled: The form of a passage that has a title.
+        repair_encoding: Whether query and passages go through ``ftfy`` first.
+        checkpoints: The models that were trained with it.
+    """
+
+    kind: ClassVar[str] = "listwise"
+    alphabet: Alphabet
+    user: str
+    passage: str = "[{label}] {passage}\n"
+    system: str = ""
+    prefill: str = ""
+    before_label: str = ""
+    example: str = ""
+    opening: str = ""
+    opening_reply: str = ""
+    passage_reply: str = ""
+    reasoning: bool = False
+    chat: bool = True
+    repair_encoding: bool = True
+    checkpoints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.alphabet not in ("letters", "numbers", "tokens"):
+            raise ConfigurationError(
+                f"alphabet is {self.alphabet!r}, not letters, numbers or tokens"
+            )
+        fields = {"num", "query", "example"} | (set() if self.opening else {"passages"})
+        check_fields("user", self.user, fields, {"query"} | (fields & {"passages"}))
+        check_fields("passage", self.passage, {"label", "passage"}, {"label", "passage"})
+        if self.opening and not self.chat:
+            raise ConfigurationError("a conversation (opening) needs the model's chat template")
+        check_fields("opening", self.opening, {"num", "query"}, set())
+        check_fields("passage_reply", self.passage_reply, {"label"}, set())
+        self.check()
+
+    def names(self, n: int) -> tuple[str, ...]:
+        """The labels of ``n`` passages as the next token: identifiers after `before_label`."""
+        return tuple(self.before_label + name for name in labels(self.alphabet, n))
+
+    def render(
+        self, query: str, passages: Sequence[str], max_words: int | None = None
+    ) -> tuple[Prompt, frozenset[int]]:
+        """The prompt for a window, and the positions of the passages that were shortened.
+
+        Args:
+            query: The query.
+            passages: The window's passages, best first.
+            max_words: Words kept of each passage, where that is less than the prompt's own limit.
+
+        Raises:
+            InputError: More passages than the alphabet has identifiers.
+        """
+        word = self.passage.partition("{label}")[0].strip().strip("[")
+        clean = passage_cleaner(self.alphabet, repair=self.repair_encoding, word=word)
+        cut = [self.cut(p, max_words) for p in passages]
+        names = identifiers(labels(self.alphabet, len(cut)), picked=self.alphabet == "tokens")
+        lines = [
+            fill(self.passage, {"label": [name], "passage": [self.part(clean(text))]})
+            for name, (text, _) in zip(names, cut, strict=True)
+        ]
+        values: dict[str, list[Part]] = {
+            "num": [str(len(passages))],
+            "query": [Untrusted(clean(query), "query")],
+            "passages": [part for line in lines for part in line],
+            "example": [self.example],
+        }
+        prompt = chat(self.system, fill(self.user, values), self.prefill)
+        prompt = replace(prompt, chat=self.chat)
+        if self.opening:
+            prompt = replace(prompt, messages=self._conversation(prompt, values, names, lines))
+        return prompt, frozenset(i for i, (_, shortened) in enumerate(cut) if shortened)
+
+    def _conversation(
+        self,
+        prompt: Prompt,
+        values: dict[str, list[Part]],
+        names: Sequence[Part],
+        lines: Sequence[Sequence[Part]],
+    ) -> tuple[Message, ...]:
+        """A turn for the question, one for each passage, and the question again."""
+        *head, last = prompt.messages
+        turns = [
+            Message("user", tuple(fill(self.opening, values))),
+            Message("assistant", (self.opening_reply,)),
+        ]
+        for name, line in zip(names, lines, strict=True):
+            reply = fill(self.passage_reply, {"label": [name]})
+            turns += [Message("user", tuple(line)), Message("assistant", tuple(reply))]
+        return (*head, *turns, last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointwisePrompt(Limits):
+    """A prompt that shows one passage and asks how relevant it is.
+
+    Args:
+        user: The user's message with the fields ``{query}``, ``{passage}`` and ``{instruction}``.
+        labels: The two words that may come next, the one for "relevant" first.
+        top_grade: Instead of ``labels``: the model writes an integer from 0 to this.
+        instruction: What relevance means, where the caller does not say it.
+        system: The system message, or nothing.
+        prefill: How the answer begins.
+        reasoning: Whether the answer is reasoning first and then ``<answer>...</answer>``.
+        chat: Whether the model's chat template is used.
+        max_passage_words: As the next ones, see `Limits`.
+        max_passage_tokens: Tokens kept of the passage.
+        max_passage_characters: Characters kept of the passage.
+        join_lines: Whether line breaks in a passage become spaces.
+        titled: The form of a passage that has a title.
+        max_query_tokens: Tokens kept of the query.
+        repair_encoding: Whether query and passage go through ``ftfy`` first.
+        checkpoints: The models that were trained with it.
+    """
+
+    kind: ClassVar[str] = "pointwise"
+    user: str
+    labels: tuple[str, ...] = ()
+    top_grade: int | None = None
+    instruction: str = ""
+    system: str = ""
+    prefill: str = ""
+    reasoning: bool = False
+    chat: bool = True
+    max_query_tokens: int | None = None
+    repair_encoding: bool = False
+    checkpoints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        allowed = {"query", "passage", "instruction"}
+        check_fields("user", self.user, allowed, {"query", "passage"})
+        if (len(self.labels) == 2) == (self.top_grade is not None):
+            raise ConfigurationError("a pointwise prompt needs two labels or a top_grade")
+        if self.top_grade is not None and self.top_grade < 1:
+            raise ConfigurationError(f"top_grade is {self.top_grade}, expected at least 1")
+        if self.max_query_tokens is not None and self.max_query_tokens < 1:
+            raise InputError(f"max_query_tokens is {self.max_query_tokens}, expected at least 1")
+        self.check()
+
+    def render(
+        self,
+        query: str,
+        passage: str,
+        *,
+        instruction: str | None = None,
+        max_words: int | None = None,
+    ) -> tuple[Prompt, bool]:
+        """The prompt for one passage, and whether the passage was shortened."""
+        text, shortened = self.cut(passage, max_words)
+        if self.repair_encoding:
+            text, query = repair_encoding(text), repair_encoding(query)
+        values: dict[str, list[Part]] = {
+            "query": [Untrusted(query, "query", self.max_query_tokens)],
+            "passage": [self.part(text)],
+            "instruction": [self.instruction if instruction is None else instruction],
+        }
+        prompt = chat(self.system, fill(self.user, values), self.prefill)
+        return replace(prompt, chat=self.chat), shortened
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LikelihoodPrompt(Limits):
+    """A prompt that shows one passage, after which a query is more or less likely.
+
+    Args:
+        user: The message with the field ``{passage}``.
+        system: The system message, or nothing.
+        prefill: What stands between the message and the query.
+        separator: What comes before the query and is scored with its first token; a space
+            after a word, nothing after a chat template.
+        chat: Whether the model's chat template is used.
+        max_passage_words: As the next ones, see `Limits`.
+        max_passage_tokens: Tokens kept of the passage.
+        max_passage_characters: Characters kept of the passage.
+        join_lines: Whether line breaks in a passage become spaces.
+        titled: The form of a passage that has a title.
+    """
+
+    kind: ClassVar[str] = "likelihood"
+    user: str
+    system: str = ""
+    prefill: str = ""
+    separator: str = ""
+    chat: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields("user", self.user, {"passage"}, {"passage"})
+        self.check()
+
+    def render(self, passage: str, max_words: int | None = None) -> tuple[Prompt, bool]:
+        """The prompt for one passage, and whether the passage was shortened."""
+        text, shortened = self.cut(passage, max_words)
+        prompt = chat(self.system, fill(self.user, {"passage": [self.part(text)]}), self.prefill)
+        return replace(prompt, chat=self.chat), shortened

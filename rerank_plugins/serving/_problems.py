@@ -1,0 +1,163 @@
+"""What becomes of an error: a status, one JSON shape, and nothing of the server's inside."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from ..errors import (
+    BudgetError,
+    CallError,
+    InputError,
+    ModelOutputError,
+    PromptTooLongError,
+    RerankError,
+)
+from ._schemas import Fault, Problem
+
+logger = logging.getLogger("rerank_plugins.serving")
+
+MAX_FAULTS = 8
+"""How many of a body's faults are listed."""
+
+_TELLING = (InputError, PromptTooLongError, ModelOutputError, BudgetError)
+"""Errors whose text is about the request. Others may hold addresses, paths and foreign text."""
+
+_INTERNAL = "the service cannot rank: its log has the reason under this id"
+_BACKEND = "the model's server failed"
+
+
+class Refusal(Exception):  # noqa: N818 - an answer on its way out
+    """A request that is not ranked, for a reason that is the request's or the moment's.
+
+    Args:
+        status: The HTTP status.
+        detail: Why, in one sentence.
+        retry_after_s: Where the same request may succeed later: in how many seconds.
+        headers: Of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.retry_after_s, self.headers = status, retry_after_s, headers
+
+    def answer(self, request_id: str) -> JSONResponse:
+        """The answer that says so."""
+        return problem(
+            self.status,
+            str(self),
+            request_id=request_id,
+            retry_after_s=self.retry_after_s,
+            headers=self.headers,
+        )
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    request_id: str,
+    kind: str = "",
+    retry_after_s: float | None = None,
+    errors: Sequence[Fault] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """The answer to a request that got no ranking.
+
+    Args:
+        status: The HTTP status.
+        detail: What is wrong, in one sentence.
+        request_id: By which the log knows the request.
+        kind: The name of the error; by default the status's.
+        retry_after_s: Where the same request may succeed later: in how many seconds.
+        errors: What is wrong with the body, piece by piece.
+        headers: Further headers.
+    """
+    body = Problem(
+        id=request_id,
+        detail=detail,
+        message=detail,
+        type=kind or HTTPStatus(status).phrase.replace(" ", "").replace("-", ""),
+        retryable=retry_after_s is not None,
+        errors=list(errors) or None,
+    )
+    waits = {} if retry_after_s is None else {"Retry-After": str(max(1, math.ceil(retry_after_s)))}
+    return JSONResponse(
+        body.model_dump(exclude_none=True), status, headers={**(headers or {}), **waits}
+    )
+
+
+def of_error(error: RerankError, *, request_id: str, retry_after_s: float) -> JSONResponse:
+    """The answer when the library raised ``error``. What the client must not see is logged."""
+    status = status_of(error)
+    if not isinstance(error, _TELLING):
+        logger.error("request %s: %s: %s", request_id, type(error).__name__, error)
+    wait = getattr(error, "retry_after_s", None) or retry_after_s
+    return problem(
+        status,
+        public_text(error),
+        request_id=request_id,
+        kind=type(error).__name__,
+        retry_after_s=wait if error.retryable else None,
+    )
+
+
+def status_of(error: RerankError) -> int:
+    """The HTTP status that says whose fault it was.
+
+    Examples:
+        >>> from rerank_plugins.errors import BackendError
+        >>> status_of(InputError("top_k is 0")), status_of(BackendError("down", retryable=True))
+        (422, 503)
+    """
+    match error:
+        case InputError() | PromptTooLongError():
+            return 422
+        case BudgetError():
+            return 504
+        case CallError():
+            return 503 if error.retryable else 502
+        case _:
+            return 500
+
+
+def public_text(error: RerankError) -> str:
+    """What a client may read of an error."""
+    if isinstance(error, _TELLING):
+        return str(error)
+    return _BACKEND if isinstance(error, CallError) else _INTERNAL
+
+
+def public_cause(fallback: str) -> str:
+    """What a client may read of a line of `Report.fallbacks`: ``"BudgetError: the limit ..."``.
+
+    Examples:
+        >>> public_cause("BackendError: http://10.0.0.7 refused"), public_cause("BudgetError: late")
+        ('BackendError', 'BudgetError: late')
+    """
+    name, colon, _ = fallback.partition(": ")
+    told = {cls.__name__ for cls in _TELLING}
+    return fallback if name in told or not colon else name
+
+
+def faults(errors: Sequence[Mapping[str, Any]]) -> tuple[str, list[Fault]]:
+    """Pydantic's errors as a sentence and a short list, with nothing of the body in it."""
+    if len(errors[0]["loc"]) == 1 or errors[0]["type"] == "json_invalid":
+        text = "the body is not a JSON object (with Content-Type: application/json)"
+        return text, [Fault(at="body", message=errors[0]["msg"][:200])]
+    found = [
+        Fault(at=".".join(map(str, e["loc"][1:]))[:100], message=e["msg"][:200])
+        for e in errors[:MAX_FAULTS]
+    ]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{found[0].at}: {found[0].message}{more}", found

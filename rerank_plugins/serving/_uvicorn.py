@@ -1,0 +1,76 @@
+"""Running an application until the process is told to end."""
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from ..errors import ConfigurationError, InputError, RerankError
+from ._service import Service
+
+
+def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Run an application of `create_app` with uvicorn, in this thread.
+
+    On SIGTERM or SIGINT it takes no more connections, answers the requests under way, for as long
+    as `ServiceSettings.grace_s` allows, closes the model and returns.
+
+    Args:
+        app: The application.
+        host: The address to listen on; ``"0.0.0.0"`` for every network.
+        port: The port; 0 for any free one, which the log names.
+
+    Raises:
+        InputError: ``app`` was not made by `create_app`.
+        RerankError: The model cannot be loaded.
+    """
+    service = getattr(app.state, "service", None)
+    if not isinstance(service, Service):
+        raise InputError("this application was not made by create_app")
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(service.settings.grace_s),
+    )
+    server = uvicorn.Server(config)
+
+    def end() -> None:
+        server.should_exit = True
+
+    service.when_failed = end
+    with _ending_quietly():
+        server.run()
+    if service.failure is not None:
+        raise _failure(service.failure)
+
+
+def _failure(error: Exception) -> RerankError:
+    if isinstance(error, RerankError):
+        return error
+    made = ConfigurationError(f"the model cannot be loaded: {type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
+
+
+@contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """Uvicorn ends its work on a signal and then sends itself the signal again: that is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signals here
+        return
+    before = {s: signal.signal(s, _ignored) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignored(number: int, frame: object) -> None:
+    pass

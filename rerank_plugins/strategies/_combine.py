@@ -1,0 +1,192 @@
+"""Strategies of strategies."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from statistics import fmean, pstdev
+from typing import Any, cast
+
+from ..calls import Plan
+from ..errors import InputError
+from ..ranking import Ranking, Report, Strategy, by_score, check_inner
+from ._attempt import attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepOrder:
+    """Leave the passages as they are when a call fails, and say so in the report.
+
+    Put it around the smallest piece that may fail alone: inside `SlidingWindow` a failed call
+    costs its window and nothing else. Where a strategy knows a better order than the input's
+    without the failed answer, that order is used.
+
+    Args:
+        inner: The strategy that may fail.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.strategies import SingleToken
+        >>> from rerank_plugins.testing import Failing
+        >>> ranking = Reranker(KeepOrder(inner=SingleToken()), Failing()).rank("q", ["a", "b"])
+        >>> ranking.order, ranking.report.fallbacks
+        ((0, 1), ('BackendError: this backend always fails',))
+    """
+
+    inner: Strategy = field(kw_only=False)
+
+    def __post_init__(self) -> None:
+        check_inner(self.inner)
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan what ``inner`` plans."""
+        known = yield from attempt(self.inner, query, passages)
+        if known.error is None:
+            return known.ranking
+        cause = Report(fallbacks=(f"{type(known.error).__name__}: {known.error}",))
+        return replace(known.ranking, report=known.ranking.report + cause)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blend:
+    """Combine a ranking with the order the passages came in, by reciprocal rank fusion.
+
+    A weak reranker and a good retriever make different mistakes; together they are often better
+    than either. Only ranks are used, so the retriever's scores may be of any kind and direction.
+
+    Args:
+        inner: The strategy whose order is combined with the input's.
+        k: How little the top ranks dominate; 60 is the usual value.
+
+    Raises:
+        InputError: ``k`` is negative.
+
+    References:
+        Cormack, Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet and individual
+        Rank Learning Methods, SIGIR 2009.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.strategies import QueryLikelihood
+        >>> from rerank_plugins.testing import Oracle
+        >>> by_length = Oracle(key=lambda query, passage: len(passage))
+        >>> Reranker(Blend(inner=QueryLikelihood()), by_length).rank("q", ["aa", "a", "aaa"]).order
+        (0, 2, 1)
+    """
+
+    inner: Strategy = field(kw_only=False)
+    k: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_inner(self.inner)
+        if not self.k >= 0:
+            raise InputError(f"k is {self.k}, expected 0 or more")
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan what ``inner`` plans."""
+        ranking = yield from self.inner.rank(query, passages)
+        fused = {i: 1 / (self.k + rank) for rank, i in enumerate(ranking.order, start=1)}
+        scores = [1 / (self.k + i + 1) + fused[i] for i in range(len(passages))]
+        return Ranking(by_score(scores, "rank").order, report=ranking.report)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hybrid:
+    """Mix the reranker's scores with the first stage's, each in units of its own spread.
+
+    Scores are ``alpha * z(first stage) + (1 - alpha) * z(reranker)``, with ``z(x) = (x - mean) /
+    standard deviation`` over the list (``score_kind="z-score"``: any real number, comparable within
+    the result alone). The first stage's scores are those of the `Passage` objects that are ranked,
+    which is what the framework components and the commands give.
+
+    Args:
+        inner: Gives the reranker's scores. One that gives only an order (``score_kind="rank"``)
+            takes part with its places.
+        alpha: The weight of the first stage, 0 to 1.
+        places: Whether the places of the passages take the first stage's part where one of them has
+            no score. If not, ``inner`` then ranks alone, with its own kind of score. Where a call
+            of ``inner`` failed, its ranking stands as it is.
+
+    Raises:
+        InputError: ``alpha`` is out of range.
+
+    References:
+        Cai et al., ERank, arXiv:2509.00520, 2025, which mixes in BM25 with 0.2.
+
+    Examples:
+        >>> from rerank_plugins import Passage, Reranker
+        >>> from rerank_plugins.strategies import PairScore
+        >>> from rerank_plugins.testing import Oracle
+        >>> passages = [Passage("a", score=9.0), Passage("b", score=1.0), Passage("c", score=1.0)]
+        >>> same = Oracle(key=lambda query, passage: 1.0 if passage == "b" else 0.9)
+        >>> Reranker(Hybrid(PairScore(), alpha=0.9), same).rank("q", passages).order
+        (0, 1, 2)
+    """
+
+    inner: Strategy = field(kw_only=False)
+    alpha: float = 0.2
+    places: bool = True
+
+    def __post_init__(self) -> None:
+        check_inner(self.inner)
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"alpha is {self.alpha}, expected a number from 0 to 1")
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan what ``inner`` plans."""
+        ranking = yield from self.inner.rank(query, passages)
+        first = self._first_stage(passages)
+        if not passages or first is None or ranking.report.fallback:
+            return ranking  # a failure gives no scores that could be mixed
+        by_rank = ranking.score_kind == "rank"
+        reranked = [0.0] * len(passages)
+        for place, (i, score) in enumerate(zip(ranking.order, ranking.scores, strict=True)):
+            reranked[i] = float(-place) if by_rank else score
+        mixed = [
+            self.alpha * a + (1 - self.alpha) * b
+            for a, b in zip(z_scores(first), z_scores(reranked), strict=True)
+        ]
+        return by_score(mixed, "z-score", report=ranking.report)
+
+    def _first_stage(self, passages: Sequence[str]) -> list[float] | None:
+        given = [getattr(passage, "score", None) for passage in passages]
+        known = [float(s) for s in given if s is not None and math.isfinite(s)]
+        if len(known) == len(passages):
+            return known
+        return [float(-place) for place in range(len(passages))] if self.places else None
+
+
+def z_scores(values: Sequence[float]) -> list[float]:
+    """How many standard deviations (of the whole list) each is above the mean; 0 where none is.
+
+    Examples:
+        >>> z_scores([1.0, 3.0]), z_scores([2.0, 2.0])
+        ([-1.0, 1.0], [0.0, 0.0])
+    """
+    if not values:
+        return []
+    _, exponent = math.frexp(max(map(abs, values)))
+    scaled = [math.ldexp(value, -exponent) for value in values]  # huge sums have no float
+    mean, spread = fmean(scaled), pstdev(scaled)
+    return [(value - mean) / spread if spread else 0.0 for value in scaled]
+
+
+def keeping_order(strategy: Strategy) -> Strategy:
+    """The strategy with `KeepOrder` around it and around every strategy that it holds.
+
+    Examples:
+        >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
+        >>> keeping_order(SlidingWindow(SingleToken())).inner.inner
+        KeepOrder(inner=SingleToken(prompt='first.v1', policy='keep_order'))
+    """
+    if is_dataclass(strategy):
+        composed = cast(Any, strategy)
+        values = {f.name: getattr(composed, f.name) for f in fields(strategy) if f.init}
+        held = {name: value for name, value in values.items() if _is_strategy(value)}
+        if held:
+            kept = {name: keeping_order(value) for name, value in held.items()}
+            strategy = cast(Strategy, replace(composed, **kept))
+    return strategy if isinstance(strategy, KeepOrder) else KeepOrder(inner=strategy)
+
+
+def _is_strategy(value: object) -> bool:
+    return not isinstance(value, type) and isinstance(value, Strategy)

@@ -1,0 +1,175 @@
+"""Pointwise scores from integer grades that a model writes."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ..calls import Completion, NextToken, Plan, Prompt, text_of
+from ..errors import InputError, ModelOutputError
+from ..parsing import parse_grade
+from ..plans import ask, gather, settle
+from ..prompts import PointwisePrompt, require
+from ..ranking import Ranking, Report, input_order
+from ._attempt import Attempt
+from ._fit import ask_fitted
+from ._listwise import REASONING_TOKENS, label_scores
+from ._pointwise import rendering
+from ._sampling import GREEDY, Sampling
+from ._scored import Scored, rank_scored
+
+MOST_GRADES = 19
+"""The highest grade whose expectation is read: one digit, or 1 and another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointwiseGrade:
+    """Score a passage by the integer grade that the model writes for it.
+
+    The score is the grade times the probability that the model gave it, as in ERank, or with
+    ``expectation`` the mean grade under the model's distribution, which tells apart passages that
+    get the same grade. Both have ``score_kind="grade"``, from 0 to the prompt's highest grade. A
+    passage whose answer has no valid grade is unknown, not irrelevant: it keeps its place and is
+    reported.
+
+    Args:
+        prompt: A pointwise prompt with a ``top_grade``, or its versioned name: ``erank.v1``, and
+            ``grades.v1`` for models that were not trained to rerank.
+        instruction: What relevance means here, instead of the prompt's own words.
+        expectation: Read the distribution over all grades. Without reasoning nothing is generated
+            then. Grades of two digits are read digit by digit, which is how the tokenizers of
+            Qwen, Gemma and SmolLM write them; for one that has tokens of two digits (Llama 3) use a
+            prompt whose grades end at 9.
+        max_tokens: The longest answer; by default 4096 where the prompt asks for reasoning.
+        sampling: How the answer is decoded.
+
+    Raises:
+        InputError: The prompt asks for words, ``max_tokens`` is not positive, or the expectation is
+            wanted over a scale that goes above 19.
+
+    References:
+        Cai et al., ERank, arXiv:2509.00520, 2025; Zhuang et al., Beyond Yes and No (expected
+        grades), arXiv:2310.14122, 2023.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.testing import Scripted
+        >>> answers = ["<think>?</think><answer>2</answer>", "<answer>9</answer>"]
+        >>> ranking = Reranker(PointwiseGrade(), Scripted(answers)).rank("q", ["a", "b"])
+        >>> ranking.order, ranking.scores
+        ((1, 0), (9.0, 2.0))
+    """
+
+    prompt: str | PointwisePrompt = "erank.v1"
+    instruction: str | None = None
+    expectation: bool = False
+    max_tokens: int | None = None
+    sampling: Sampling = GREEDY
+
+    def __post_init__(self) -> None:
+        top = require(self.prompt, PointwisePrompt).top_grade
+        if top is None:
+            raise InputError(
+                f"{self.prompt!r} asks for one of two words and not for a grade",
+                hint="Use Pointwise with it.",
+            )
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise InputError(f"max_tokens is {self.max_tokens}, expected at least 1")
+        if self.expectation and top > MOST_GRADES:
+            raise InputError(f"the expectation needs grades of at most {MOST_GRADES}, not {top}")
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan the answers of all passages side by side. One passage gets its score too."""
+        return (yield from self.attempt(query, passages)).result()
+
+    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+        """`rank`, or where a call failed the ranking of the passages that have scores."""
+        if not passages:
+            return Attempt(input_order(0))
+        template = require(self.prompt, PointwisePrompt)
+        plans = [settle(self._scored(template, query, passage)) for passage in passages]
+        return rank_scored((yield from gather(plans)), "grade")
+
+    def _scored(self, template: PointwisePrompt, query: str, passage: str) -> Plan[Scored]:
+        top = template.top_grade or 0
+        render = rendering(template, query, passage, self.instruction)
+        if self.expectation and not template.reasoning:
+            digits = _digits(top)
+            read = yield from ask_fitted(
+                render, lambda p: NextToken(p, digits), [passage], template.most_words
+            )
+            first = label_scores(read.answer, digits)
+            score = yield from _mean_grade(read.prompt, first, top)
+            return Scored(score, Report(truncated=read.cut))
+        room = self.max_tokens or (REASONING_TOKENS + 1024 if template.reasoning else 8)
+        found = yield from ask_fitted(
+            render,
+            lambda prompt: self.sampling.generate(prompt, room, logprobs=True),
+            [passage],
+            template.most_words,
+        )
+        written = read_grade(found.answer, top, reasoning=template.reasoning)
+        written = replace(written, report=written.report + Report(truncated=found.cut))
+        if not self.expectation or written.score is None:
+            return written
+        before = _before_grade(found.prompt, found.answer)
+        [answer] = yield from ask([NextToken(before, _digits(top))])
+        score = yield from _mean_grade(before, label_scores(answer, _digits(top)), top)
+        return replace(written, score=score)
+
+
+def read_grade(answer: Completion, top: int, *, reasoning: bool) -> Scored:
+    """Grade times probability; no score where the answer has no grade of the scale."""
+    text = _text(answer)
+    cut = int(answer.finish_reason == "length" and reasoning)
+    found = parse_grade(text, reasoning=reasoning)
+    # A number at the very end of an answer that was cut may have lost a digit.
+    if found is None or (cut and found[2] == len(text)):
+        return Scored(None, Report(malformed=1, cut_answers=cut))
+    grade, start, stop = found
+    logprob = sum(_overlapping(answer.tokens, start, stop))
+    if grade > top or math.isnan(logprob):
+        return Scored(None, Report(invalid_grades=1))
+    return Scored(grade * math.exp(min(logprob, 0.0)))
+
+
+def _text(answer: Completion) -> str:
+    """What was written, in the tokens' own spelling where they are there."""
+    return "".join(token for token, _ in answer.tokens) or answer.text
+
+
+def _overlapping(tokens: Sequence[tuple[str, float]], start: int, stop: int) -> Iterator[float]:
+    """The log-probabilities of the tokens that spell the characters ``start`` to ``stop``."""
+    place = 0
+    for token, logprob in tokens:
+        if place < stop and place + len(token) > start:
+            yield logprob
+        place += len(token)
+
+
+def _before_grade(prompt: Prompt, answer: Completion) -> Prompt:
+    """The prompt, continued up to where the answer's grade stands."""
+    text = _text(answer)
+    found = parse_grade(text, reasoning=True)
+    written = text if found is None else text[: found[1]]
+    return replace(prompt, prefill=text_of(prompt.prefill) + written)
+
+
+def _digits(top: int) -> tuple[str, ...]:
+    return tuple(map(str, range(min(top, 9) + 1)))
+
+
+def _mean_grade(prompt: Prompt, first: Sequence[float], top: int) -> Plan[float]:
+    """The mean grade, given the log-probabilities of its first digit."""
+    weights = [math.exp(min(logprob, 0.0)) for logprob in first]
+    if top > 9:
+        after_one = replace(prompt, prefill=text_of(prompt.prefill) + "1")
+        second = _digits(top - 10)
+        [answer] = yield from ask([NextToken(after_one, second)])
+        longer = [math.exp(min(x, 0.0)) for x in label_scores(answer, second)]
+        one = weights[1]
+        weights[1] = one * max(0.0, 1.0 - sum(longer))
+        weights += [one * share for share in longer]
+    total = sum(weights)
+    if not total:
+        raise ModelOutputError("no grade has any probability")
+    return sum(grade * weight for grade, weight in enumerate(weights)) / total

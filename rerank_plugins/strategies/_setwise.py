@@ -1,0 +1,186 @@
+"""Sorting with a model that names the best passage of a small set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..calls import Generate, NextToken, Plan, Prompt
+from ..errors import CallError, InputError
+from ..parsing import parse_label
+from ..prompts import ListwisePrompt, require
+from ..ranking import Ranking, Report, input_order
+from ._attempt import Attempt
+from ._listwise import REASONING_TOKENS, check_identifiers, fitted, label_scores
+from ._sampling import GREEDY, Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setwise:
+    """Bring the best passages up by a heap sort or a bubble sort with a model as comparator.
+
+    Each question shows a passage and a few others and asks which is the most relevant. The first
+    ``top_m`` places are sorted, the others follow in their input order. Scores are of kind
+    ``"rank"``.
+
+    Args:
+        prompt: A listwise prompt that asks for the most relevant passage, or its versioned name:
+            ``setwise.v1``, ``rank-r1.v1``.
+        method: ``"heap"`` needs fewer questions; ``"bubble"`` stops early on sorted lists.
+        answer: ``"likelihood"``: the label with the highest log-probability, one forward pass.
+            ``"written"``: the label that the model writes, after reasoning where the prompt asks
+            for it. An answer that names no passage keeps the one that stood higher.
+        others: How many passages each is compared with at once.
+        top_m: How many places at the top to sort.
+        max_tokens: The longest written answer; by default 8, and 3072 with reasoning.
+        sampling: How a written answer is decoded.
+
+    Raises:
+        InputError: A number is out of range, or a set is larger than the prompt's identifiers.
+
+    References:
+        Zhuang et al., A Setwise Approach for Effective and Highly Efficient Zero-shot Ranking,
+        arXiv:2310.09497, 2023; Zhuang et al., Rank-R1, arXiv:2503.06034, 2025.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.testing import Oracle
+        >>> best_last = Oracle(key=lambda query, passage: float(passage))
+        >>> ranking = Reranker(Setwise(top_m=2), best_last).rank("q", list(map(str, range(20))))
+        >>> ranking.order[:4], ranking.usage.calls
+        ((19, 18, 0, 1), 13)
+    """
+
+    prompt: str | ListwisePrompt = "setwise.v1"
+    method: Literal["heap", "bubble"] = "heap"
+    answer: Literal["likelihood", "written"] = "likelihood"
+    others: int = 3
+    top_m: int = 10
+    max_tokens: int | None = None
+    sampling: Sampling = GREEDY
+
+    def __post_init__(self) -> None:
+        template = require(self.prompt, ListwisePrompt)
+        if self.method not in ("heap", "bubble"):
+            raise InputError(f"method is {self.method!r}, expected 'heap' or 'bubble'")
+        if self.answer not in ("likelihood", "written"):
+            raise InputError(f"answer is {self.answer!r}, expected 'likelihood' or 'written'")
+        for name in ("others", "top_m", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}, expected at least 1")
+        if self.answer == "likelihood":
+            check_identifiers(template, self.others + 1)
+        if template.alphabet == "tokens" and self.answer == "written":
+            raise InputError("written answers need a prompt with letters or numbers")
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan the sort."""
+        return (yield from self.attempt(query, passages)).result()
+
+    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+        """`rank`, or where a call failed the places that are sorted before the others."""
+        n = len(passages)
+        if n < 2:
+            return Attempt(input_order(n))
+        sort = _Sort(self, query, passages)
+        order = list(range(n))
+        try:
+            found = yield from (sort.heap if self.method == "heap" else sort.bubble)(order)
+        except CallError as error:
+            return Attempt(sort.ranking(), error)
+        return Attempt(Ranking(tuple(found), report=sort.report))
+
+
+@dataclass(slots=True)
+class _Sort:
+    """One sort under way. Lives for one plan."""
+
+    settings: Setwise
+    query: str
+    passages: Sequence[str]
+    report: Report = field(default_factory=Report)
+    top: list[int] = field(default_factory=list)
+
+    def ranking(self) -> Ranking:
+        """What is sorted so far, and the rest in the input order."""
+        rest = (i for i in range(len(self.passages)) if i not in self.top)
+        return Ranking((*self.top, *rest), report=self.report)
+
+    def heap(self, order: list[int]) -> Plan[tuple[int, ...]]:
+        """Take the root of a heap ``top_m`` times, each node having ``others`` children."""
+        for root in reversed(range((len(order) - 2) // self.settings.others + 1)):
+            yield from self._sift(order, root)
+        while order and len(self.top) < self.settings.top_m:
+            self.top.append(order[0])
+            last = order.pop()
+            if order:
+                order[0] = last
+                if len(self.top) < self.settings.top_m:
+                    yield from self._sift(order, 0)
+        return self.ranking().order
+
+    def _sift(self, heap: list[int], node: int) -> Plan[None]:
+        """Let a node sink until it is better than its children."""
+        k = self.settings.others
+        while (first := node * k + 1) < len(heap):
+            family = [node, *range(first, min(first + k, len(heap)))]
+            best = yield from self._best([heap[i] for i in family])
+            place = next(i for i in family if heap[i] == best)
+            if place == node:
+                return
+            heap[node], heap[place] = heap[place], heap[node]
+            node = place
+
+    def bubble(self, order: list[int]) -> Plan[tuple[int, ...]]:
+        """Carry the best passage to the top, then the best of the others, ``top_m`` times."""
+        k = self.settings.others
+        for place in range(min(self.settings.top_m, len(order) - 1)):
+            stop = len(order)
+            while stop - place > 1:
+                start = max(stop - 1 - k, place)
+                best = yield from self._best(order[start:stop])
+                # The winner moves to the top of its set, the passages above it one down.
+                order.insert(start, order.pop(order.index(best, start)))
+                stop = start + 1
+            self.top.append(order[place])
+        self.top = order[: max(len(self.top), 1)]
+        return tuple(order)
+
+    def _best(self, positions: Sequence[int]) -> Plan[int]:
+        """The best of a set. In the input order, so that the earlier of two equal ones wins."""
+        shown = sorted(positions)
+        texts = [self.passages[i] for i in shown]
+        template = require(self.settings.prompt, ListwisePrompt)
+        if self.settings.answer == "likelihood":
+            names = template.names(len(shown))
+            read = yield from fitted(
+                template, self.query, texts, lambda prompt: NextToken(prompt, names)
+            )
+            scores = label_scores(read.answer, names)
+            unseen = sum(name not in read.answer.seen for name in names)
+            self._note(Report(unseen_labels=unseen, truncated=read.cut), shown)
+            return shown[max(range(len(shown)), key=lambda i: scores[i])]
+        chosen = yield from self._written(template, texts, shown)
+        return positions[0] if chosen is None else shown[chosen]
+
+    def _written(
+        self, template: ListwisePrompt, texts: Sequence[str], shown: Sequence[int]
+    ) -> Plan[int | None]:
+        """Which passage the model's answer names, where it names one."""
+        room = self.settings.max_tokens or (REASONING_TOKENS if template.reasoning else 8)
+
+        def call(prompt: Prompt) -> Generate:
+            return self.settings.sampling.generate(prompt, room)
+
+        found = yield from fitted(template, self.query, texts, call)
+        chosen = parse_label(
+            found.answer.text, len(shown), template.alphabet, reasoning=template.reasoning
+        )
+        cut = int(chosen is None and found.answer.finish_reason == "length")
+        self._note(
+            Report(malformed=int(chosen is None), cut_answers=cut, truncated=found.cut), shown
+        )
+        return chosen
+
+    def _note(self, report: Report, shown: Sequence[int]) -> None:
+        self.report += report.mapped(shown)

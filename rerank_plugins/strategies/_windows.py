@@ -1,0 +1,124 @@
+"""Windows over a list: the one schedule that every listwise strategy shares."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ..calls import Plan
+from ..errors import InputError
+from ..ranking import Cost, Ranking, Report, Strategy, check_inner, input_order
+
+
+def windows(n: int, size: int, stride: int) -> Iterator[slice]:
+    """Windows of a list of ``n`` items, from the bottom to the top.
+
+    One window when ``n <= size``, else ``1 + ceil((n - size) / stride)``. Each starts ``stride``
+    above the last and overlaps it by ``size - stride``; the one at the top may be shorter.
+
+    Examples:
+        >>> [(w.start, w.stop) for w in windows(25, 20, 10)]
+        [(5, 25), (0, 15)]
+    """
+    stop = n
+    while stop > 0:
+        start = max(stop - size, 0)
+        yield slice(start, stop)
+        stop = stop - stride if start else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlidingWindow:
+    """Carry the best passages of each window upwards, from the bottom of the list to its top.
+
+    One pass lets the best ``size - stride`` passages of the whole list reach the top; it is not
+    a full sort. Each further pass leaves those alone and brings up the next ones. A window of one
+    passage is left alone. Lists that fit one window are answered by ``inner`` itself, scores
+    included; longer ones get scores of kind ``"rank"``, because an inner strategy's scores cannot
+    be compared across windows.
+
+    Args:
+        inner: Orders one window.
+        size: Passages in a window, at least 2.
+        stride: How far the window moves, at least 1 and below ``size``.
+        passes: How often the window goes up the list, at least 1.
+
+    Raises:
+        InputError: ``size``, ``stride`` or ``passes`` is out of range.
+
+    References:
+        Sun et al., Is ChatGPT Good at Search?, arXiv:2304.09542, 2023; passes: Liu et al., Sliding
+        Windows Are Not the End, arXiv:2412.14574, 2024.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
+        >>> from rerank_plugins.testing import Oracle
+        >>> ranker = Reranker(SlidingWindow(inner=SingleToken(), size=4, stride=2), Oracle())
+        >>> ranker.rank("q", ["p"] * 10).usage.batches
+        4
+    """
+
+    inner: Strategy = field(kw_only=False)
+    size: int = 20
+    stride: int = 10
+    passes: int = 1
+
+    def __post_init__(self) -> None:
+        check_window(self.inner, self.size)
+        if self.passes < 1:
+            raise InputError(f"passes is {self.passes}, expected at least 1")
+        if not 1 <= self.stride < self.size:
+            raise InputError(
+                f"the stride is {self.stride} and the window size {self.size}",
+                hint="The stride must be at least 1 and below the size, or windows don't overlap.",
+            )
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan the passes over the list."""
+        n = len(passages)
+        if n < 2:
+            return input_order(n)
+        if n <= self.size:
+            return (yield from self.inner.rank(query, passages))
+        order = list(range(n))
+        report = Report()
+        for window in self._windows(n):
+            seen = order[window]
+            best = yield from self.inner.rank(query, [passages[i] for i in seen])
+            order[window] = [seen[j] for j in best.order]
+            report += best.report.mapped(seen)
+        return Ranking(tuple(order), report=report)
+
+    def cost(self, n: int) -> Cost:
+        """The windows of a list of ``n``; each waits for the one before it.
+
+        Examples:
+            >>> from rerank_plugins.strategies import SingleToken
+            >>> SlidingWindow(SingleToken()).cost(100)
+            Cost(calls=9, depth=9)
+        """
+        calls = len(list(self._windows(n))) if n > self.size else int(n > 1)
+        return Cost(calls, calls)
+
+    def _windows(self, n: int) -> Iterator[slice]:
+        for settled in range(0, self.passes * (self.size - self.stride), self.size - self.stride):
+            for window in windows(n - settled, self.size, self.stride):
+                if window.stop - window.start > 1:
+                    yield slice(window.start + settled, window.stop + settled)
+
+
+def check_window(inner: object, size: int) -> None:
+    """Refuse windows that the inner strategy cannot order.
+
+    Raises:
+        InputError: ``inner`` is no strategy, or takes fewer than ``size`` passages, or ``size`` is
+            below 2.
+    """
+    check_inner(inner)
+    most = getattr(inner, "max_passages", None)
+    if most is not None and size > most:
+        raise InputError(
+            f"the window size is {size}, and {type(inner).__name__} takes at most {most} passages "
+            "with its prompt"
+        )
+    if size < 2:
+        raise InputError(f"the window size is {size}, expected at least 2")
