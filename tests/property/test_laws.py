@@ -28,9 +28,7 @@ from rerank_plugins.strategies import (
     SlidingWindow,
     TopDown,
     Tournament,
-)
-from rerank_plugins.strategies import (
-    _windows as windows,
+    windows,
 )
 from rerank_plugins.testing import Oracle, Scripted
 from rerank_plugins.text import count_words, escape_identifiers, limit_words
