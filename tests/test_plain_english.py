@@ -13,18 +13,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 WORDS = {
-    r"colou?rs? of code|(?:either|both|each|own|which|the|without|one) colou?rs?\b": "sync or async",
+    r"(?:either|both|each|own|which|the|without|one) colou?rs?\b": "sync or async",
     r"\bsick\b": "unhealthy",
     r"\bon trial\b": "probe",
     r"\bdearer\b|\bdearest\b|\ba dear\b|\bis dear\b|\bdear one\b": "expensive",
-    r"\b(?:to|can(?:not)?|could|not|nothing) be had\b|\bwere not to be had\b": "available, unavailable",
+    r"\b(?:to|can(?:not)?|could|not|nothing) be had\b": "available, unavailable",
     r"\bgone? on with\b|\bgoes on with\b|\bgoing on with\b|\bwent on with\b": "resumed, continued",
     r"\b(?:go(?:es)?|went|going) on(?: where| after|;|\.|,| from)": "resume, continue",
     r"\b(?:is|are|be|was|were) no (?:number|path|string|strategy|list|file|folder|probability|name"
     r"|model|backend|logit|chat|collection|plan|score|reranker|integer|directory|prompt|query|label"
     r"|encoder|adapter|dataclass|mapping|dictionary|passage|ranking)s?\b": "is not a ...",
     r"\bnobody waits\b": "cancelled",
-    r"\b(?:made|make|makes|making|are|is|be) (?:harmless|inert)\b|\bharmless\b|\binert\b": "escaped",
+    r"\bharmless\b|\binert\b": "escaped",
     r"\babilit(?:y|ies)\b": "capability",
     r"\bsomebody(?: else)?(?:'s)?\b": "someone else's, the caller's, third-party",
     r"\banew\b": "again, from scratch",
