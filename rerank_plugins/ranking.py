@@ -1,13 +1,14 @@
 """Rankings and what they report: frozen values, positions instead of objects."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from .calls import Plan
 from .errors import ContractError, InputError
+from .text import Passage
 
 T = TypeVar("T")
 
@@ -36,14 +37,7 @@ class Usage:
 
     def __add__(self, other: "Usage") -> "Usage":
         """Both costs together, as if one had been run after the other."""
-        return Usage(
-            calls=self.calls + other.calls,
-            searches=self.searches + other.searches,
-            batches=self.batches + other.batches,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            generated_tokens=self.generated_tokens + other.generated_tokens,
-            seconds=self.seconds + other.seconds,
-        )
+        return Usage(**{n: getattr(self, n) + getattr(other, n) for n in self.__slots__})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +71,30 @@ class Report:
     truncated: frozenset[int] = frozenset()
 
     def __add__(self, other: "Report") -> "Report":
-        """Both reports together."""
-        return Report(
-            fallbacks=self.fallbacks + other.fallbacks,
-            malformed=self.malformed + other.malformed,
-            missing=self.missing | other.missing,
-            duplicates=self.duplicates + other.duplicates,
-            out_of_range=self.out_of_range + other.out_of_range,
-            unseen_labels=self.unseen_labels + other.unseen_labels,
-            written_orders=self.written_orders + other.written_orders,
-            cut_answers=self.cut_answers + other.cut_answers,
-            invalid_grades=self.invalid_grades + other.invalid_grades,
-            truncated=self.truncated | other.truncated,
-        )
+        """Both reports together: counts and causes added, positions united."""
+        return Report(**{n: _together(getattr(self, n), getattr(other, n)) for n in self.__slots__})
+
+    def plain(self) -> dict[str, Any]:
+        """The report in the values that JSON has; `from_plain` reads them.
+
+        Examples:
+            >>> Report(missing=frozenset({3, 1}), malformed=1).plain()["missing"]
+            [1, 3]
+        """
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: _plain(value) for name, value in values.items()}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "Report":
+        """The report that `plain` wrote.
+
+        Raises:
+            InputError: A name is not one of the report's.
+        """
+        kinds = {name: type(getattr(cls(), name)) for name in cls.__slots__}
+        if unknown := sorted(set(values) - set(kinds)):
+            raise InputError(f"a report has no {', '.join(unknown)}")
+        return cls(**{name: kinds[name](value) for name, value in values.items()})
 
     def mapped(self, positions: Sequence[int]) -> "Report":
         """The report of a sublist in terms of the list: position ``i`` becomes ``positions[i]``."""
@@ -213,6 +218,16 @@ class Ranking:
             yield RankedPassage(passages[i], i, rank, score)
 
 
+def _together(one: Any, other: Any) -> Any:
+    return one | other if isinstance(one, frozenset) else one + other
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _moved(places: int) -> str:
     return "" if not places else f"{'▲' if places > 0 else '▼'} {abs(places)}"
 
@@ -252,13 +267,20 @@ class Cost:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Makes a plan from a query and passages. For type checking only: nothing to subclass."""
+    """Makes a plan from a query and passages. For type checking only: nothing to subclass.
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    One that holds other strategies in its attributes, alone or in tuples, lists or dictionaries,
+    needs nothing more: under ``on_error="keep_order"`` a failed call then costs what the inner
+    strategy ranks and not the whole list. One that holds them elsewhere has a method
+    ``map_inner(change)``, which returns the strategy with ``change(inner)`` in the place of each.
+    """
+
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the ranking of ``passages`` by relevance to ``query``.
 
         The result is a permutation of all passages; ties keep the input order; a failed call
-        raises its `CallError` inside the plan.
+        raises its `CallError` inside the plan. A strategy that needs no titles and scores may take
+        a ``Sequence[str]``.
         """
         ...
 

@@ -4,27 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from ._checks import known_keys
+from ._runner import ASYNC_QUERIES, Runner, results_of
 from .calls import Plan
 from .errors import CallError, ContractError, InputError, UnsupportedCallError
-from .handlers import (
-    AnyBackend,
-    AsyncBackend,
-    Backend,
-    async_handler,
-    is_async,
-    on_loop,
-    sync_handler,
-)
-from .middleware import Limits, limited, metered
-from .plans import Done, arun, gather, run, settle, step
+from .handlers import AnyBackend, AsyncBackend, Backend, on_loop
+from .middleware import Limits
+from .plans import Done, step
 from .ranking import Ranking, Report, Strategy, input_order
 from .registry import from_spec, to_spec
+from .text import Passage
 
 OnError = Literal["raise", "keep_order"]
 Request = tuple[str, Sequence[str]]
-
-ASYNC_QUERIES = 16
-"""How many queries `Reranker.arank_many` has under way at once, unless told otherwise."""
 
 
 class Reranker:
@@ -35,7 +27,8 @@ class Reranker:
     instance serves many threads and any event loop.
 
     Args:
-        strategy: How to rank: a strategy, its registered name, or a spec (a plain dictionary).
+        strategy: How to rank: a strategy, its registered name, or a spec (a plain dictionary). It
+            cannot be exchanged later: make another reranker.
         backend: What answers: a backend, or a spec.
         on_error: ``"raise"``: a failed call raises its `CallError`. ``"keep_order"``: it leaves
             the passages it concerns in their order, and ``ranking.report.fallbacks`` says why.
@@ -68,11 +61,35 @@ class Reranker:
     ) -> None:
         if on_error not in ("raise", "keep_order"):
             raise InputError(f"on_error is {on_error!r}, expected 'raise' or 'keep_order'")
-        self.strategy = _strategy(strategy)
-        self.backend = _backend(backend)
+        self._strategy = _strategy(strategy)
         self.on_error: OnError = on_error
-        self.limits = _limits(limits)
-        _check_match(self.strategy, self.backend)
+        self._runner = Runner(_backend(backend), _limits(limits))
+        self._effective = self._strategy
+        if on_error == "keep_order":
+            from .strategies._keep_order import keeping_order  # the only strategy the core needs
+
+            self._effective = keeping_order(self._strategy)
+        _check_match(self._strategy, self.backend)
+
+    @property
+    def strategy(self) -> Strategy:
+        """How to rank, as it was given."""
+        return self._strategy
+
+    @property
+    def effective_strategy(self) -> Strategy:
+        """``strategy``, with `KeepOrder` around each of its parts under ``"keep_order"``."""
+        return self._effective
+
+    @property
+    def backend(self) -> AnyBackend:
+        """What answers."""
+        return self._runner.backend
+
+    @property
+    def limits(self) -> Limits | None:
+        """What one query may cost."""
+        return self._runner.limits
 
     def rank(self, query: str, passages: Sequence[str], *, top_k: int | None = None) -> Ranking:
         """Rank the passages of one query.
@@ -86,30 +103,26 @@ class Reranker:
             InputError: An argument is of the wrong type or out of range.
             CallError: A call failed and ``on_error`` is ``"raise"``.
         """
-        plan = self.plan(query, passages, top_k=top_k)
-        return run(plan, sync_handler(self.backend, self._timeout_s))
+        return self._runner.run(self.plan(query, passages, top_k=top_k))
 
     async def arank(
         self, query: str, passages: Sequence[str], *, top_k: int | None = None
     ) -> Ranking:
         """`rank`, without blocking the event loop."""
-        plan = self.plan(query, passages, top_k=top_k)
-        handle = async_handler(self.backend, self._timeout_s)
-        return await arun(plan, handle, in_threads=True)
+        return await self._runner.arun(self.plan(query, passages, top_k=top_k))
 
     def rank_many(self, requests: Iterable[Request], *, top_k: int | None = None) -> list[Ranking]:
         """Rank many queries together: the backend gets their calls in common batches.
 
         With ``on_error="raise"``, the first error is raised after the other queries are done.
         """
-        return _raise_first(self.settle_many(requests, top_k=top_k))
+        return results_of(self.settle_many(requests, top_k=top_k))
 
     def settle_many(
         self, requests: Iterable[Request], *, top_k: int | None = None
     ) -> list[Ranking | CallError]:
         """`rank_many`, with the failure of a query in the place of its ranking."""
-        plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in _pairs(requests)]
-        return run(gather(plans), sync_handler(self.backend, self._timeout_s))
+        return self._runner.settle_many(self._plans(requests, top_k))
 
     async def arank_many(
         self,
@@ -128,50 +141,27 @@ class Reranker:
             top_k: How many positions to return for each; all when None.
             max_concurrency: How many queries are under way at once on a server.
         """
-        if max_concurrency < 1:
-            raise InputError(f"max_concurrency is {max_concurrency}, expected at least 1")
-        plans = [settle(self.plan(q, p, top_k=top_k)) for q, p in _pairs(requests)]
-        if not is_async(self.backend):
-            handle = async_handler(self.backend, self._timeout_s)
-            return _raise_first(await arun(gather(plans), handle, in_threads=True))
-        import asyncio  # imported here: sync users need none
-
-        limiter = asyncio.Semaphore(max_concurrency)
-
-        async def one(plan: Plan[Ranking | CallError]) -> Ranking | CallError:
-            async with limiter:
-                handle = async_handler(self.backend, self._timeout_s)
-                return await arun(plan, handle, in_threads=True)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(plan)) for plan in plans]
-        except ExceptionGroup as errors:  # a wrong set-up: the same for every query
-            raise errors.exceptions[0] from None
-        return _raise_first([task.result() for task in tasks])
+        plans = self._plans(requests, top_k)
+        return results_of(await self._runner.asettle_many(plans, max_concurrency))
 
     def plan(
         self, query: str, passages: Sequence[str], *, top_k: int | None = None
     ) -> Plan[Ranking]:
         """The plan of one query, for those who run plans themselves. Arguments as for `rank`."""
         _check(query, passages, top_k)
-        return self._plan(query, tuple(passages), top_k)
+        return self._plan(query, tuple(map(Passage.of, passages)), top_k)
 
-    def _plan(self, query: str, passages: Sequence[str], top_k: int | None) -> Plan[Ranking]:
+    def _plan(self, query: str, passages: Sequence[Passage], top_k: int | None) -> Plan[Ranking]:
         if not query.strip() or not passages:
             cause = ("the query is blank",) if passages else ()
             return input_order(len(passages), report=Report(fallbacks=cause)).top(top_k)
-        strategy = self.strategy
-        if self.on_error == "keep_order":
-            from .strategies._combine import keeping_order  # the only strategy the core needs
-
-            strategy = keeping_order(strategy)
-        inner = strategy.rank(query, passages)
-        if self.limits is not None:
-            inner = limited(inner, self.limits)
-        ranking, usage = yield from metered(inner)
+        inner = self._effective.rank(query, passages)
+        ranking, usage = yield from self._runner.counted(inner)
         _check_permutation(ranking, len(passages), self.strategy)
         return replace(ranking.top(top_k), usage=usage)
+
+    def _plans(self, requests: Iterable[Request], top_k: int | None) -> list[Plan[Ranking]]:
+        return [self.plan(query, passages, top_k=top_k) for query, passages in _pairs(requests)]
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first call. Safe to repeat."""
@@ -191,10 +181,6 @@ class Reranker:
         """`close`, without blocking the event loop."""
         await on_loop(self.backend, "close")
 
-    @property
-    def _timeout_s(self) -> float | None:
-        return self.limits.timeout_s if self.limits else None
-
     def to_spec(self) -> dict[str, Any]:
         """A plain dictionary from which `from_spec` builds an equal reranker.
 
@@ -213,9 +199,7 @@ class Reranker:
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> "Reranker":
         """The reranker that ``spec`` describes."""
-        unknown = sorted(set(spec) - {"strategy", "backend", "on_error", "limits"})
-        if unknown:
-            raise InputError(f"a reranker's spec has no {unknown}")
+        known_keys("a reranker's spec", spec, ("strategy", "backend", "on_error", "limits"))
         if missing := sorted({"strategy", "backend"} - set(spec)):
             raise InputError(f"a reranker's spec needs {missing}")
         return cls(
@@ -250,8 +234,7 @@ def _limits(given: Limits | Mapping[str, Any] | None) -> Limits | None:
         raise InputError(
             f"limits is of type {type(given).__name__}", hint="Give Limits(max_calls=...)."
         )
-    if unknown := sorted(set(given) - set(Limits.__slots__)):
-        raise InputError(f"there are no limits {unknown}", hint=f"There are {Limits.__slots__}.")
+    known_keys("limits", given, Limits.__slots__)
     return Limits(**given)
 
 
@@ -294,7 +277,7 @@ def _check_match(strategy: Strategy, backend: AnyBackend) -> None:
     kinds = getattr(backend, "kinds", None)
     if kinds is None:
         return
-    plan = strategy.rank("query", ("one passage", "another passage"))
+    plan = strategy.rank("query", (Passage("one passage"), Passage("another passage")))
     first = step(plan)
     plan.close()
     asked = set() if isinstance(first, Done) else {type(call) for call in first}
@@ -303,11 +286,3 @@ def _check_match(strategy: Strategy, backend: AnyBackend) -> None:
             f"{type(strategy).__name__} asks {missing}, which {type(backend).__name__} cannot "
             f"answer; it answers {sorted(kind.__name__ for kind in kinds)}"
         )
-
-
-def _raise_first(results: Sequence[Ranking | CallError]) -> list[Ranking]:
-    rankings = [r for r in results if isinstance(r, Ranking)]
-    for result in results:
-        if isinstance(result, CallError):
-            raise result
-    return rankings

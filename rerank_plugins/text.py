@@ -29,7 +29,9 @@ class Passage(str):
     """A passage's text, together with what a retriever knows about it.
 
     It is a string everywhere a string is expected. A prompt that has a form for titles uses the
-    title; `Hybrid` combines the reranker's scores with the first stage's.
+    title; `Hybrid` combines the reranker's scores with the first stage's. Strategies are given
+    passages of this type by `Reranker`; methods of ``str`` return plain strings, so a changed text
+    keeps its title and score through `with_text`.
 
     Args:
         text: The text.
@@ -51,6 +53,25 @@ class Passage(str):
         made = super().__new__(cls, text)
         made.passage_title, made.score = title, score
         return made
+
+    @classmethod
+    def of(cls, text: str) -> "Passage":
+        """The passage itself, or a plain string as one.
+
+        Examples:
+            >>> Passage.of("a plain string").score is None
+            True
+        """
+        return text if isinstance(text, Passage) else cls(text)
+
+    def with_text(self, text: str) -> "Passage":
+        """Another text with the same title and score.
+
+        Examples:
+            >>> Passage(" a flea ", score=2.0).with_text("a flea").score
+            2.0
+        """
+        return Passage(text, title=self.passage_title, score=self.score)
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
         return (str(self),), {"title": self.passage_title, "score": self.score}

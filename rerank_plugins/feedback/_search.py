@@ -10,6 +10,7 @@ from ..calls import Hit, Plan, Search
 from ..errors import CallError, InputError
 from ..plans import ask, settle
 from ..ranking import Ranking, Report, ScoreKind, Strategy, Usage
+from ..text import Passage
 from ._fusion import fused, once
 from ._judged import Judged
 from ._options import FeedbackOptions
@@ -136,7 +137,7 @@ def ranked_by(strategy: Strategy) -> Rank:
     """Rank hits with a strategy, by their texts."""
 
     def rank(query: str, hits: Sequence[Hit]) -> Plan[Ranking]:
-        return strategy.rank(query, [hit.text for hit in hits])
+        return strategy.rank(query, [Passage.of(hit.text) for hit in hits])
 
     return rank
 

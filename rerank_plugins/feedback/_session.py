@@ -4,16 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .._runner import ASYNC_QUERIES, Runner, results_of
 from .._threads import off_loop
 from ..backends import Routed
 from ..calls import Plan
 from ..errors import InputError
-from ..handlers import AnyBackend, async_handler, sync_handler
-from ..middleware import limited, metered
-from ..plans import arun, gather, run
+from ..handlers import AnyBackend
 from ..ranking import Usage
 from ..reranker import Reranker
-from ..strategies._combine import keeping_order
 from ._options import FeedbackOptions
 from ._search import FeedbackResult, Vector, ranked_by, search_with_feedback
 
@@ -64,7 +62,11 @@ class FeedbackSearch:
             )
         self.index, self.reranker, self.encode = index, reranker, encode
         self.options = FeedbackOptions(**{"on_error": reranker.on_error, **options})
-        self._backend = Routed(pairs=reranker.backend, text=reranker.backend, search=index)
+        # Its own reranker: the options may ask for another policy than the one that was given.
+        judge = Reranker(reranker.strategy, reranker.backend, on_error=self.options.on_error)
+        self._rank = ranked_by(judge.effective_strategy)
+        backend = Routed(pairs=reranker.backend, text=reranker.backend, search=index)
+        self._runner = Runner(backend, reranker.limits)
 
     def search(self, query: str, vector: Vector | None = None) -> FeedbackResult:
         """Search, rerank, refine the query and search again.
@@ -78,14 +80,13 @@ class FeedbackSearch:
             CallError: A call failed and ``on_error`` is ``"raise"``.
         """
         plan = self.plan(query, self._encoded(query) if vector is None else vector)
-        return run(plan, sync_handler(self._backend, self._timeout_s))
+        return self._runner.run(plan)
 
     async def asearch(self, query: str, vector: Vector | None = None) -> FeedbackResult:
         """`search`, without blocking the event loop."""
         if vector is None:
             vector = await off_loop(lambda: self._encoded(query))
-        handle = async_handler(self._backend, self._timeout_s)
-        return await arun(self.plan(query, vector), handle, in_threads=True)
+        return await self._runner.arun(self.plan(query, vector))
 
     def search_many(
         self, queries: Sequence[str], vectors: Sequence[Vector] | None = None
@@ -93,31 +94,45 @@ class FeedbackSearch:
         """`search` for many queries together: index and model get common batches."""
         if vectors is None:
             vectors = [self._encoded(query) for query in queries]
+        return results_of(self._runner.settle_many(self._plans(queries, vectors)))
+
+    async def asearch_many(
+        self,
+        queries: Sequence[str],
+        vectors: Sequence[Vector] | None = None,
+        *,
+        max_concurrency: int = ASYNC_QUERIES,
+    ) -> list[FeedbackResult]:
+        """`search_many`, without blocking the event loop.
+
+        Args:
+            queries: What is asked.
+            vectors: Their vectors; made by ``encode``, in a thread, when None.
+            max_concurrency: How many are under way at once where index and model are asynchronous.
+        """
+        if vectors is None:
+            vectors = await off_loop(lambda: [self._encoded(query) for query in queries])
+        plans = self._plans(queries, vectors)
+        return results_of(await self._runner.asettle_many(plans, max_concurrency))
+
+    def _plans(
+        self, queries: Sequence[str], vectors: Sequence[Vector]
+    ) -> list[Plan[FeedbackResult]]:
         if len(vectors) != len(queries):
             raise InputError(f"there are {len(queries)} queries and {len(vectors)} vectors")
-        plans = [self.plan(q, v) for q, v in zip(queries, vectors, strict=True)]
-        return run(gather(plans), sync_handler(self._backend, self._timeout_s))
+        return [self.plan(q, v) for q, v in zip(queries, vectors, strict=True)]
 
     def plan(self, query: str, vector: Vector) -> Plan[FeedbackResult]:
         """The plan of one query, for those who run plans themselves."""
-        strategy = self.reranker.strategy
-        if self.options.on_error == "keep_order":
-            strategy = keeping_order(strategy)
-        inner = search_with_feedback(query, vector, rank=ranked_by(strategy), options=self.options)
-        if self.reranker.limits is not None:
-            inner = limited(inner, self.reranker.limits)
-        return _counted(metered(inner))
+        plan = search_with_feedback(query, vector, rank=self._rank, options=self.options)
+        return _with_usage(self._runner.counted(plan))
 
     def _encoded(self, query: str) -> Vector:
         if self.encode is None:
             raise InputError("the query has no vector", hint="Give vector=..., or encode=... once.")
         return self.encode(query)
 
-    @property
-    def _timeout_s(self) -> float | None:
-        return self.reranker.limits.timeout_s if self.reranker.limits else None
 
-
-def _counted(plan: Plan[tuple[FeedbackResult, Usage]]) -> Plan[FeedbackResult]:
+def _with_usage(plan: Plan[tuple[FeedbackResult, Usage]]) -> Plan[FeedbackResult]:
     found, usage = yield from plan
     return replace(found, usage=usage)

@@ -13,7 +13,6 @@ from ..handlers import AnyBackend
 from ..plans import run
 from ..ranking import Ranking
 from ..reranker import Reranker
-from ..strategies._combine import keeping_order
 from ._index.faiss import FaissIndex
 from ._options import FeedbackOptions
 from ._refine.objectives import FloatArray
@@ -105,7 +104,8 @@ class Teacher:
     @classmethod
     def by_reranker(cls, reranker: Reranker) -> "Teacher":
         """A reranker; what it cannot rank keeps its order."""
-        rank = ranked_by(keeping_order(reranker.strategy))
+        lenient = Reranker(reranker.strategy, reranker.backend, on_error="keep_order")
+        rank = ranked_by(lenient.effective_strategy)
         return cls(lambda _: rank, reranker.backend)
 
     @classmethod

@@ -68,7 +68,7 @@ class Limits:
         return (text if keeps_lines else shortened), cut or fewer
 
     def _with_title(self, passage: str) -> str:
-        title = passage.passage_title if isinstance(passage, Passage) else ""
+        title = Passage.of(passage).passage_title
         if title and self.titled:
             return text_of(fill(self.titled, {"title": [title], "passage": [str(passage)]}))
         # What the loaders of the listwise checkpoints leave behind where a title is empty.

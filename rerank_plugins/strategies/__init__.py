@@ -1,10 +1,11 @@
 """Ranking algorithms, each written once: plans of calls that any backend can answer."""
 
 from ._cascade import Cascade, Consensus
-from ._combine import Blend, Hybrid, KeepOrder
+from ._combine import Blend, Hybrid
 from ._full_list import ConstrainedPermutation, FullList, Read
 from ._grading import PointwiseGrade
 from ._groupwise import Groupwise
+from ._keep_order import KeepOrder
 from ._likelihood import QueryLikelihood
 from ._listwise import Permutation
 from ._pairwise import Pairwise

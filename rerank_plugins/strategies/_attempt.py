@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..calls import Plan
 from ..errors import CallError
 from ..ranking import Ranking, Strategy, input_order
+from ..text import Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Attempt:
         return self.ranking
 
 
-def attempt(strategy: Strategy, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+def attempt(strategy: Strategy, query: str, passages: Sequence[Passage]) -> Plan[Attempt]:
     """Plan a ranking by any strategy, with the input's order where it knows nothing better."""
     own = getattr(strategy, "attempt", None)
     try:

@@ -8,6 +8,7 @@ from ..calls import Plan
 from ..errors import InputError
 from ..plans import gather
 from ..ranking import Ranking, Strategy, check_inner, input_order
+from ..text import Passage
 from ._attempt import Attempt, attempt
 
 
@@ -50,11 +51,11 @@ class Cascade:
         if self.depth < 1:
             raise InputError(f"depth is {self.depth}, expected at least 1")
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the first stage, then the second."""
         return (yield from self.attempt(query, passages)).result()
 
-    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+    def attempt(self, query: str, passages: Sequence[Passage]) -> Plan[Attempt]:
         """`rank`, or what the stages know where a call failed."""
         known = yield from attempt(self.first, query, passages)
         if known.error is not None or len(passages) < 2:
@@ -112,7 +113,7 @@ class Consensus:
         if self.passes < 1:
             raise InputError(f"passes is {self.passes}, expected at least 1")
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan all passes side by side."""
         n = len(passages)
         if n < 2:

@@ -1,49 +1,14 @@
-"""Strategies of strategies."""
+"""The reranker and the first stage together."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from statistics import fmean, pstdev
-from typing import Any, cast
 
 from ..calls import Plan
 from ..errors import InputError
-from ..ranking import Ranking, Report, Strategy, by_score, check_inner
-from ._attempt import attempt
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepOrder:
-    """Leave the passages as they are when a call fails, and say so in the report.
-
-    Put it around the smallest piece that may fail alone: inside `SlidingWindow` a failed call
-    costs its window and nothing else. Where a strategy knows a better order than the input's
-    without the failed answer, that order is used.
-
-    Args:
-        inner: The strategy that may fail.
-
-    Examples:
-        >>> from rerank_plugins import Reranker
-        >>> from rerank_plugins.strategies import SingleToken
-        >>> from rerank_plugins.testing import Failing
-        >>> ranking = Reranker(KeepOrder(inner=SingleToken()), Failing()).rank("q", ["a", "b"])
-        >>> ranking.order, ranking.report.fallbacks
-        ((0, 1), ('BackendError: this backend always fails',))
-    """
-
-    inner: Strategy = field(kw_only=False)
-
-    def __post_init__(self) -> None:
-        check_inner(self.inner)
-
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
-        """Plan what ``inner`` plans."""
-        known = yield from attempt(self.inner, query, passages)
-        if known.error is None:
-            return known.ranking
-        cause = Report(fallbacks=(f"{type(known.error).__name__}: {known.error}",))
-        return replace(known.ranking, report=known.ranking.report + cause)
+from ..ranking import Ranking, Strategy, by_score, check_inner
+from ..text import Passage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +46,7 @@ class Blend:
         if not self.k >= 0:
             raise InputError(f"k is {self.k}, expected 0 or more")
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan what ``inner`` plans."""
         ranking = yield from self.inner.rank(query, passages)
         fused = {i: 1 / (self.k + rank) for rank, i in enumerate(ranking.order, start=1)}
@@ -131,7 +96,7 @@ class Hybrid:
         if not 0 <= self.alpha <= 1:
             raise InputError(f"alpha is {self.alpha}, expected a number from 0 to 1")
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan what ``inner`` plans."""
         ranking = yield from self.inner.rank(query, passages)
         first = self._first_stage(passages)
@@ -147,8 +112,8 @@ class Hybrid:
         ]
         return by_score(mixed, "z-score", report=ranking.report)
 
-    def _first_stage(self, passages: Sequence[str]) -> list[float] | None:
-        given = [getattr(passage, "score", None) for passage in passages]
+    def _first_stage(self, passages: Sequence[Passage]) -> list[float] | None:
+        given = [Passage.of(passage).score for passage in passages]
         known = [float(s) for s in given if s is not None and math.isfinite(s)]
         if len(known) == len(passages):
             return known
@@ -168,25 +133,3 @@ def z_scores(values: Sequence[float]) -> list[float]:
     scaled = [math.ldexp(value, -exponent) for value in values]  # huge sums have no float
     mean, spread = fmean(scaled), pstdev(scaled)
     return [(value - mean) / spread if spread else 0.0 for value in scaled]
-
-
-def keeping_order(strategy: Strategy) -> Strategy:
-    """The strategy with `KeepOrder` around it and around every strategy that it holds.
-
-    Examples:
-        >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
-        >>> keeping_order(SlidingWindow(SingleToken())).inner.inner
-        KeepOrder(inner=SingleToken(prompt='first.v1', policy='keep_order'))
-    """
-    if is_dataclass(strategy):
-        composed = cast(Any, strategy)
-        values = {f.name: getattr(composed, f.name) for f in fields(strategy) if f.init}
-        held = {name: value for name, value in values.items() if _is_strategy(value)}
-        if held:
-            kept = {name: keeping_order(value) for name, value in held.items()}
-            strategy = cast(Strategy, replace(composed, **kept))
-    return strategy if isinstance(strategy, KeepOrder) else KeepOrder(inner=strategy)
-
-
-def _is_strategy(value: object) -> bool:
-    return not isinstance(value, type) and isinstance(value, Strategy)

@@ -8,7 +8,7 @@ from ..calls import Identifier, LabelLogprobs, NextToken, Plan, Prompt
 from ..errors import InputError
 from ..prompts import ListwisePrompt, require
 from ..ranking import Ranking, Report, Strategy, input_order
-from ..text import labels
+from ..text import Passage, labels
 from ._listwise import Permutation, check_identifiers, fitted, label_scores
 from ._single_token import SingleToken
 
@@ -67,7 +67,7 @@ class FullList:
             object.__setattr__(self, "prompt", _PROMPTS[self.read])
         self._strategy()
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the question about the whole list."""
         return (yield from self._strategy().rank(query, passages))
 
@@ -116,7 +116,7 @@ class ConstrainedPermutation:
         """As for `SingleToken`."""
         return SingleToken(prompt=self.prompt).max_passages
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan one call an identifier; the last one needs none."""
         template = require(self.prompt, ListwisePrompt)
         n = len(passages)

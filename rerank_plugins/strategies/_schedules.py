@@ -7,6 +7,7 @@ from ..calls import Plan
 from ..errors import InputError
 from ..plans import gather
 from ..ranking import Cost, Ranking, Report, Strategy, input_order
+from ..text import Passage
 from ._windows import check_window
 
 
@@ -68,7 +69,7 @@ class TopDown:
         if self.top_m < 1:
             raise InputError(f"top_m is {self.top_m}, expected at least 1")
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the windows, then the finals."""
         n = len(passages)
         if n < 2:
@@ -185,7 +186,7 @@ class Tournament:
     def __post_init__(self) -> None:
         check_window(self.inner, self.size)
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the rounds."""
         n = len(passages)
         if n < 2:
@@ -222,7 +223,7 @@ class _Windows:
 
     inner: Strategy
     query: str
-    passages: Sequence[str]
+    passages: Sequence[Passage]
     report: Report = field(default_factory=Report)
     places: dict[int, int] = field(default_factory=dict)  # of each passage in its first window
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ..calls import Plan
 from ..errors import InputError
 from ..ranking import Cost, Ranking, Report, Strategy, check_inner, input_order
+from ..text import Passage
 
 
 def windows(n: int, size: int, stride: int) -> Iterator[slice]:
@@ -72,7 +73,7 @@ class SlidingWindow:
                 hint="The stride must be at least 1 and below the size, or windows don't overlap.",
             )
 
-    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+    def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the passes over the list."""
         n = len(passages)
         if n < 2:

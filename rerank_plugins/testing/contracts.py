@@ -44,6 +44,9 @@ from ..handlers import AnyBackend, async_handler, sync_handler
 from ..plans import Done, arun, gather, run, settle, step
 from ..ranking import Ranking, Report, Strategy
 from ..reranker import Reranker
+from ..strategies import SingleToken
+from ..strategies._keep_order import map_inner
+from ..text import Passage
 from ._doubles import Babbling, Failing
 from ._oracle import Oracle
 
@@ -52,9 +55,9 @@ _FIRST_TOKENS = 16  # a server writes the token it reports on; some write no few
 SIZES = (0, 1, 2, 3, 9, 10, 11, 19, 20, 21, 25, 26)
 
 
-def passages(n: int) -> tuple[str, ...]:
+def passages(n: int) -> tuple[Passage, ...]:
     """``n`` different passages."""
-    return tuple(f"passage number {i}" for i in range(n))
+    return tuple(Passage(f"passage number {i}") for i in range(n))
 
 
 class StrategyContract:
@@ -73,7 +76,7 @@ class StrategyContract:
         pytest.fail("override the `strategy` fixture")
 
     @property
-    def _dozen(self) -> tuple[str, ...]:
+    def _dozen(self) -> tuple[Passage, ...]:
         return passages(min(12, self.max_passages or 12))
 
     def _sizes(self) -> Sequence[int]:
@@ -101,19 +104,23 @@ class StrategyContract:
 
     def test_asks_something_about_two(self, strategy: Strategy) -> None:
         """A strategy that never asks reranks nothing."""
-        state = step(strategy.rank("query", ("one", "another")))
+        state = step(strategy.rank("query", passages(2)))
         assert not isinstance(state, Done)
 
     def test_equal_passages_keep_their_order(self, strategy: Strategy) -> None:
         """Ties keep the input order."""
         for n in self._sizes():
             same = Oracle(key=lambda _query, _passage: 1.0)
-            assert run(strategy.rank("query", ("text",) * n), same.run).order == tuple(range(n))
+            assert run(strategy.rank("query", (Passage("text"),) * n), same.run).order == tuple(
+                range(n)
+            )
 
     def test_the_better_of_two_wins(self, strategy: Strategy) -> None:
         """The order follows the model, not the input."""
         oracle = Oracle(key=lambda _query, passage: float("better" in passage))
-        assert run(strategy.rank("query", ("worse", "better")), oracle.run).order == (1, 0)
+        assert run(
+            strategy.rank("query", (Passage("worse"), Passage("better"))), oracle.run
+        ).order == (1, 0)
 
     def test_same_replies_same_questions(self, strategy: Strategy) -> None:
         """No hidden randomness and no state between runs."""
@@ -158,6 +165,19 @@ class StrategyContract:
         ranking = Reranker(strategy, backend, on_error="keep_order").rank("q", self._dozen)
         assert sorted(ranking.order) == list(range(len(self._dozen)))
         assert bool(ranking.report.fallbacks) == (ranking.usage.calls >= _THIRD)
+
+    def test_a_failed_call_costs_what_it_concerns(self, strategy: Strategy) -> None:
+        """One that holds strategies loses a part of the order when the first call fails."""
+        inside = map_inner(strategy, lambda _: SingleToken())
+        calls = Reranker(inside, _later_is_better()).rank("q", self._dozen).usage.calls
+        if inside is strategy or calls == 1:
+            return  # it holds none, or asks once
+        first = itertools.count()
+        failing = Failing(when=lambda _: next(first) == 0, otherwise=_later_is_better())
+        ranking = Reranker(inside, failing, on_error="keep_order").rank("q", self._dozen)
+        assert len(ranking.report.fallbacks) == 1
+        assert ranking.usage.calls > 1
+        assert ranking.order != tuple(range(len(self._dozen)))
 
     def test_can_keep_the_order_when_calls_fail(self, strategy: Strategy) -> None:
         """With ``on_error="keep_order"`` nothing is lost and the report says why."""
@@ -244,6 +264,10 @@ class BackendContract:
     def test_repr_is_short(self, backend: AnyBackend) -> None:
         """No weights, no secrets."""
         assert len(repr(backend)) < 2_000
+
+
+def _later_is_better() -> Oracle:
+    return Oracle(key=lambda _query, passage: float(passage.split()[-1]))
 
 
 def _every_third() -> Callable[[Call[Any]], bool]:

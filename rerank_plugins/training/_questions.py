@@ -11,6 +11,7 @@ from ..calls import Batch, Call
 from ..errors import InputError, PromptTooLongError
 from ..plans import Done, step
 from ..ranking import Strategy
+from ..text import Passage
 from .data import TrainingList
 
 Fits = Callable[[Call[Any]], PromptTooLongError | None]
@@ -68,7 +69,7 @@ def _first_round(
     strategy: Strategy, query: str, passages: tuple[str, ...], fits: Fits
 ) -> list[Call[Any]]:
     """The first batch; a single call is shortened until it fits. Nothing is asked of a model."""
-    plan = strategy.rank(query, passages)
+    plan = strategy.rank(query, tuple(map(Passage.of, passages)))
     try:
         state = step(plan)
         while not isinstance(state, Done):

@@ -232,7 +232,8 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         for place, template in prompts.items():
             strategy = with_prompt(strategy, place, _from_template(template, found[place]))
         self._use(strategy)
-        self._reranker.strategy = strategy
+        old = self._reranker
+        self._reranker = Reranker(strategy, old.backend, on_error=old.on_error, limits=old.limits)
 
     def _use(self, strategy: Strategy) -> None:
         """Keep a changed strategy in the fields: of most classes, its one prompt."""
