@@ -1,4 +1,4 @@
-"""Public checkpoints by their hub ids: the strategy, the exact prompt and the backend of each."""
+"""Public checkpoints by hub id: the strategy, the exact prompt and the backend of each."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -9,14 +9,14 @@ from ..middleware import Limits
 from ..ranking import Strategy
 from ..reranker import OnError, Reranker
 from ._folder import is_saved, saved_parts
-from ._package import embedded
+from ._package import package_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 DEFAULT = "rerank-plugins/minilm-cross-encoder"
-"""What `load_reranker` loads where no model is named."""
+"""The model that `load_reranker` loads by default."""
 
 
 def load_reranker(
@@ -38,17 +38,19 @@ def load_reranker(
             made, or any hub id, folder or ``.gguf`` file together with ``preset`` or ``strategy``.
             By default the small cross-encoder of the package ``rerank-plugins-models``, mixed with
             the retriever's scores where the passages have any (`Hybrid`).
-        base: The model under an adapter, where it is not the one that the adapter names: a hub id,
-            a folder or a ``.gguf`` file.
-        preset: Treat ``model`` as a copy of this checkpoint: a download or a fine-tuned one.
-        strategy: How to rank, where it is not the preset's.
-        on_error: As for `Reranker`.
-        limits: As for `Reranker`.
-        **backend_options: For the backend: ``device``, ``dtype``, ``context_tokens``, ...
+        base: The model under an adapter, if it is not the one that the adapter names: a hub id, a
+            folder or a ``.gguf`` file.
+        preset: The hub id of a known checkpoint that ``model`` is a copy of: a download, or a
+            fine-tuned one.
+        strategy: A strategy or its spec, instead of the preset's.
+        on_error: See `Reranker`.
+        limits: See `Reranker`.
+        **backend_options: Arguments of the backend: ``device``, ``dtype``, ``context_tokens``, ...
 
     Raises:
         UnknownNameError: The model is not a known checkpoint and no strategy was given.
-        MissingExtraError: It is one of ``rerank-plugins-models``, which is not installed.
+        InputError: ``base`` was given for a model without an adapter.
+        MissingExtraError: The model is one of ``rerank-plugins-models``, which is not installed.
         ModelLoadError: The folder's ``reranker.json`` is damaged.
 
     Examples:
@@ -70,18 +72,14 @@ def load_reranker(
     else:
         chosen, backend = strategy, {"name": "transformers", "model": str(model)}
     if base is not None:
-        backend = _on_base(backend, str(base))
+        if backend.get("adapter") is None:
+            raise InputError("base= is for adapters, and this model has none")
+        backend = {**backend, "model": str(base)}
     return Reranker(chosen, backend | backend_options, on_error=on_error, limits=limits)
 
 
-def _on_base(backend: dict[str, Any], base: str) -> dict[str, Any]:
-    if backend.get("adapter") is None:
-        raise InputError("base= is for adapters, and this model has none")
-    return {**backend, "model": base}
-
-
 def find_preset(model: str) -> Mapping[str, Any] | None:
-    """What is known of a checkpoint, or of a folder that was trained here: None if it is neither.
+    """The preset of a checkpoint or of a folder with a trained reranker; None if it is neither.
 
     Its keys: ``id``, ``description``, ``licence``, ``source``, the specs ``strategy`` and
     ``backend``, and ``unverified`` where something could not be checked against a source.
@@ -100,16 +98,20 @@ def find_preset(model: str) -> Mapping[str, Any] | None:
 
 
 def list_presets() -> dict[str, str]:
-    """The checkpoints that `load_reranker` knows by name, each with a line about it."""
+    """The checkpoints that `load_reranker` knows by name, each with one line about it."""
     return {spec["id"]: spec["description"] for spec in _presets().values()}
 
 
 def preset_parts(name: str, model: str | None = None) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """The specs of a checkpoint's strategy and backend, for ``model`` instead of its hub id.
+    """The specs of a checkpoint's strategy and backend.
+
+    Args:
+        name: A hub id that `list_presets` knows, or a folder with a trained reranker.
+        model: What the backend loads instead of that checkpoint: a hub id, a folder or a file.
 
     Raises:
         UnknownNameError: There is no such preset.
-        MissingExtraError: It is in ``rerank-plugins-models``, which is not installed.
+        MissingExtraError: The checkpoint is in ``rerank-plugins-models``, which is not installed.
     """
     spec = find_preset(name)
     if spec is None:
@@ -118,13 +120,13 @@ def preset_parts(name: str, model: str | None = None) -> tuple[Mapping[str, Any]
         )
     backend = {"name": "transformers", "model": spec["id"], **spec["backend"]}
     if "package" in spec:
-        backend[spec["package_holds"]] = str(embedded(spec["package"], spec["id"]))
+        backend[spec["package_holds"]] = str(package_folder(spec["package"], spec["id"]))
     return spec["strategy"], backend | ({} if model is None else {"model": model})
 
 
 @lru_cache
 def _presets() -> dict[str, dict[str, Any]]:
-    import tomllib  # imported here, as the next: a tenth of the library's import time
+    import tomllib  # imported here, like the next: a tenth of the library's import time
     from importlib import resources
 
     source = resources.files(__package__).joinpath("checkpoints.toml").read_text("utf-8")

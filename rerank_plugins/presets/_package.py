@@ -1,4 +1,4 @@
-"""The small rerankers that install from the package index, as ``rerank-plugins-models``."""
+"""The small rerankers of the package ``rerank-plugins-models``."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,12 +8,12 @@ from ..errors import MissingExtraError
 PACKAGE = "rerank_plugins_models"
 
 
-def embedded(folder: str, name: str) -> Path:
+def package_folder(folder: str, name: str) -> Path:
     """A folder of the package ``rerank-plugins-models``.
 
     Args:
-        folder: Its name there.
-        name: What the model is called, for the message.
+        folder: The folder's name in the package.
+        name: The name of the model in it, for the message.
 
     Raises:
         MissingExtraError: The package is not installed.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rerank_plugins import InputError, MissingExtraError, Passage, load_reranker
-from rerank_plugins.presets import find_preset, saved_parts
-from rerank_plugins.presets._package import PACKAGE, embedded
+from rerank_plugins.presets import find_preset, package_folder, saved_parts
+from rerank_plugins.presets._package import PACKAGE
 
 QUERY = "how long does a flea live?"
 PASSAGES = [
@@ -63,7 +63,7 @@ def test_first_ranks_a_window_by_content_in_one_forward_pass(smollm2_gguf):
 @pytest.mark.parametrize("name", [CROSS_ENCODER, FIRST])
 def test_the_preset_says_what_the_package_holds(name):
     preset = find_preset(name)
-    folder = embedded(preset["package"], name)
+    folder = package_folder(preset["package"], name)
     strategy, backend = saved_parts(folder)
     assert backend.pop(preset["package_holds"]) == str(folder)
     spec = json.loads((folder / "reranker.json").read_text("utf-8"))

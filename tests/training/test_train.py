@@ -408,7 +408,7 @@ class TestBadInput:
             ("strategy", {"name": "cascade", "first": {"name": "blend", "inner": "x"}}, "plugin"),
             ("strategy", "pair-score", "plugin"),
             ("backend", {"trust_remote_code": True}, "sets trust_remote_code"),
-            ("backend", {"model": 3}, "a model that is no name"),
+            ("backend", {"model": 3}, "a model that is not a string"),
             ("strategy", {"name": "single-token", "prompt": "/any/file.toml"}, "a file of prompts"),
         ],
         ids=str,

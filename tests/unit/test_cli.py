@@ -8,7 +8,6 @@ import pytest
 from rerank_plugins import Reranker, list_presets, load_reranker
 from rerank_plugins.cli._models import described, listing, shown_prompt
 from rerank_plugins.presets import find_preset
-from rerank_plugins.strategies import Permutation, SlidingWindow
 
 
 def command(*arguments):
@@ -55,13 +54,6 @@ def test_the_prompt_is_shown_to_the_character():
     assert "up to 3172 tokens, greedily" in found
 
 
-def test_aliases_and_case_lead_to_the_same_checkpoint():
-    assert find_preset("cross-encoder/ms-marco-MiniLM-L-6-v2") is find_preset(
-        "Cross-Encoder/MS-MARCO-MiniLM-L6-v2"
-    )
-    assert "cross-encoder/ms-marco-MiniLM-L-6-v2" not in list_presets()
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -87,25 +79,3 @@ def test_without_click_the_extra_is_named():
     )
     assert found.returncode == 1
     assert "rerank-plugins[cli]" in found.stderr
-
-
-def test_presets_hold_what_the_authors_ran():
-    group = load_reranker("AQ-MedAI/Diver-GroupRank-7B").strategy
-    assert (group.size, group.interval, group.weight, group.max_tokens) == (20, 10, 0.6, 8000)
-    assert (group.sampling.temperature, group.sampling.top_p, group.seed) == (0.3, 0.8, 666)
-    reason = load_reranker("lwhlwh/reasonrank-8B").strategy.inner
-    assert (reason.sampling.temperature, reason.sampling.top_p, reason.sampling.top_k) == (
-        0.6,
-        0.95,
-        20,
-    )
-    dear = load_reranker("abdoelsayed/dear-8b-reranker-listwise-v1").strategy
-    assert dear.inner.max_tokens == 1024
-    assert isinstance(dear, SlidingWindow)
-    assert isinstance(dear.inner, Permutation)
-    pairs = load_reranker("abdoelsayed/dear-3b-reranker-ce-v1").backend
-    assert (pairs.query_template, pairs.passage_template) == (
-        "query: {query}",
-        "document: {passage}",
-    )
-    assert pairs.max_tokens == 228
