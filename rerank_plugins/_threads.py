@@ -1,10 +1,9 @@
-"""Work in threads, and whether its caller still waits for it."""
+"""Work in threads, which learn when their caller was cancelled or timed out."""
 
 import contextvars
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from .errors import BackendError
@@ -14,68 +13,69 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_let_go: ContextVar[tuple[threading.Event, ...]] = ContextVar("let_go", default=())
+_cancelled: ContextVar[tuple[threading.Event, ...]] = ContextVar("cancelled", default=())
+"""The events of this thread's caller, of the caller's caller, and so on."""
 
 
 async def off_loop(work: Callable[[], T]) -> T:
-    """The result of ``work``, done in a thread of its own."""
+    """The result of ``work``, done in its own thread."""
     import asyncio  # imported here: sync users need none
 
     job = in_thread(work)
     try:
         return await asyncio.wrap_future(job.future)
     finally:
-        job.let_go.set()
+        job.cancelled.set()
 
 
 def abandoned() -> bool:
-    """Whether nobody waits any more for what this thread is doing.
+    """True when the caller of this thread's work was cancelled or timed out.
 
-    A synchronous backend that takes long asks between two pieces of work, so that a ranking that
-    was cancelled or ran out of time does not keep the next one waiting.
+    A slow synchronous backend asks between two pieces of work, so that a ranking that was cancelled
+    does not keep the next one waiting.
     """
-    return any(event.is_set() for event in _let_go.get())
+    return any(event.is_set() for event in _cancelled.get())
 
 
 class Job(NamedTuple, Generic[T]):
-    """Work in a thread: its result, and the event that says that nobody waits for it."""
+    """Work in a thread: its result, and the event to set when the result is not needed any more."""
 
     future: "Future[T]"
-    let_go: threading.Event
+    cancelled: threading.Event
 
 
 def in_thread(work: Callable[[], T]) -> Job[T]:
-    """Start ``work`` in a thread of its own, with the caller's context variables.
+    """Start ``work`` in its own thread, with the caller's context variables.
 
-    Whoever lets go of the caller's work lets go of this too.
+    Cancelling the caller's work cancels this too.
 
-    A daemon thread and not an executor's: one that is stuck must not keep the program from
-    ending, and many that wait must not use up the threads that others need.
+    A daemon thread and not an executor's: a stuck one must not keep the program from ending, and
+    many waiting ones must not use up the threads that others need.
     """
     from concurrent.futures import Future  # imported here: slow, and sync users need none
 
     future: Future[T] = Future()
-    let_go = threading.Event()
+    cancelled = threading.Event()
     context = contextvars.copy_context()
-    context.run(_let_go.set, (*_let_go.get(), let_go))
+    context.run(_cancelled.set, (*_cancelled.get(), cancelled))
 
     def target() -> None:
         if not future.set_running_or_notify_cancel():
-            return  # nobody waits for it any more
+            return  # cancelled before it started
         try:
             future.set_result(context.run(work))
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             future.set_exception(error)
 
     threading.Thread(target=target, name="rerank-plugins", daemon=True).start()
-    return Job(future, let_go)
+    return Job(future, cancelled)
 
 
-NOT_ANSWERED = "nobody waits for this answer any more"
+NOT_ANSWERED = "the ranking was cancelled or timed out before this call was answered"
 
 
 def in_threads(work: Sequence[Callable[[], T]], at_once: int) -> list[T | BackendError]:
-    """The result of each piece of work, in order; an error where nobody waits for it any more.
+    """The result of each piece of work, in order; an error for what was cancelled before it ran.
 
     Examples:
         >>> in_threads([lambda: 1, lambda: 2], at_once=2)
@@ -89,13 +89,8 @@ def in_threads(work: Sequence[Callable[[], T]], at_once: int) -> list[T | Backen
         slots.acquire()
         if abandoned():
             break
-        jobs.append(in_thread(partial(_releasing, piece, slots)))
+        job = in_thread(piece)
+        job.future.add_done_callback(lambda _: slots.release())
+        jobs.append(job)
     left = [BackendError(NOT_ANSWERED) for _ in work[len(jobs) :]]
     return [*(job.future.result() for job in jobs), *left]
-
-
-def _releasing(piece: Callable[[], T], slots: threading.Semaphore) -> T:
-    try:
-        return piece()
-    finally:
-        slots.release()

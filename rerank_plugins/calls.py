@@ -87,7 +87,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model reads, before any chat template. Templates and tokens are the backend's.
+    """A prompt before any chat template. Templates and tokens are the backend's business.
 
     Args:
         messages: The conversation so far.
@@ -107,7 +107,7 @@ class Prompt:
 
     @property
     def identifiers(self) -> int:
-        """How many identifiers the backend has to pick."""
+        """The number of identifiers that the backend has to pick."""
         parts = (*(p for m in self.messages for p in m.parts), *self.prefill)
         return max((p.index + 1 for p in parts if isinstance(p, Identifier)), default=0)
 
@@ -137,7 +137,7 @@ class LabelLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class NextToken(Call[LabelLogprobs]):
-    """Which of ``labels`` comes next? One forward pass; no text is generated."""
+    """Asks which of ``labels`` comes next: one forward pass, no text is generated."""
 
     prompt: Prompt
     labels: tuple[str, ...]
@@ -145,7 +145,7 @@ class NextToken(Call[LabelLogprobs]):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote.
+    """A text that a model wrote.
 
     Args:
         text: The answer, without the prefill.
@@ -160,7 +160,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Generate(Call[Completion]):
-    """Write up to ``max_tokens`` tokens. ``temperature=0`` is greedy decoding.
+    """Asks for a text of up to ``max_tokens`` tokens. ``temperature=0`` is greedy decoding.
 
     ``top_p`` and ``top_k`` narrow what is sampled from; 1.0 and 0 leave it alone.
     """
@@ -185,7 +185,7 @@ class ContinuationLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood(Call[ContinuationLogprob]):
-    """How likely does ``continuation`` follow ``prompt``? Nothing is generated."""
+    """Asks how likely ``continuation`` is after ``prompt``. Nothing is generated."""
 
     prompt: Prompt
     continuation: Untrusted
@@ -193,7 +193,7 @@ class Likelihood(Call[ContinuationLogprob]):
 
 @dataclass(frozen=True, slots=True)
 class ScorePair(Call[float]):
-    """How relevant is ``passage`` to ``query``? Higher is better; unit: raw logit."""
+    """Asks how relevant ``passage`` is to ``query``: a raw logit, higher is better."""
 
     query: str
     passage: str
@@ -219,7 +219,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Search(Call[tuple[Hit, ...]]):
-    """The ``k`` passages nearest to ``vector``. Answered by an index, not by a model."""
+    """Asks for the ``k`` passages nearest to ``vector``: of an index, not of a model."""
 
     vector: tuple[float, ...]
     k: int
@@ -232,7 +232,7 @@ ANSWERS: Mapping[type[Call[Any]], type] = {
     ScorePair: Real,
     Search: tuple,
 }
-"""What each kind of call must be answered with."""
+"""The type of the answer to each kind of call."""
 
 
 @dataclass(frozen=True, slots=True)

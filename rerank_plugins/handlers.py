@@ -1,4 +1,4 @@
-"""What a backend is, and how to call one from either colour of code."""
+"""The protocol of backends, and how to call one from synchronous and asynchronous code."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ AnyBackend = Backend | AsyncBackend
 
 
 def is_async(backend: AnyBackend) -> bool:
-    """Whether the backend is asynchronous by nature, not through a thread.
+    """True when the backend is asynchronous by nature, not through a thread.
 
     One that is made of others (see `Backend`) is what all of them are: a server beside a local
     model needs the local model's thread and its common batches.
@@ -82,7 +82,7 @@ def sync_handler(backend: AnyBackend, timeout_s: float | None = None) -> Callabl
                 raise  # the backend's own
             return _late(timeout_s, calls)
         finally:
-            job.let_go.set()
+            job.cancelled.set()
 
     return in_time
 
@@ -90,7 +90,7 @@ def sync_handler(backend: AnyBackend, timeout_s: float | None = None) -> Callabl
 def async_handler(
     backend: AnyBackend, timeout_s: float | None = None
 ) -> Callable[[Batch], Awaitable[Replies]]:
-    """The backend's ``arun``, or its ``run`` in a thread so that the loop goes on.
+    """The backend's ``arun``, or its ``run`` in a thread so that the loop is not blocked.
 
     Arguments as for `sync_handler`; calls under way are cancelled where the backend is
     asynchronous.
@@ -131,11 +131,11 @@ async def on_loop(backend: AnyBackend, method: str) -> None:
 
 
 def failure(error: Exception) -> CallError:
-    """What a backend raised, as the answer to a call.
+    """The answer to a call whose backend raised ``error``.
 
     Raises:
         RerankError: ``error`` itself, where it says that the set-up, a piece of code or the
-            caller's arguments are wrong: that is no answer.
+            caller's arguments are wrong: every call would fail.
 
     Examples:
         >>> failure(TimeoutError("slow"))

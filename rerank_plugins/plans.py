@@ -1,9 +1,9 @@
 """Write plans with ``ask`` and ``gather``; run them with ``run``, ``arun`` or ``step``.
 
 A plan is a generator that yields batches of calls and returns a result. Authors need one idea:
-read ``answers = yield from ask([...])`` as "answers are the answers; somebody else does the
-asking". The same plan then runs against a local model, a server, synchronously, asynchronously,
-and side by side with the plans of other queries.
+read ``answers = yield from ask([...])`` as "ask these, and continue with their answers". Whoever
+runs the plan does the asking. The same plan runs against a local model or a server, synchronously
+or asynchronously, and side by side with the plans of other queries.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -113,7 +113,7 @@ def run(plan: Plan[T], handle: Callable[[Batch], Replies]) -> T:
         >>> run(plan(), lambda batch: [Reply(0.5) for _ in batch])
         [0.5]
     """
-    return drive(_checked(plan), handle)
+    return drive(checked(plan), handle)
 
 
 async def arun(
@@ -127,11 +127,15 @@ async def arun(
         in_threads: Advance the plan in threads: to prepare the prompts of long passages can take
             longer than an event loop may be kept waiting.
     """
-    return await adrive(_checked(plan), handle, in_threads=in_threads)
+    return await adrive(checked(plan), handle, in_threads=in_threads)
 
 
-def _checked(plan: Plan[T]) -> Plan[T]:
-    """The plan, with every batch and its replies checked."""
+def checked(plan: Plan[T]) -> Plan[T]:
+    """The plan, with each batch and its replies checked.
+
+    Raises:
+        ContractError: The plan or what answers it breaks its contract.
+    """
     try:
         state = step(plan)
         while not isinstance(state, Done):

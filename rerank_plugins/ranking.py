@@ -17,15 +17,15 @@ ScoreKind = Literal["logit", "logprob", "probability", "grade", "z-score", "rank
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a ranking cost.
+    """The cost of a ranking.
 
     Attributes:
-        calls: Questions put to the model.
-        searches: Questions put to an index, by relevance feedback.
-        batches: Rounds of questions that had to wait for each other: the sequential depth.
+        calls: Calls to the model.
+        searches: Calls to an index, by relevance feedback.
+        batches: Rounds of calls that had to wait for each other: the sequential depth.
         prompt_tokens: Tokens the model read.
         generated_tokens: Tokens the model wrote.
-        seconds: Wall-clock time from the first question to the result.
+        seconds: Wall-clock time from the first call to the result.
     """
 
     calls: int = 0
@@ -42,7 +42,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What happened on the way to a ranking that its order does not show.
+    """Repairs, fallbacks and truncations on the way to a ranking.
 
     Attributes:
         fallbacks: Why the input order was kept, once for each time it was.
@@ -53,9 +53,9 @@ class Report:
         out_of_range: Identifiers that name no passage; ignored.
         unseen_labels: Labels whose log-probability the backend did not report.
         written_orders: Windows whose order, or a part of it, the model wrote as text, because its
-            log-probabilities were not to be had.
+            log-probabilities were unavailable.
         cut_answers: Answers that the token limit ended before the model did.
-        invalid_grades: Grades that are no number of the prompt's scale; ignored.
+        invalid_grades: Grades that are not on the prompt's scale; ignored.
         truncated: Positions of the passages that were shortened to fit their limit.
     """
 
@@ -254,7 +254,7 @@ def input_order(n: int, *, report: Report | None = None) -> Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a schedule of windows will ask, known before it runs.
+    """The cost of a schedule of windows, known before it runs.
 
     Attributes:
         calls: Windows to rank, each one call where the inner strategy asks one.

@@ -85,7 +85,7 @@ def resolve(group: Group, name: str) -> type[Any]:
     for point in entry_points(group=f"rerank_plugins.{group}", name=name):
         try:
             found: type[Any] = point.load()
-        except Exception as error:  # somebody else's code may raise anything
+        except Exception as error:  # third-party code may raise anything
             raise ConfigurationError(
                 f"the plugin {name!r} ({point.value}) cannot be loaded: {error}"
             ) from error

@@ -66,14 +66,14 @@ class Reranker:
         self._runner = Runner(_backend(backend), _limits(limits))
         self._effective = self._strategy
         if on_error == "keep_order":
-            from .strategies._keep_order import keeping_order  # the only strategy the core needs
+            from .strategies._keep_order import KeepOrder  # the only strategy the core needs
 
-            self._effective = keeping_order(self._strategy)
+            self._effective = KeepOrder.around(self._strategy)
         _check_match(self._strategy, self.backend)
 
     @property
     def strategy(self) -> Strategy:
-        """How to rank, as it was given."""
+        """The strategy that was given."""
         return self._strategy
 
     @property
@@ -83,12 +83,12 @@ class Reranker:
 
     @property
     def backend(self) -> AnyBackend:
-        """What answers."""
+        """The backend that answers the calls."""
         return self._runner.backend
 
     @property
     def limits(self) -> Limits | None:
-        """What one query may cost."""
+        """The limits of one query's cost."""
         return self._runner.limits
 
     def rank(self, query: str, passages: Sequence[str], *, top_k: int | None = None) -> Ranking:

@@ -100,7 +100,7 @@ def labels(alphabet: Alphabet, n: int) -> tuple[str, ...]:
 
 
 def escape_identifiers(text: str, alphabet: Alphabet, word: str = "") -> str:
-    """Make fake identifiers harmless: ``[12]`` becomes ``(12)``.
+    """Escape identifiers in a text from outside: ``[12]`` becomes ``(12)``.
 
     Args:
         text: From outside.
@@ -165,7 +165,7 @@ def repair_encoding(text: str) -> str:
 
 
 def passage_cleaner(alphabet: Alphabet, *, repair: bool, word: str = "") -> Callable[[str], str]:
-    """What a listwise prompt does to a query or a shortened passage, in the published order."""
+    """The cleaning of queries and shortened passages for listwise prompts, as published."""
 
     def clean(text: str) -> str:
         fixed = repair_encoding(text) if repair else text

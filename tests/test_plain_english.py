@@ -20,7 +20,8 @@ WORDS = {
     r"\b(?:to|can(?:not)?|could|not|nothing) be had\b": "available, unavailable",
     r"\bgone? on with\b|\bgoes on with\b|\bgoing on with\b|\bwent on with\b": "resumed, continued",
     r"\b(?:go(?:es)?|went|going) on(?: where| after|;|\.|,| from)": "resume, continue",
-    r"\b(?:is|are|be|was|were) no (?:number|path|string|strategy|list|file|folder|probability|name"
+    r"(?<!there )\b(?:is|are|be|was|were) no (?:number|path|string|strategy|list|file"
+    r"|folder|probability|name"
     r"|model|backend|logit|chat|collection|plan|score|reranker|integer|directory|prompt|query|label"
     r"|encoder|adapter|dataclass|mapping|dictionary|passage|ranking)s?\b": "is not a ...",
     r"\bnobody waits\b": "cancelled",

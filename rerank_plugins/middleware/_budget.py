@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one ranking may cost. None means no limit.
+    """Limits of one ranking's cost. None means no limit.
 
     Args:
-        max_calls: Questions to the model; searches in an index are not counted.
+        max_calls: Calls to the model; searches in an index are not counted.
         max_prompt_tokens: Tokens the model may read; checked before each round.
         max_generated_tokens: Tokens the model may write; checked before each round.
         timeout_s: Seconds from the start. A `Reranker` also gives up a round under way, whose
@@ -40,7 +40,7 @@ class Limits:
                 raise InputError(f"{name} is {value}, expected a positive number or None")
 
     def exceeded(self, usage: Usage, calls: int) -> str:
-        """Which limit ``calls`` more calls would break, or nothing."""
+        """The limit that ``calls`` more calls would break, or nothing."""
         checks = (
             (self.max_calls, usage.calls + calls, "calls", False),
             (self.max_prompt_tokens, usage.prompt_tokens, "prompt tokens", True),
@@ -105,5 +105,5 @@ def _cost(batch: Batch, replies: Replies) -> Usage:
 
 
 def _asked(batch: Batch) -> int:
-    """How many questions are for a model: a search is not."""
+    """The number of calls for a model: a search is not one."""
     return sum(not isinstance(call, Search) for call in batch)

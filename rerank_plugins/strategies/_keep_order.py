@@ -1,4 +1,4 @@
-"""What a failed call costs: the order of what it concerns, and nothing else."""
+"""A failed call costs the order of what it concerns, and nothing else."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -45,18 +45,18 @@ class KeepOrder:
         cause = Report(fallbacks=(f"{type(known.error).__name__}: {known.error}",))
         return replace(known.ranking, report=known.ranking.report + cause)
 
+    @classmethod
+    def around(cls, strategy: Strategy) -> "KeepOrder":
+        """``strategy`` inside a `KeepOrder`, and every strategy that it holds likewise.
 
-def keeping_order(strategy: Strategy) -> Strategy:
-    """The strategy with `KeepOrder` around it and around every strategy that it holds.
-
-    Examples:
-        >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
-        >>> keeping_order(SlidingWindow(SingleToken())).inner.inner
-        KeepOrder(inner=SingleToken(prompt='first.v1', policy='keep_order'))
-    """
-    if isinstance(strategy, KeepOrder):
-        return keeping_order(strategy.inner)
-    return KeepOrder(inner=map_inner(strategy, keeping_order))
+        Examples:
+            >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
+            >>> KeepOrder.around(SlidingWindow(SingleToken())).inner.inner
+            KeepOrder(inner=SingleToken(prompt='first.v1', policy='keep_order'))
+        """
+        if isinstance(strategy, cls):
+            return cls.around(strategy.inner)
+        return cls(inner=map_inner(strategy, cls.around))
 
 
 def map_inner(strategy: Strategy, change: Callable[[Strategy], Strategy]) -> Strategy:

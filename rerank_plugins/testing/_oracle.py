@@ -43,8 +43,8 @@ class Oracle:
         passages: What `Search` finds, in descending order of ``key`` for the query "".
         grade: The integer grade for a key, where a prompt asks for one; by default ten times the
             key, rounded, from 0 to 10.
-        noise: The standard deviation of an error that is added to the key of each passage anew in
-            every call: a model that errs, by chance and not always the same way.
+        noise: The standard deviation of an error that is added to the key of each passage, drawn
+            for every call: a model that errs by chance, and not always the same way.
         remember: Whether ``asked`` grows. Turn it off to rank a great many queries.
 
     Attributes:
@@ -190,7 +190,7 @@ def _letters(text: str) -> bool:
 
 
 def _index(label: str) -> int:
-    """Which passage a label names: 1 or A is the first, 27 or AA the twenty-seventh."""
+    """The position that a label names, from 0: 1 or A is the first, 27 or AA the 27th."""
     name = label.strip()
     if name.isdecimal():
         return int(name) - 1

@@ -1,4 +1,4 @@
-"""What every strategy and every backend promises, as pytest classes to inherit.
+"""The promises of every strategy and every backend, as pytest classes to inherit.
 
 ::
 
@@ -160,7 +160,7 @@ class StrategyContract:
                 assert ranking.report != Report() or not ranking.usage.calls
 
     def test_every_third_call_fails(self, strategy: Strategy) -> None:
-        """What a failure costs is part of the order, never a passage, and it is reported."""
+        """A failure costs part of the order, never a passage, and it is reported."""
         backend = Failing(when=_every_third())
         ranking = Reranker(strategy, backend, on_error="keep_order").rank("q", self._dozen)
         assert sorted(ranking.order) == list(range(len(self._dozen)))
@@ -238,7 +238,7 @@ class BackendContract:
         for one, other in zip(replies[: len(calls)], replies[len(calls) :], strict=True):
             assert _numbers(one) == _numbers(other)
 
-    def test_both_colours_agree(self, backend: AnyBackend, calls: Batch) -> None:
+    def test_sync_async_and_threads_agree(self, backend: AnyBackend, calls: Batch) -> None:
         """Sync, async and eight threads: the same answers."""
         expected = list(map(_numbers, _ask(backend, calls)))
 
@@ -326,7 +326,7 @@ def _check_answer(call: Call[Any], reply: Reply[Any]) -> None:
 
 
 def _numbers(reply: Reply[Any] | CallError) -> list[float]:
-    """What can be compared in a reply."""
+    """The numbers of a reply that can be compared."""
     assert isinstance(reply, Reply), reply
     match reply.answer:
         case LabelLogprobs(seen=seen):

@@ -238,7 +238,7 @@ def test_what_nobody_waits_for_is_given_up_between_batches(tiny_model, tokenizer
     try:
         job = in_thread(lambda: shared.run(asked()))
         started.wait(60)
-        job.let_go.set()
+        job.cancelled.set()
         go.set()
         replies = job.future.result(60)
     finally:

@@ -121,7 +121,7 @@ class Balanced:
                 found += [job.future.result() for job in jobs]
             finally:
                 for job in jobs:
-                    job.let_go.set()
+                    job.cancelled.set()
         return _in_order(parts, found)
 
     async def _arun(self, calls: Batch, tried: Tried) -> Replies:

@@ -8,7 +8,7 @@ import pytest
 from rerank_plugins import Reranker
 from rerank_plugins.plans import gather
 from rerank_plugins.strategies import KeepOrder, PairScore, SingleToken, SlidingWindow
-from rerank_plugins.strategies._keep_order import keeping_order, map_inner
+from rerank_plugins.strategies._keep_order import map_inner
 from rerank_plugins.testing import Failing, Oracle
 
 WINDOWS = SlidingWindow(SingleToken(), size=4, stride=2)
@@ -106,7 +106,7 @@ def test_what_is_given_is_not_changed(hold):
 
 
 def test_constructors_do_not_run_again():
-    assert keeping_order(Named({"only": WINDOWS})).inner.made == 1
+    assert KeepOrder.around(Named({"only": WINDOWS})).inner.made == 1
 
 
 def test_the_policy_is_decided_when_the_reranker_is_made():
@@ -124,7 +124,7 @@ def test_raise_leaves_the_strategy_as_it_is():
 
 
 def test_nothing_is_wrapped_twice():
-    assert keeping_order(KeepOrder(SingleToken())) == KeepOrder(SingleToken())
+    assert KeepOrder.around(KeepOrder(SingleToken())) == KeepOrder(SingleToken())
 
 
 def test_what_only_has_a_method_named_rank_is_left_alone():
@@ -140,4 +140,4 @@ def test_what_only_has_a_method_named_rank_is_left_alone():
             return (yield from PairScore().rank(query, passages))
 
     odd = Odd()
-    assert map_inner(odd, keeping_order) is odd
+    assert map_inner(odd, KeepOrder.around) is odd
