@@ -79,7 +79,7 @@ class Race:
             backend.warm_up()
         strategy = Pointwise(prompt=PROMPT)
         self.rankers = {name: Reranker(strategy, b) for name, b in self.backends.items()}
-        self.counters = {n: Counter(b._engine.model) for n, b in self.backends.items()}
+        self.counters = {n: Counter(b._loaded.model) for n, b in self.backends.items()}
         self.counters["CrossEncoder"] = Counter(rival[0].model)
 
     def warm_up(self, query: str, texts: list[str]) -> None:

@@ -1,18 +1,27 @@
-"""What every backend needs: sorting a mixed batch by kind, asking equal calls once."""
+"""Shared parts of backends: batches sorted by kind, and the life of a model in this process."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from .._threads import NOT_ANSWERED, abandoned
 from ..calls import Batch, Call, Replies, Reply
-from ..errors import CallError, UnsupportedCallError
+from ..errors import BackendError, CallError, PromptTooLongError, UnsupportedCallError
 
 SECRET: Mapping[str, bool] = {"secret": True}
 """Metadata of a dataclass field that must not be written into a spec."""
 
 Answers = Sequence[Reply[Any] | CallError]
+Table = Mapping[type[Call[Any]], Callable[[Any], Answers]]
+"""The function that answers each kind of call."""
+
+C = TypeVar("C", bound=Call[Any])
+Q = TypeVar("Q")
 
 
-def by_kind(calls: Batch, table: Mapping[type[Call[Any]], Callable[[Any], Answers]]) -> Replies:
+def by_kind(calls: Batch, table: Table) -> Replies:
     """Answer a mixed batch with one function per kind of call, keeping the order.
 
     Raises:
@@ -31,3 +40,112 @@ def by_kind(calls: Batch, table: Mapping[type[Call[Any]], Callable[[Any], Answer
         where = [i for i, call in enumerate(calls) if type(call) is kind]
         replies.update(zip(where, table[kind]([calls[i] for i in where]), strict=True))
     return [replies[i] for i in range(len(calls))]
+
+
+def distinct(calls: Batch) -> list[Call[Any]]:
+    """Remove repeated calls, keeping the order: equal calls must get equal answers."""
+    return list(dict.fromkeys(calls))
+
+
+def prepared(
+    calls: Sequence[C], prepare: Callable[[C], Q]
+) -> tuple[dict[int, Q], dict[int, Reply[Any] | CallError]]:
+    """Prepare each call, keeping apart the errors of those that cannot be asked.
+
+    Returns:
+        What ``prepare`` gave, and the `CallError` it raised, each by the call's position.
+    """
+    questions: dict[int, Q] = {}
+    errors: dict[int, Reply[Any] | CallError] = {}
+    for i, call in enumerate(calls):
+        try:
+            questions[i] = prepare(call)
+        except CallError as error:
+            errors[i] = error
+    return questions, errors
+
+
+def in_order(replies: Mapping[int, Reply[Any] | CallError], calls: Sized) -> Answers:
+    """The replies by the calls' positions; one that is missing was cancelled by the caller."""
+    return [replies.get(i) or BackendError(NOT_ANSWERED) for i in range(len(calls))]
+
+
+def require_room(tokens: int, context: int) -> None:
+    """Refuse a prompt that does not fit.
+
+    Args:
+        tokens: Of the prompt and its answer.
+        context: Tokens that the model takes at most.
+
+    Raises:
+        PromptTooLongError: There are more tokens than the model takes.
+    """
+    if tokens > context:
+        raise PromptTooLongError(tokens - context, limit=context)
+
+
+class Loaded(Protocol):
+    """A model that is ready to answer."""
+
+    @property
+    def table(self) -> Table:
+        """The function that answers each kind of call."""
+
+
+L = TypeVar("L", bound=Loaded)
+
+
+class LocalModel(ABC, Generic[L]):
+    """A backend whose model runs in this process.
+
+    The model is loaded at the first call or by `warm_up`, and threads take turns. A subclass is a
+    dataclass with at least the fields ``model`` and ``token``; its ``__post_init__`` calls this
+    one's.
+    """
+
+    model: Any
+    token: "str | Callable[[], str | None] | None"
+    _shown: ClassVar[tuple[str, ...]] = ("device", "dtype")
+    """Fields that ``repr`` shows after the model."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, Path):
+            self.model = str(self.model)
+        self._lock = threading.RLock()
+        self._loaded: L | None = None
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer a batch. A prompt that does not fit gets a `PromptTooLongError` in its place."""
+        with self._lock:
+            if abandoned():  # while it waited for its turn
+                return in_order({}, calls)
+            once = distinct(calls)
+            answers = dict(zip(once, by_kind(once, self._ready().table), strict=True))
+            return [answers[call] for call in calls]
+
+    def warm_up(self) -> None:
+        """Load the model now. Safe to repeat."""
+        with self._lock:
+            self._ready()
+
+    def close(self) -> None:
+        """Forget the model that was loaded. The next call loads it again. Safe to repeat."""
+        with self._lock:
+            self._loaded = None
+
+    def __repr__(self) -> str:
+        name = self.model if isinstance(self.model, str) else type(self.model).__name__
+        shown = [repr(name), *(f"{field}={getattr(self, field)!r}" for field in self._shown)]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _ready(self) -> L:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    @abstractmethod
+    def _load(self) -> L:
+        """Load the model."""
+
+    def _hub_token(self) -> str | None:
+        return self.token() if callable(self.token) else self.token

@@ -104,7 +104,7 @@ def test_a_device_map(folder, device_map):
 def test_an_attention_implementation(folder, attention):
     backend = TransformersBackend(folder, attention=attention)
     assert scores(backend) == pytest.approx(scores(TransformersBackend(folder)), abs=1e-4)
-    assert backend._engine.model.config._attn_implementation == attention
+    assert backend._loaded.model.config._attn_implementation == attention
 
 
 def test_an_attention_implementation_that_is_not_there(folder):
@@ -125,7 +125,7 @@ def test_quantised_weights(folder):
     how = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     backend = TransformersBackend(folder, quantization=how)
     found, plain = scores(backend), scores(TransformersBackend(folder))
-    assert backend._engine.model.is_quantized
+    assert backend._loaded.model.is_quantized
     assert found != pytest.approx(plain, abs=1e-4)
     assert found == pytest.approx(plain, abs=2.0)
 

@@ -80,7 +80,7 @@ def test_every_strategy_ranks_with_a_real_model(name, smollm2):
 def test_a_hundred_passages_in_one_forward_pass(smollm2, monkeypatch):
     """One call, one pass, nothing generated; a hundred labels, each one token, all distinct."""
     smollm2.warm_up()
-    engine = smollm2._engine
+    engine = smollm2._loaded
     passes = []
     forward = engine.model.forward
 
@@ -138,7 +138,7 @@ def test_query_and_passage_decide_a_real_yes_or_no(smollm2):
     prompt, _ = load_prompt("yes-no.v1").render(QUERY, TEXTS[0])
     ids = torch.tensor([smollm2.token_ids(prompt)])
     with torch.inference_mode():
-        logits = smollm2._engine.model(ids).logits[0, -1]
-    yes, no = smollm2._engine.renderer.tokenizer.convert_tokens_to_ids(["Yes", "No"])
+        logits = smollm2._loaded.model(ids).logits[0, -1]
+    yes, no = smollm2._loaded.renderer.tokenizer.convert_tokens_to_ids(["Yes", "No"])
     assert ranking.scores[0] == pytest.approx(float(logits[yes] - logits[no]), abs=1e-3)
     assert ranking.score_kind == "logit"

@@ -1,16 +1,16 @@
 """Cross-encoders and sequence classifiers, through sentence-transformers."""
 
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from ..._checks import at_least, one_of
 from ..._extras import extra
 from ..._threads import abandoned
-from ...calls import Batch, Call, Replies, Reply, ScorePair
+from ...calls import Call, Reply, ScorePair
 from ...errors import (
     BackendError,
     CallError,
@@ -19,7 +19,7 @@ from ...errors import (
     ModelOutputError,
     PromptTooLongError,
 )
-from .._base import SECRET, Answers, by_kind
+from .._base import SECRET, Answers, LocalModel, Table
 from .._prompts.renderer import Renderer
 from .loading import chosen_device, chosen_dtype, first_line, lacking, missing_weights, quiet
 
@@ -33,7 +33,7 @@ _SEAMS = 2
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class CrossEncoderBackend:
+class CrossEncoderBackend(LocalModel["_Loaded"]):
     """Answers `ScorePair` with the raw logit of a classifier that reads query and passage together.
 
     No sigmoid is applied: probabilities of good passages saturate, and then they tie. Text from
@@ -77,48 +77,15 @@ class CrossEncoderBackend:
     batch_size: int = 32
     revision: str | None = None
     token: "str | Callable[[], str | None] | None" = field(default=None, metadata=SECRET)
-    _lock: Any = field(default_factory=threading.RLock, init=False)
-    _loaded: "_Loaded | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.model, Path):
-            self.model = str(self.model)
+        super().__post_init__()
         if self.model is None:
             raise InputError("model is None", hint="Give a hub id, a folder or a CrossEncoder.")
-        if self.engine not in get_args(Engine):
-            raise InputError(f"engine is {self.engine!r}", hint=f"One of {get_args(Engine)}.")
-        for name in ("max_tokens", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}, expected at least 1")
+        one_of("engine", self.engine, get_args(Engine))
+        at_least(1, max_tokens=self.max_tokens, batch_size=self.batch_size)
         if "{query}" not in self.query_template or "{passage}" not in self.passage_template:
             raise InputError("the templates need the fields {query} and {passage}")
-
-    def run(self, calls: Batch) -> Replies:
-        """Answer a batch."""
-        with self._lock:
-            ready = self._ready()
-
-            def scored(pairs: Sequence[ScorePair]) -> Answers:
-                return ready.scored([self._texts(pair) for pair in pairs])
-
-            distinct = list(dict.fromkeys(calls))  # equal calls must get equal answers
-            answers = dict(zip(distinct, by_kind(distinct, {ScorePair: scored}), strict=True))
-            return [answers[call] for call in calls]
-
-    def warm_up(self) -> None:
-        """Load the model now. Safe to repeat."""
-        with self._lock:
-            self._ready()
-
-    def close(self) -> None:
-        """Forget the model that was loaded. The next call loads it again. Safe to repeat."""
-        with self._lock:
-            self._loaded = None
-
-    def __repr__(self) -> str:
-        name = self.model if isinstance(self.model, str) else type(self.model).__name__
-        return f"CrossEncoderBackend({name!r}, device={self.device!r}, dtype={self.dtype!r})"
 
     def _texts(self, pair: ScorePair) -> tuple[str, str]:
         # Replaced and not formatted: braces in a passage stay braces.
@@ -127,18 +94,16 @@ class CrossEncoderBackend:
             self.passage_template.replace("{passage}", str(pair.passage)),
         )
 
-    def _ready(self) -> "_Loaded":
-        if self._loaded is None:
-            model = self._load() if isinstance(self.model, str) else self.model
-            if (labels := getattr(model, "num_labels", 1)) != 1:
-                raise ModelLoadError(
-                    f"{self!r} has {labels} labels, and a relevance score is one number",
-                    hint="Use a model that was trained to score pairs.",
-                )
-            self._loaded = _Loaded(model, self.max_tokens, self.batch_size)
-        return self._loaded
+    def _load(self) -> "_Loaded":
+        model = self._read() if isinstance(self.model, str) else self.model
+        if (labels := getattr(model, "num_labels", 1)) != 1:
+            raise ModelLoadError(
+                f"{self!r} has {labels} labels, and a relevance score is one number",
+                hint="Use a model that was trained to score pairs.",
+            )
+        return _Loaded(model, self.max_tokens, self.batch_size, self._texts)
 
-    def _load(self) -> "CrossEncoder":
+    def _read(self) -> "CrossEncoder":
         extra("torch", "transformers")
         transformers = extra("transformers", "transformers")
         library = extra("sentence_transformers", "cross-encoder")
@@ -150,7 +115,7 @@ class CrossEncoderBackend:
                     self.model,
                     device=place,
                     revision=self.revision,
-                    token=self.token() if callable(self.token) else self.token,
+                    token=self._hub_token(),
                     trust_remote_code=False,
                     max_length=self.max_tokens,
                     backend=self.engine,
@@ -181,7 +146,7 @@ class CrossEncoderBackend:
                 kind,
                 str(self.model),
                 revision=self.revision,
-                token=self.token() if callable(self.token) else self.token,
+                token=self._hub_token(),
                 config=config,
             )
         except OSError:
@@ -193,8 +158,14 @@ class CrossEncoderBackend:
 class _Loaded:
     """A loaded cross-encoder and its tokenizer."""
 
-    def __init__(self, model: Any, max_tokens: int | None, batch_size: int) -> None:
-        self._model, self._batch_size = model, batch_size
+    def __init__(
+        self,
+        model: Any,
+        max_tokens: int | None,
+        batch_size: int,
+        texts: Callable[[ScorePair], tuple[str, str]],
+    ) -> None:
+        self._model, self._batch_size, self._texts = model, batch_size, texts
         tokenizer = model.tokenizer
         if tokenizer.pad_token_id is None:  # Llama's classifiers have none
             tokenizer.pad_token = tokenizer.eos_token
@@ -218,7 +189,11 @@ class _Loaded:
         finally:
             self._model.max_seq_length = own
 
-    def scored(self, pairs: Sequence[tuple[str, str]]) -> Answers:
+    @property
+    def table(self) -> Table:
+        return {ScorePair: self.scored}
+
+    def scored(self, calls: Sequence[ScorePair]) -> Answers:
         """The logit of each pair, in place."""
         import torch
 
@@ -226,7 +201,8 @@ class _Loaded:
         size = 1 if on_cpu else self._batch_size  # padding only costs on a CPU, and moves scores
         replies: dict[int, Reply[Any] | CallError] = {}
         safe: dict[int, _Pair] = {}
-        for i, (query, passage) in enumerate(pairs):
+        for i, call in enumerate(calls):
+            query, passage = self._texts(call)
             try:
                 safe[i] = self._fitting(self._safe(query), self._safe(passage))
             except CallError as error:  # this pair's alone
@@ -236,7 +212,7 @@ class _Loaded:
             chosen = where[start : start + size]
             found = self._guarded([safe[i] for i in chosen], size)
             replies.update(zip(chosen, found, strict=True))
-        return [replies[i] for i in range(len(pairs))]
+        return [replies[i] for i in range(len(calls))]
 
     def _guarded(self, pairs: "list[_Pair]", size: int) -> Answers:
         """The replies, or the error of this batch for each of its pairs."""

@@ -18,7 +18,7 @@ from ...calls import (
     Reply,
 )
 from ...errors import BackendError, CallError, ModelOutputError, PromptTooLongError
-from .._base import Answers
+from .._base import Answers, Table
 from .._prompts.renderer import Encoded, Renderer
 from .batching import MAX_ROWS, Group, batches, groups
 from .forward import Forward, Prefix
@@ -80,6 +80,14 @@ class Engine:
         self.batch_tokens = max_batch_tokens or (None if on_cpu else GPU_BATCH_TOKENS)
         self.suffix_tokens = self.batch_tokens or CPU_BATCH_TOKENS
         self.share_prefix = share_prefix
+
+    @property
+    def table(self) -> Table:
+        return {
+            NextToken: self.next_token,
+            Generate: self.generate,
+            Likelihood: self.likelihood,
+        }
 
     def next_token(self, calls: Sequence[NextToken]) -> Answers:
         return self._answered(calls, self._labelled, self._label_logprobs)

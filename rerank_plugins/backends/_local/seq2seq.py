@@ -1,13 +1,13 @@
 """An encoder-decoder model in this process: monoT5, Flan-T5."""
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from ..._checks import at_least
 from ..._threads import abandoned
-from ...calls import Batch, Call, LabelLogprobs, NextToken, Prompt, Replies, Reply, text_of
+from ...calls import Call, LabelLogprobs, NextToken, Prompt, Reply, text_of
 from ...errors import (
     BackendError,
     CallError,
@@ -16,7 +16,7 @@ from ...errors import (
     ModelOutputError,
     PromptTooLongError,
 )
-from .._base import SECRET, Answers, by_kind
+from .._base import SECRET, Answers, LocalModel, Table
 from .._prompts.renderer import Encoded, Renderer
 from .loading import load_language_model
 
@@ -28,7 +28,7 @@ USUAL_CONTEXT = 512
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Seq2SeqBackend:
+class Seq2SeqBackend(LocalModel["_Loaded"]):
     """Answers `NextToken` with the first tokens of a decoder.
 
     The encoder reads the prompt as plain text, or through the tokenizer's chat template where
@@ -63,66 +63,36 @@ class Seq2SeqBackend:
     context_tokens: int | None = None
     revision: str | None = None
     token: "str | Callable[[], str | None] | None" = field(default=None, metadata=SECRET)
-    _lock: Any = field(default_factory=threading.RLock, init=False)
-    _loaded: "_Loaded | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if self.context_tokens is not None and self.context_tokens < 1:
-            raise InputError(f"context_tokens is {self.context_tokens}, expected at least 1")
-        if isinstance(self.model, Path):
-            self.model = str(self.model)
+        super().__post_init__()
+        at_least(1, context_tokens=self.context_tokens)
         if isinstance(self.model, str) == (self.tokenizer is not None):
             raise InputError("give a name or path, or a loaded model and its tokenizer")
 
-    def run(self, calls: Batch) -> Replies:
-        """Answer a batch. A prompt that does not fit gets a `PromptTooLongError` in its place."""
-        with self._lock:
-            ready = self._ready()
-            distinct = list(dict.fromkeys(calls))  # equal calls must get equal answers
-            answers = dict(
-                zip(distinct, by_kind(distinct, {NextToken: ready.next_token}), strict=True)
+    def _load(self) -> "_Loaded":
+        if isinstance(self.model, str):
+            model, tokenizer = load_language_model(
+                self.model,
+                device=self.device,
+                dtype=self.dtype,
+                revision=self.revision,
+                token=self._hub_token(),
+                auto="AutoModelForSeq2SeqLM",
             )
-            return [answers[call] for call in calls]
-
-    def warm_up(self) -> None:
-        """Load the model now. Safe to repeat."""
-        with self._lock:
-            self._ready()
-
-    def close(self) -> None:
-        """Forget the model that was loaded. The next call loads it again. Safe to repeat."""
-        with self._lock:
-            self._loaded = None
-
-    def __repr__(self) -> str:
-        name = self.model if isinstance(self.model, str) else type(self.model).__name__
-        return f"Seq2SeqBackend({name!r}, device={self.device!r}, dtype={self.dtype!r})"
-
-    def _ready(self) -> "_Loaded":
-        if self._loaded is None:
-            if isinstance(self.model, str):
-                model, tokenizer = load_language_model(
-                    self.model,
-                    device=self.device,
-                    dtype=self.dtype,
-                    revision=self.revision,
-                    token=self.token() if callable(self.token) else self.token,
-                    auto="AutoModelForSeq2SeqLM",
-                )
-            else:  # __post_init__ left nothing but a loaded model and its tokenizer
-                model = cast("PreTrainedModel", self.model)
-                tokenizer = cast("PreTrainedTokenizerBase", self.tokenizer)
-            model.train(False)  # no dropout
-            own = tokenizer.model_max_length
-            limit = self.context_tokens or (own if own < 1 << 30 else USUAL_CONTEXT)
-            start = getattr(model.config, "decoder_start_token_id", None)
-            if start is None:
-                raise ModelLoadError(
-                    f"{self!r} has no decoder_start_token_id",
-                    hint="Write it into the model's config.json; for a T5 it is 0.",
-                )
-            self._loaded = _Loaded(model, Renderer(tokenizer), limit, start)
-        return self._loaded
+        else:  # __post_init__ left nothing but a loaded model and its tokenizer
+            model = cast("PreTrainedModel", self.model)
+            tokenizer = cast("PreTrainedTokenizerBase", self.tokenizer)
+        model.train(False)  # no dropout
+        own = tokenizer.model_max_length
+        limit = self.context_tokens or (own if own < 1 << 30 else USUAL_CONTEXT)
+        start = getattr(model.config, "decoder_start_token_id", None)
+        if start is None:
+            raise ModelLoadError(
+                f"{self!r} has no decoder_start_token_id",
+                hint="Write it into the model's config.json; for a T5 it is 0.",
+            )
+        return _Loaded(model, Renderer(tokenizer), limit, start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +103,10 @@ class _Loaded:
     renderer: Renderer
     context: int
     start: int
+
+    @property
+    def table(self) -> Table:
+        return {NextToken: self.next_token}
 
     def next_token(self, calls: Sequence[NextToken]) -> Answers:
         return [self._answered(call) for call in calls]

@@ -1,14 +1,14 @@
 """A causal language model in this process, through Hugging Face transformers."""
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from ...calls import Batch, Call, Generate, Likelihood, NextToken, Prompt, Replies
+from ..._checks import at_least
+from ...calls import Call, Generate, Likelihood, NextToken, Prompt
 from ...errors import InputError
-from .._base import SECRET, Answers, by_kind
+from .._base import SECRET, LocalModel
 from .._prompts.renderer import Renderer
 from .engine import Engine
 from .loading import load_language_model
@@ -21,7 +21,7 @@ _OF_LOADING = ("device_map", "quantization", "attention", "compile", "adapter")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class TransformersBackend:
+class TransformersBackend(LocalModel[Engine]):
     """Answers `NextToken`, `Generate` and `Likelihood` with a model in this process.
 
     The model is loaded at the first call, or by `warm_up`. Prompts go through the tokenizer's
@@ -88,25 +88,16 @@ class TransformersBackend:
     token: "str | Callable[[], str | None] | None" = field(default=None, metadata=SECRET)
     chat_template: str | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
-    _lock: Any = field(default_factory=threading.RLock, init=False)
-    _engine: "Engine | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        for name in ("context_tokens", "max_batch_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}, expected a positive number or None")
-        if isinstance(self.model, Path):
-            self.model = str(self.model)
+        super().__post_init__()
+        at_least(1, context_tokens=self.context_tokens, max_batch_tokens=self.max_batch_tokens)
         if self.model is None:
             raise InputError("model is None", hint="Give a hub id, a folder or a .gguf file.")
         if isinstance(self.model, str) == (self.tokenizer is not None):
             raise InputError(
                 "a tokenizer belongs to a loaded model", hint="Give both, or a name or path."
             )
-        self._check_loading()
-
-    def _check_loading(self) -> None:
         if isinstance(self.adapter, Path):
             self.adapter = str(self.adapter)
         given = [name for name in _OF_LOADING if getattr(self, name)]
@@ -115,61 +106,32 @@ class TransformersBackend:
         if self.device_map is not None and self.device != "auto":
             raise InputError("device and device_map both say where the model goes: give one")
 
-    def run(self, calls: Batch) -> Replies:
-        """Answer a batch. A prompt that does not fit gets a `PromptTooLongError` in its place."""
-        with self._lock:
-            engine = self._ready()
-            table: dict[type[Call[Any]], Callable[[Any], Answers]] = {
-                NextToken: engine.next_token,
-                Generate: engine.generate,
-                Likelihood: engine.likelihood,
-            }
-            distinct = list(dict.fromkeys(calls))  # equal calls must get equal answers
-            answers = dict(zip(distinct, by_kind(distinct, table), strict=True))
-            return [answers[call] for call in calls]
-
-    def warm_up(self) -> None:
-        """Load the model now. Safe to repeat."""
-        with self._lock:
-            self._ready()
-
-    def close(self) -> None:
-        """Forget the model that was loaded. The next call loads it again. Safe to repeat."""
-        with self._lock:
-            self._engine = None
-
     def token_ids(self, prompt: Prompt) -> list[int]:
         """The token ids that the model gets for a prompt: for tests and for the curious."""
         with self._lock:
             return self._ready().renderer.encode(prompt).ids
 
-    def __repr__(self) -> str:
-        name = self.model if isinstance(self.model, str) else type(self.model).__name__
-        return f"TransformersBackend({name!r}, device={self.device!r}, dtype={self.dtype!r})"
+    def _load(self) -> Engine:
+        if isinstance(self.model, str):
+            model, tokenizer = self._read(self.model)
+        else:  # __post_init__ left nothing but a loaded model and its tokenizer
+            model = cast("PreTrainedModel", self.model)
+            tokenizer = cast("PreTrainedTokenizerBase", self.tokenizer)
+        renderer = Renderer(
+            tokenizer, chat_template=self.chat_template, options=self.template_options
+        )
+        model.train(False)  # no dropout
+        return Engine(
+            model, renderer, self.context_tokens, self.max_batch_tokens, self.share_prefix
+        )
 
-    def _ready(self) -> "Engine":
-        if self._engine is None:
-            if isinstance(self.model, str):
-                model, tokenizer = self._load(self.model)
-            else:  # __post_init__ left nothing but a loaded model and its tokenizer
-                model = cast("PreTrainedModel", self.model)
-                tokenizer = cast("PreTrainedTokenizerBase", self.tokenizer)
-            renderer = Renderer(
-                tokenizer, chat_template=self.chat_template, options=self.template_options
-            )
-            model.train(False)  # no dropout
-            self._engine = Engine(
-                model, renderer, self.context_tokens, self.max_batch_tokens, self.share_prefix
-            )
-        return self._engine
-
-    def _load(self, name: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    def _read(self, name: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
         weights: dict[str, Any] = {}
         if self.attention is not None:
             weights["attn_implementation"] = self.attention
         if self.quantization is not None:
             weights["quantization_config"] = dict(self.quantization)
-        token = self.token() if callable(self.token) else self.token
+        token = self._hub_token()
         model, tokenizer = load_language_model(
             name,
             device=self.device,
