@@ -1,11 +1,14 @@
-"""What a framework's component needs around a `Reranker`: written once, and without colour.
+"""The parts of a framework's component around a `Reranker`, shared by all frameworks.
 
 A component has items with ids, texts and scores of any origin. `candidates` makes passages of
-them, a `Reranker` ranks those, and `conclude` says which items to return, with which scores and
-with what to tell the user.
+them, a `Reranker` ranks those, and `conclude` makes the component's result: which items to return,
+their scores, and what to tell the user.
 """
 
-from ._backends import build_backend, model_name
+from .._threads import off_loop
+from ..handlers import AnyBackend
+from ..registry import Group
+from ._backends import build_backend, build_reranker, chat_options, model_name, plain_part
 from ._items import Candidates, Outcome, candidates, check_threshold, check_top_k, conclude
 from ._prompts import find_prompts, with_prompt
 from ._strategies import (
@@ -17,6 +20,7 @@ from ._strategies import (
     first_strategy,
     full_list_strategy,
     groupwise_strategy,
+    ordering_at_least,
     pointwise_strategy,
 )
 
@@ -25,10 +29,14 @@ __all__ = [
     "FULL_LIST_MODEL",
     "GROUPWISE_MODEL",
     "POINTWISE_MODEL",
+    "AnyBackend",
     "Candidates",
+    "Group",
     "Outcome",
     "build_backend",
+    "build_reranker",
     "candidates",
+    "chat_options",
     "check_threshold",
     "check_top_k",
     "choose_strategy",
@@ -38,6 +46,9 @@ __all__ = [
     "full_list_strategy",
     "groupwise_strategy",
     "model_name",
+    "off_loop",
+    "ordering_at_least",
+    "plain_part",
     "pointwise_strategy",
     "with_prompt",
 ]

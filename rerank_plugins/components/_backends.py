@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from .._checks import known_keys
 from ..errors import InputError
 from ..handlers import AnyBackend
+from ..middleware import guarded
 from ..presets import find_preset, preset_parts
-from ..registry import from_spec, resolve
+from ..ranking import Strategy
+from ..registry import Group, from_spec, resolve, to_spec
+from ..reranker import OnError, Reranker
 
 
 def build_backend(
@@ -43,8 +47,14 @@ def build_backend(
         if extra:
             raise InputError(f"{sorted(extra)} cannot be changed on a backend that is built")
         return backend  # type: ignore[no-any-return]  # checked by Reranker
+    spec: dict[str, Any]
     if model is not None:
-        spec = _of_model(model, preset)
+        known = find_preset(preset or model) is not None
+        spec = (
+            preset_parts(preset or model, model if preset else None)[1]
+            if known
+            else {"name": "transformers", "model": model}
+        )
     else:
         spec = dict(backend) if isinstance(backend, Mapping) else {"name": backend}
     spec |= extra
@@ -60,15 +70,56 @@ def build_backend(
     return built
 
 
-def _of_model(model: str, preset: str | None) -> dict[str, Any]:
-    """The spec of a local model's backend: the checkpoint's own where it is a known one."""
-    if find_preset(preset or model) is None:
-        return {"name": "transformers", "model": model}
-    return preset_parts(preset or model, model if preset else None)[1]
+def build_reranker(
+    strategy: Strategy | str | Mapping[str, Any],
+    backend: AnyBackend,
+    *,
+    raise_on_failure: bool,
+    limits: Mapping[str, Any] | None,
+) -> Reranker:
+    """The reranker of a component: whatever its backend raises is a failed call.
+
+    Args:
+        strategy: A strategy, its registered name, or a spec.
+        backend: What answers.
+        raise_on_failure: Raise when a call fails; else keep the order.
+        limits: Names and values of `rerank_plugins.Limits`.
+    """
+    on_error: OnError = "raise" if raise_on_failure else "keep_order"
+    return Reranker(strategy, guarded(backend), on_error=on_error, limits=limits)
+
+
+def chat_options(
+    name: str, options: Mapping[str, Any] | None, others: Mapping[str, object]
+) -> dict[str, Any]:
+    """The options of the backend around an application's own chat model.
+
+    Args:
+        name: The argument that holds the chat model.
+        options: The component's ``backend_options``.
+        others: Arguments that do not go with it, by name.
+
+    Raises:
+        InputError: One of ``others`` was given, or there is no such option.
+    """
+    for other, value in others.items():
+        if value is not None:
+            raise InputError(f"give either {other}= or {name}=, and not both")
+    known_keys(f"the backend of {name}=", options or {}, ("max_concurrency",))
+    return dict(options or {})
+
+
+def plain_part(group: Group, part: Any) -> Any:
+    """A strategy or a backend as files store it; names and dictionaries as they are.
+
+    Raises:
+        ConfigurationError: It is an object without a plain form.
+    """
+    return part if part is None or isinstance(part, str | Mapping) else to_spec(group, part)
 
 
 def model_name(backend: object) -> str:
-    """What a backend's model is called, in traces and events.
+    """The name of a backend's model, for traces and events.
 
     Examples:
         >>> from rerank_plugins.backends import TransformersBackend

@@ -1,6 +1,7 @@
 """The strategy of a component, from what its constructor was given and what the model is."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError
@@ -8,17 +9,18 @@ from ..presets import find_preset, list_presets, preset_parts
 from ..prompts import AnyPrompt, PointwisePrompt, require
 from ..ranking import Strategy
 from ..registry import from_spec
+from ..reranker import Reranker
 from ..strategies import (
     FullList,
     Groupwise,
     Hybrid,
     Pointwise,
     PointwiseGrade,
+    Policy,
+    Read,
     SingleToken,
     SlidingWindow,
 )
-from ..strategies._full_list import Read
-from ..strategies._single_token import Policy
 
 FIRST_MODEL = "castorini/first_mistral"
 """The checkpoint of FIRST components that are given neither a model nor a backend."""
@@ -74,6 +76,17 @@ def full_list_strategy(
     trained = known.get("prompt") if read == "written" else None
     wanted = top_k if top_m is None and read != "single-token" else top_m
     return FullList(read=read, prompt=_prompt(prompt) or trained, top_m=wanted)
+
+
+def ordering_at_least(reranker: Reranker, top_k: int | None) -> Reranker:
+    """The reranker, whose full list puts at least ``top_k`` passages in order; all when None."""
+    strategy = reranker.strategy
+    if not isinstance(strategy, FullList) or strategy.top_m is None:
+        return reranker
+    if top_k is not None and top_k <= strategy.top_m:
+        return reranker
+    longer = replace(strategy, top_m=top_k)
+    return Reranker(longer, reranker.backend, on_error=reranker.on_error, limits=reranker.limits)
 
 
 def groupwise_strategy(model: str | None, prompt: AnyPromptSpec, **settings: Any) -> Groupwise:

@@ -424,6 +424,29 @@ def test_prompts_are_reached_by_the_frameworks_convention():
     assert model.asked[-1].prompt == after
 
 
+@pytest.mark.parametrize(
+    ("reranker", "place"),
+    [
+        (FirstRerank(model="m"), "inner.prompt"),
+        (PluginRerank(strategy="query-likelihood", model="m"), "prompt"),
+    ],
+)
+def test_changed_prompts_are_pickled_and_stored(reranker, place):
+    text = "{passage}\nQuestion:" if place == "prompt" else "{query}? Choose one of\n{passages}"
+    template = PromptTemplate(text)
+    backend = reranker._reranker.backend
+    reranker.update_prompts({place: template})
+    assert reranker._reranker.backend is backend
+    changed = find_prompts(reranker._reranker.strategy)
+    assert changed[place].user == template.template
+    for again in (
+        pickle.loads(pickle.dumps(reranker)),
+        type(reranker).from_json(reranker.to_json()),
+        copy.deepcopy(reranker),
+    ):
+        assert find_prompts(again._reranker.strategy) == changed
+
+
 def test_prompts_of_a_plugin_and_bad_ones(oracle):
     reranker = PluginRerank(strategy="query-likelihood", backend=oracle)
     assert isinstance(reranker.get_prompts()["prompt"], PromptTemplate)

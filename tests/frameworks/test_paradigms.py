@@ -230,3 +230,43 @@ def test_prompts_can_be_looked_at_and_changed():
     reranker.update_prompts({place: PromptTemplate("{query} | {passage} | relevant?")})
     assert reranker._reranker.strategy.prompt.user == "{query} | {passage} | relevant?"
     assert reranker._reranker.strategy.prompt.labels == ("Yes", "No")
+
+
+FIVE = [f"passage {i}" for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "calls"), [(3, 5, 4), (3, None, 3), (3, 2, 3), (2, 3, 3), (None, 2, 4)]
+)
+def test_a_full_list_orders_the_larger_of_both_numbers(own, asked, calls):
+    """One call of a constrained order for each place, and none for the last of five."""
+    ranker = FullListRanker(backend=oracle(), read="constrained", top_k=own)
+    documents = [Document(content=text) for text in FIVE]
+    for found in (
+        ranker.run(query="q", documents=documents, top_k=asked),
+        asyncio.run(ranker.run_async(query="q", documents=documents, top_k=asked)),
+    ):
+        returned = [d.content for d in found["documents"]]
+        assert returned == FIVE[::-1][: asked or own]
+        assert found["meta"]["usage"]["calls"] == calls
+
+
+@pytest.mark.parametrize("top_n", [5, None])
+def test_a_full_list_orders_as_many_nodes_as_were_assigned(top_n):
+    reranker = FullListRerank(backend=oracle(), top_n=3)
+    reranker.top_n = top_n
+    given = [NodeWithScore(node=TextNode(text=text)) for text in FIVE]
+    found = reranker.postprocess_nodes(given, query_str="q")
+    assert [n.get_content() for n in found] == FIVE[::-1]
+
+
+@pytest.mark.parametrize("build", [FullListRanker, FullListRerank])
+def test_top_m_is_what_the_caller_says(build):
+    model = oracle()
+    component = build(backend=model, read="constrained", top_m=1)
+    if build is FullListRanker:
+        component.run(query="q", documents=[Document(content=t) for t in FIVE], top_k=5)
+    else:
+        given = [NodeWithScore(node=TextNode(text=text)) for text in FIVE]
+        component.postprocess_nodes(given, query_str="q")
+    assert len(model.asked) == 1

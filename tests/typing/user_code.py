@@ -46,3 +46,9 @@ def llama_index() -> list[NodeWithScore]:
     plugin = PluginRerank(strategy="query-likelihood", model="m", limits={"max_calls": 100})
     nodes = [NodeWithScore(node=TextNode(text="a passage"))]
     return plugin.postprocess_nodes(first.postprocess_nodes(nodes, query_str="q"), query_str="q")
+
+
+def wrong_arguments() -> None:
+    FirstRerank(windw=3)  # type: ignore[call-arg]
+    FirstRerank(policy="guess")  # type: ignore[arg-type]
+    PluginRerank(preset=3)  # type: ignore[arg-type]

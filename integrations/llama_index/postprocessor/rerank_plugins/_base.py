@@ -1,17 +1,17 @@
-"""What happens before and after a ranking, for every postprocessor.
+"""The base of all postprocessors: everything before and after a ranking.
 
-It is written once, in `Rerank._reported`; the sync and the async method differ in one line.
+`Rerank._reported` holds it; the sync and the async method differ in one line.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, ClassVar, Dict, List, Optional, Tuple
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, field_serializer
-from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
+from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -22,27 +22,28 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from rerank_plugins import ConfigurationError, InputError, Ranking, Reranker
 from rerank_plugins.components import (
     Candidates,
+    Group,
     build_backend,
+    build_reranker,
     candidates,
+    chat_options,
     check_threshold,
     check_top_k,
     conclude,
     find_prompts,
     model_name,
+    plain_part,
     with_prompt,
 )
-from rerank_plugins.handlers import AnyBackend
-from rerank_plugins.middleware import guarded
 from rerank_plugins.prompts import AnyPrompt
 from rerank_plugins.ranking import Strategy
-from rerank_plugins.registry import Group, to_spec
 
 from ._llm import LLMBackend
 
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
 
-_NOT_STORED = 'an LLM is an object that is never stored. Give llm="settings" for Settings.llm'
+_NOT_STORED = 'an LLM object cannot be stored. Give llm="settings", which stands for Settings.llm'
 _PARTS: Dict[str, Group] = {
     "strategy": "strategies",
     "prompt": "strategies",
@@ -52,7 +53,7 @@ _PARTS: Dict[str, Group] = {
 
 @dataclass
 class _Job:
-    """One call of a postprocessor: what is ranked, and what came of it."""
+    """One call of a postprocessor: what is ranked, and the result."""
 
     query: str
     found: Candidates
@@ -62,38 +63,74 @@ class _Job:
 
 
 class Rerank(PromptMixin, BaseNodePostprocessor):
-    """What all postprocessors share."""
+    """Base of all postprocessors: a reranker, built from the fields.
 
-    top_n: Optional[int] = Field(description="How many nodes to return at most; all when None.")
-    score_threshold: Optional[float] = Field(
-        description="The lowest score to return, in the unit of the score kind."
+    A subclass declares its arguments as fields and builds its strategy from them. Frozen fields are
+    what the reranker is built from: to change one, build another postprocessor.
+    """
+
+    top_n: Optional[int] = Field(
+        default=10, description="How many nodes to return at most; all when None."
     )
-    metadata_mode: MetadataMode = Field(description="Which metadata the model reads.")
+    score_threshold: Optional[float] = Field(
+        default=None, description="The lowest score to return, in the unit of the score kind."
+    )
+    metadata_mode: MetadataMode = Field(
+        default=MetadataMode.EMBED, description="Which metadata the model reads."
+    )
     backend: Any = Field(
-        frozen=True, description="What answers: a backend, its name, or a dictionary."
+        default=None, frozen=True, description="A backend, its registered name, or a dictionary."
     )
     llm: Any = Field(
-        frozen=True, repr=False, description='The application\'s own model, or "settings".'
+        default=None,
+        frozen=True,
+        repr=False,
+        description='The application\'s own model, or "settings".',
     )
     model: Optional[str] = Field(
-        frozen=True, description="A causal language model, instead of a backend."
+        default=None, frozen=True, description="A causal language model, instead of a backend."
     )
-    device: Optional[str] = Field(frozen=True, description="Where the model runs.")
-    backend_options: Optional[Dict[str, Any]] = Field(frozen=True, description="For the backend.")
-    limits: Optional[Dict[str, Any]] = Field(frozen=True, description="What one query may cost.")
+    device: Optional[str] = Field(
+        default=None, frozen=True, description="The device that the model runs on."
+    )
+    backend_options: Optional[Dict[str, Any]] = Field(
+        default=None, frozen=True, description="Further arguments of the backend."
+    )
+    limits: Optional[Dict[str, Any]] = Field(
+        default=None, frozen=True, description="Limits on what one query may cost."
+    )
     raise_on_failure: bool = Field(
-        frozen=True, description="Raise when a call fails; else keep the order."
+        default=False, frozen=True, description="Raise when a call fails; else keep the order."
     )
 
-    # Frozen fields are what the reranker was built from: to change one, build another.
+    _default_model: ClassVar[Optional[str]] = None
     _reranker: Reranker = PrivateAttr()
 
     def __init__(self, **values: Any) -> None:
+        for name in values:
+            if name not in type(self).model_fields:
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}"
+                )
+        if all(values.get(name) is None for name in ("model", "backend", "llm")):
+            values["model"] = self._default_model
+        if values.get("callback_manager") is None:
+            values.pop("callback_manager", None)
+        backend = values.get("backend")
+        for name in _PARTS.keys() & values.keys():
+            values[name] = stored(_PARTS[name], values[name])
         super().__init__(**values)
+        check_top_k("top_n", self.top_n)
+        check_threshold(self.score_threshold)
+        self._connect(backend)  # the object itself, where one was given
+
+    def _strategy(self) -> Any:
+        """The strategy that the fields describe."""
+        raise NotImplementedError
 
     @field_serializer("llm")
-    def _without_its_secrets(self, llm: Any) -> Optional[str]:
-        """Its class in the place of an LLM, whose own fields may hold a key."""
+    def _name_of_llm(self, llm: Any) -> Optional[str]:
+        """The class in place of an LLM object, whose fields may hold a key."""
         return llm if llm is None or isinstance(llm, str) else f"<{type(llm).__name__}>"
 
     def to_dict(self, **kwargs: Any) -> Dict[str, Any]:
@@ -119,9 +156,9 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     def ranked(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
-        """`postprocess_nodes`, and what the end event's tags say: score kind, usage, causes."""
+        """`postprocess_nodes`, and the end event's tags: score kind, usage, causes."""
         with self._reported(nodes, query_bundle) as job:
-            job.ranking = self._reranker.rank(job.query, job.found.texts)
+            job.ranking = self._current().rank(job.query, job.found.texts)
         return job.nodes, job.meta
 
     async def aranked(
@@ -129,8 +166,12 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
         """`ranked`, without blocking the event loop."""
         with self._reported(nodes, query_bundle) as job:
-            job.ranking = await self._reranker.arank(job.query, job.found.texts)
+            job.ranking = await self._current().arank(job.query, job.found.texts)
         return job.nodes, job.meta
+
+    def _current(self) -> Reranker:
+        """The reranker for the present ``top_n``, which may have been assigned."""
+        return self._reranker
 
     def _postprocess_nodes(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
@@ -150,8 +191,9 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         """Events before and after a ranking, on every way out; the nodes when it is there."""
         if query_bundle is None:
             raise InputError("Missing query bundle.")
-        query = query_bundle.query_str
-        job = _Job(query, self._candidates(nodes))
+        texts = [n.node.get_content(metadata_mode=self.metadata_mode) for n in nodes]
+        found = candidates([n.node.node_id for n in nodes], texts, [n.score for n in nodes])
+        job = _Job(query_bundle.query_str, found)
         name = model_name(self._reranker.backend)
         top_n = len(nodes) if self.top_n is None else self.top_n
         dispatcher.event(
@@ -160,7 +202,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         payload: Dict[str, Any] = {
             EventPayload.NODES: nodes,
             EventPayload.MODEL_NAME: name,
-            EventPayload.QUERY_STR: query,
+            EventPayload.QUERY_STR: job.query,
             EventPayload.TOP_K: top_n,
         }
         try:
@@ -173,10 +215,6 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
             raise
         finally:
             dispatcher.event(ReRankEndEvent(nodes=job.nodes, tags={"rerank_plugins": job.meta}))
-
-    def _candidates(self, nodes: List[NodeWithScore]) -> Candidates:
-        texts = [n.node.get_content(metadata_mode=self.metadata_mode) for n in nodes]
-        return candidates([n.node.node_id for n in nodes], texts, [n.score for n in nodes])
 
     def _finish(self, job: _Job, nodes: List[NodeWithScore]) -> None:
         if job.ranking is None:
@@ -193,29 +231,22 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         job.meta = outcome.meta
         job.nodes = [NodeWithScore(node=nodes[i].node, score=s) for i, s in outcome.lines]
 
-    def _connect(self, strategy: Any, backend: Any, preset: Optional[str] = None) -> None:
-        check_top_k("top_n", self.top_n)
-        check_threshold(self.score_threshold)
-        self._reranker = Reranker(
-            strategy,
-            guarded(self._backend(backend, preset)),
-            on_error="raise" if self.raise_on_failure else "keep_order",
-            limits=self.limits,
-        )
-
-    def _backend(self, backend: Any, preset: Optional[str]) -> AnyBackend:
+    def _connect(self, backend: Any) -> None:
+        """Build the reranker."""
         if self.llm is None:
-            return build_backend(
-                backend, self.model, self.backend_options, preset=preset, device=self.device
+            built = build_backend(
+                backend,
+                self.model,
+                self.backend_options,
+                preset=getattr(self, "preset", None),
+                device=self.device,
             )
-        given = {"model": self.model, "backend": backend, "device": self.device}
-        for name, value in given.items():
-            if value is not None:
-                raise InputError(f"give either {name}= or llm=, and not both")
-        options = dict(self.backend_options or {})
-        if unknown := sorted(set(options) - {"max_concurrency"}):
-            raise InputError(f"an LLM takes no {unknown}", hint="It takes max_concurrency.")
-        return LLMBackend(self.llm, **options)
+        else:
+            others = {"model": self.model, "backend": backend, "device": self.device}
+            built = LLMBackend(self.llm, **chat_options("llm", self.backend_options, others))
+        self._reranker = build_reranker(
+            self._strategy(), built, raise_on_failure=self.raise_on_failure, limits=self.limits
+        )
 
     def _get_prompts(self) -> PromptDictType:
         found = find_prompts(self._reranker.strategy)
@@ -225,20 +256,23 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         return {}
 
     def _update_prompts(self, prompts: PromptDictType) -> None:
-        strategy = self._reranker.strategy
-        found = find_prompts(strategy)
+        old = self._reranker
+        strategy, found = old.strategy, find_prompts(old.strategy)
         if unknown := sorted(set(prompts) - set(found)):
-            raise InputError(f"there are no prompts {unknown}", hint=f"There are {sorted(found)}.")
+            raise InputError(
+                f"{self.class_name()} has no prompts {unknown}", hint=f"It has {sorted(found)}."
+            )
         for place, template in prompts.items():
             strategy = with_prompt(strategy, place, _from_template(template, found[place]))
-        self._use(strategy)
-        old = self._reranker
-        self._reranker = Reranker(strategy, old.backend, on_error=old.on_error, limits=old.limits)
+        changed = Reranker(strategy, old.backend, on_error=old.on_error, limits=old.limits)
+        # The framework changes prompts in place, so the one field that holds them is written here.
+        object.__setattr__(self, *self._field_of_prompts(strategy))
+        self._reranker = changed
 
-    def _use(self, strategy: Strategy) -> None:
-        """Keep a changed strategy in the fields: of most classes, its one prompt."""
+    def _field_of_prompts(self, strategy: Strategy) -> Tuple[str, Any]:
+        """The name and the value of the field that a strategy's prompts are stored in."""
         [prompt] = find_prompts(strategy).values()
-        self.__dict__["prompt"] = plain("strategies", prompt)  # frozen for everybody else
+        return "prompt", stored("strategies", prompt)
 
     def to_json(self, **kwargs: Any) -> str:
         """The fields as JSON.
@@ -250,47 +284,34 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         if not (self.llm is None or isinstance(self.llm, str)):
             raise ConfigurationError(_NOT_STORED)
         for name, group in _PARTS.items():
-            part = getattr(self, name, None)
-            if not (part is None or isinstance(part, str | Mapping)):
-                to_spec(group, part)
+            plain_part(group, getattr(self, name, None))  # an error where there is no plain form
         return super().to_json(**kwargs)
 
     def __getstate__(self) -> Dict[str, Any]:
-        # The framework's own drops what cannot be pickled and goes on without it.
-        return {**BaseModel.__getstate__(self), "__pydantic_private__": None}
+        # The framework's own method silently drops what cannot be pickled.
+        return {**BaseModel.__getstate__(self), "__pydantic_private__": {}}
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
-        self.__init__(**state["__dict__"])  # type: ignore[misc]
+        BaseModel.__setstate__(self, state)
+        self._connect(self.backend)
 
     def __deepcopy__(self, memo: Optional[Dict[int, Any]] = None) -> "Rerank":
-        """A copy that shares the model: two of it would not fit."""
+        """A copy that shares the loaded model, because two may not fit into memory."""
         return self.model_copy()
 
 
-def kept(arguments: Mapping[str, Any]) -> Dict[str, Any]:
-    """The arguments of a constructor as the fields keep them."""
-    values = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
-    for name, group in _PARTS.items():
-        if name in values:
-            values[name] = plain(group, values[name])
-    values["callback_manager"] = values["callback_manager"] or CallbackManager()
-    return values
-
-
-def plain(group: Group, part: Any) -> Any:
-    """A part as a field keeps it: plain where it has a spec, so that it can be stored."""
-    if part is None or isinstance(part, str | Mapping):
-        return part
+def stored(group: Group, part: Any) -> Any:
+    """A part as its field keeps it: plain, where it has a plain form, so that it can be stored."""
     try:
-        return to_spec(group, part)
+        return plain_part(group, part)
     except ConfigurationError:
-        return part  # an object of the user's own: it works, and storing it says what is wrong
+        return part  # an object of the caller's own: it works, and `to_json` refuses it
 
 
 def _to_template(prompt: AnyPrompt) -> BasePromptTemplate:
     if not prompt.system:
         return PromptTemplate(prompt.user)
-    system = prompt.system.replace("{", "{{").replace("}", "}}")  # it is no template of ours
+    system = prompt.system.replace("{", "{{").replace("}", "}}")  # literal braces
     return ChatPromptTemplate(
         [
             ChatMessage(content=system, role=MessageRole.SYSTEM),
@@ -304,7 +325,10 @@ def _from_template(template: BasePromptTemplate, prompt: AnyPrompt) -> AnyPrompt
     if isinstance(template, PromptTemplate):
         return replace(prompt, user=template.template)
     if not isinstance(template, ChatPromptTemplate):
-        raise InputError(f"a {type(template).__name__} cannot be a ranking prompt")
+        raise InputError(
+            f"a {type(template).__name__} cannot be a ranking prompt",
+            hint="Give a PromptTemplate or a ChatPromptTemplate.",
+        )
     text = {m.role: m.content or "" for m in template.message_templates}
     system = text.get(MessageRole.SYSTEM, "").replace("{{", "{").replace("}}", "}")
     return replace(prompt, system=system, user=text.get(MessageRole.USER, ""))

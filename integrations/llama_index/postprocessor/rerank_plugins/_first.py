@@ -1,15 +1,14 @@
 """`FirstRerank`: one forward pass orders a window."""
 
-from typing import Any, Dict, Optional
+from typing import Any, ClassVar, Optional
 
 from llama_index.core.bridge.pydantic import Field
-from llama_index.core.callbacks import CallbackManager
-from llama_index.core.schema import MetadataMode
+from pydantic import SkipValidation
 
 from rerank_plugins.components import FIRST_MODEL, first_strategy
-from rerank_plugins.strategies import Policy
+from rerank_plugins.strategies import Policy, SlidingWindow
 
-from ._base import Rerank, kept
+from ._base import Rerank
 
 
 class FirstRerank(Rerank):
@@ -33,7 +32,7 @@ class FirstRerank(Rerank):
         stride: How far the window moves, at least 1 and below ``window``.
         prompt: A prompt's versioned name, a TOML file, or a dictionary. By default the one the
             checkpoint was trained with.
-        policy: What becomes of nodes whose identifiers are not reported: ``"keep_order"``,
+        policy: What to do with nodes whose identifiers are not reported: ``"keep_order"``,
             ``"ask_again"`` or ``"generate"``, as for `SingleToken`. By default ``"generate"``
             with an LLM, which may report none at all, else ``"keep_order"``.
         top_n: How many nodes to return at most; all when None.
@@ -76,36 +75,22 @@ class FirstRerank(Rerank):
         'settings'
     """
 
-    window: int = Field(frozen=True, description="Nodes in a window.")
-    stride: int = Field(frozen=True, description="How far the window moves.")
-    prompt: Any = Field(frozen=True, description="A prompt's name, a TOML file, or a dictionary.")
-    policy: Optional[str] = Field(frozen=True, description="For what is not reported.")
+    window: int = Field(default=20, frozen=True, description="Nodes in a window.")
+    stride: int = Field(default=10, frozen=True, description="How far the window moves.")
+    prompt: Any = Field(
+        default=None, frozen=True, description="A prompt's name, a TOML file, or a dictionary."
+    )
+    policy: SkipValidation[Optional[Policy]] = Field(
+        default=None, frozen=True, description="What to do where identifiers are not reported."
+    )
 
-    def __init__(
-        self,
-        *,
-        model: Optional[str] = None,
-        backend: Any = None,
-        llm: Any = None,
-        window: int = 20,
-        stride: int = 10,
-        prompt: Any = None,
-        policy: Optional[Policy] = None,
-        top_n: Optional[int] = 10,
-        score_threshold: Optional[float] = None,
-        metadata_mode: MetadataMode = MetadataMode.EMBED,
-        device: Optional[str] = None,
-        backend_options: Optional[Dict[str, Any]] = None,
-        limits: Optional[Dict[str, Any]] = None,
-        raise_on_failure: bool = False,
-        callback_manager: Optional[CallbackManager] = None,
-    ) -> None:
-        if model is None and backend is None and llm is None:
-            model = FIRST_MODEL
-        super().__init__(**kept(locals()))
-        usual: Policy = "keep_order" if llm is None else "generate"
-        strategy = first_strategy(model, self.prompt, window, stride, policy or usual)
-        self._connect(strategy, backend)
+    _default_model: ClassVar[Optional[str]] = FIRST_MODEL
+
+    def _strategy(self) -> SlidingWindow:
+        usual: Policy = "keep_order" if self.llm is None else "generate"
+        return first_strategy(
+            self.model, self.prompt, self.window, self.stride, self.policy or usual
+        )
 
     @classmethod
     def class_name(cls) -> str:

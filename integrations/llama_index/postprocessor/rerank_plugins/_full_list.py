@@ -1,15 +1,15 @@
 """`FullListRerank`: all nodes in one prompt of a long context."""
 
-from typing import Any, Dict, Optional
+from typing import Any, ClassVar, Optional
 
 from llama_index.core.bridge.pydantic import Field
-from llama_index.core.callbacks import CallbackManager
-from llama_index.core.schema import MetadataMode
+from pydantic import SkipValidation
 
-from rerank_plugins.components import FULL_LIST_MODEL, full_list_strategy
-from rerank_plugins.strategies import Read
+from rerank_plugins import Reranker
+from rerank_plugins.components import FULL_LIST_MODEL, full_list_strategy, ordering_at_least
+from rerank_plugins.strategies import FullList, Read
 
-from ._base import Rerank, kept
+from ._base import Rerank
 
 
 class FullListRerank(Rerank):
@@ -20,7 +20,7 @@ class FullListRerank(Rerank):
     (``"constrained"``), or gives all of it by the log-probabilities of one token
     (``"single-token"``). Scores only number the places; for ``"single-token"`` they are those
     log-probabilities.
-    Failures as in `FirstRerank`.
+    Failures are handled as in `FirstRerank`.
 
     Args:
         model: A causal language model: a hub id, a folder or a ``.gguf`` file.
@@ -61,32 +61,25 @@ class FullListRerank(Rerank):
         'a flea'
     """
 
-    read: str = Field(frozen=True, description="How the order is read.")
-    top_m: Optional[int] = Field(frozen=True, description="How many nodes are put in order.")
-    prompt: Any = Field(frozen=True, description="A prompt's name, a TOML file, or a dictionary.")
+    read: SkipValidation[Read] = Field(
+        default="written", frozen=True, description="How the order is read."
+    )
+    top_m: Optional[int] = Field(
+        default=None, frozen=True, description="How many nodes the model puts in order."
+    )
+    prompt: Any = Field(
+        default=None, frozen=True, description="A prompt's name, a TOML file, or a dictionary."
+    )
 
-    def __init__(
-        self,
-        *,
-        model: Optional[str] = None,
-        backend: Any = None,
-        llm: Any = None,
-        read: Read = "written",
-        top_m: Optional[int] = None,
-        prompt: Any = None,
-        top_n: Optional[int] = 10,
-        score_threshold: Optional[float] = None,
-        metadata_mode: MetadataMode = MetadataMode.EMBED,
-        device: Optional[str] = None,
-        backend_options: Optional[Dict[str, Any]] = None,
-        limits: Optional[Dict[str, Any]] = None,
-        raise_on_failure: bool = False,
-        callback_manager: Optional[CallbackManager] = None,
-    ) -> None:
-        if model is None and backend is None and llm is None:
-            model = FULL_LIST_MODEL
-        super().__init__(**kept(locals()))
-        self._connect(full_list_strategy(model, self.prompt, read, top_m, top_n), backend)
+    _default_model: ClassVar[Optional[str]] = FULL_LIST_MODEL
+
+    def _strategy(self) -> FullList:
+        return full_list_strategy(self.model, self.prompt, self.read, self.top_m, self.top_n)
+
+    def _current(self) -> Reranker:
+        if self.top_m is not None:
+            return self._reranker
+        return ordering_at_least(self._reranker, self.top_n)
 
     @classmethod
     def class_name(cls) -> str:

@@ -1,14 +1,13 @@
 """`GroupwiseRerank`: grades for groups of nodes."""
 
-from typing import Any, Dict, Optional
+from typing import Any, ClassVar, Optional
 
 from llama_index.core.bridge.pydantic import Field
-from llama_index.core.callbacks import CallbackManager
-from llama_index.core.schema import MetadataMode
 
 from rerank_plugins.components import GROUPWISE_MODEL, groupwise_strategy
+from rerank_plugins.strategies import Groupwise
 
-from ._base import Rerank, kept
+from ._base import Rerank
 
 
 class GroupwiseRerank(Rerank):
@@ -17,7 +16,7 @@ class GroupwiseRerank(Rerank):
     Shuffled, overlapping groups are graded from 0 to 10, all at once; a node's score is its mean
     grade, mixed with its place in the retriever's order, from 0 to 1. An answer that cannot be read
     is missing and not zero.
-    Failures as in `FirstRerank`.
+    Failures are handled as in `FirstRerank`.
 
     Args:
         model: A causal language model: a hub id, a folder or a ``.gguf`` file.
@@ -27,7 +26,7 @@ class GroupwiseRerank(Rerank):
             which can be stored. It writes the grades.
         group_size: Nodes in a group.
         interval: How far apart the groups begin; below ``group_size`` they overlap.
-        repeats: How often everything is shuffled and graded anew.
+        repeats: How often everything is shuffled and graded.
         weight: Of the grade against the retriever's order, 0 to 1.
         prompt: A prompt's versioned name, a TOML file, or a dictionary. By default the one the
             checkpoint was trained with.
@@ -59,39 +58,27 @@ class GroupwiseRerank(Rerank):
         'a flea'
     """
 
-    group_size: int = Field(frozen=True, description="Nodes in a group.")
-    interval: int = Field(frozen=True, description="How far apart groups begin.")
-    repeats: int = Field(frozen=True, description="How often everything is graded.")
-    weight: float = Field(frozen=True, description="Of the grade against the retriever's order.")
-    prompt: Any = Field(frozen=True, description="A prompt's name, a TOML file, or a dictionary.")
+    group_size: int = Field(default=20, frozen=True, description="Nodes in a group.")
+    interval: int = Field(default=10, frozen=True, description="How far apart groups begin.")
+    repeats: int = Field(default=1, frozen=True, description="How often everything is graded.")
+    weight: float = Field(
+        default=0.6, frozen=True, description="Weight of the grade, against the retriever's order."
+    )
+    prompt: Any = Field(
+        default=None, frozen=True, description="A prompt's name, a TOML file, or a dictionary."
+    )
 
-    def __init__(
-        self,
-        *,
-        model: Optional[str] = None,
-        backend: Any = None,
-        llm: Any = None,
-        group_size: int = 20,
-        interval: int = 10,
-        repeats: int = 1,
-        weight: float = 0.6,
-        prompt: Any = None,
-        top_n: Optional[int] = 10,
-        score_threshold: Optional[float] = None,
-        metadata_mode: MetadataMode = MetadataMode.EMBED,
-        device: Optional[str] = None,
-        backend_options: Optional[Dict[str, Any]] = None,
-        limits: Optional[Dict[str, Any]] = None,
-        raise_on_failure: bool = False,
-        callback_manager: Optional[CallbackManager] = None,
-    ) -> None:
-        if model is None and backend is None and llm is None:
-            model = GROUPWISE_MODEL
-        super().__init__(**kept(locals()))
-        strategy = groupwise_strategy(
-            model, self.prompt, size=group_size, interval=interval, repeats=repeats, weight=weight
+    _default_model: ClassVar[Optional[str]] = GROUPWISE_MODEL
+
+    def _strategy(self) -> Groupwise:
+        return groupwise_strategy(
+            self.model,
+            self.prompt,
+            size=self.group_size,
+            interval=self.interval,
+            repeats=self.repeats,
+            weight=self.weight,
         )
-        self._connect(strategy, backend)
 
     @classmethod
     def class_name(cls) -> str:

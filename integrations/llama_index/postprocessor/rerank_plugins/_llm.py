@@ -12,7 +12,6 @@ from llama_index.core.llms import LLM, CustomLLM
 from llama_index.core.settings import Settings
 
 from rerank_plugins import ConfigurationError, InputError
-from rerank_plugins._threads import off_loop
 from rerank_plugins.backends.chat import (
     COMPLETIONS,
     MAX_CONCURRENCY,
@@ -25,6 +24,7 @@ from rerank_plugins.backends.chat import (
     read_positions,
     tokens_used,
 )
+from rerank_plugins.components import off_loop
 
 SETTINGS = "settings"
 """Stands for ``Settings.llm``, whatever that is where and when it is first needed."""

@@ -1,15 +1,13 @@
 """`PluginRerank`: any strategy over any backend."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Optional, Tuple
 
 from llama_index.core.bridge.pydantic import Field
-from llama_index.core.callbacks import CallbackManager
-from llama_index.core.schema import MetadataMode
 
 from rerank_plugins.components import choose_strategy
 from rerank_plugins.ranking import Strategy
 
-from ._base import Rerank, kept, plain
+from ._base import Rerank, stored
 
 
 class PluginRerank(Rerank):
@@ -17,7 +15,7 @@ class PluginRerank(Rerank):
 
     Both are given by name, as plain dictionaries, or as instances. A checkpoint that the library
     knows needs its name alone: ``PluginRerank(preset="castorini/rank_zephyr_7b_v1_full")``.
-    Failures as in `FirstRerank`.
+    Failures are handled as in `FirstRerank`.
 
     Args:
         strategy: How to rank: a strategy, its registered name, or a dictionary. Needed unless
@@ -55,35 +53,19 @@ class PluginRerank(Rerank):
     """
 
     strategy: Any = Field(
-        frozen=True, description="How to rank: a strategy, its name, or a dictionary."
+        default=None, frozen=True, description="A strategy, its registered name, or a dictionary."
     )
-    preset: Optional[str] = Field(frozen=True, description="A known checkpoint.")
-    drop_unranked: bool = Field(description="Leave out what the model left out.")
+    preset: Optional[str] = Field(default=None, frozen=True, description="A known checkpoint.")
+    drop_unranked: bool = Field(
+        default=False, description="Leave out the nodes that the model's answer left out."
+    )
 
-    def __init__(
-        self,
-        *,
-        strategy: Any = None,
-        backend: Any = None,
-        model: Optional[str] = None,
-        llm: Any = None,
-        preset: Optional[str] = None,
-        top_n: Optional[int] = 10,
-        score_threshold: Optional[float] = None,
-        drop_unranked: bool = False,
-        metadata_mode: MetadataMode = MetadataMode.EMBED,
-        device: Optional[str] = None,
-        backend_options: Optional[Dict[str, Any]] = None,
-        limits: Optional[Dict[str, Any]] = None,
-        raise_on_failure: bool = False,
-        callback_manager: Optional[CallbackManager] = None,
-    ) -> None:
-        super().__init__(**kept(locals()))
-        self._connect(choose_strategy(strategy, model, preset), backend, preset)
+    def _strategy(self) -> Any:
+        return choose_strategy(self.strategy, self.model, self.preset)
+
+    def _field_of_prompts(self, strategy: Strategy) -> Tuple[str, Any]:
+        return "strategy", stored("strategies", strategy)
 
     @classmethod
     def class_name(cls) -> str:
         return "PluginRerank"
-
-    def _use(self, strategy: Strategy) -> None:
-        self.__dict__["strategy"] = plain("strategies", strategy)  # frozen for all others

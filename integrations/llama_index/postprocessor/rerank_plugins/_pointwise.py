@@ -1,14 +1,13 @@
 """`PointwiseRerank`: a score for each node on its own."""
 
-from typing import Any, Dict, Optional
+from typing import Any, ClassVar, Optional
 
 from llama_index.core.bridge.pydantic import Field
-from llama_index.core.callbacks import CallbackManager
-from llama_index.core.schema import MetadataMode
 
 from rerank_plugins.components import POINTWISE_MODEL, pointwise_strategy
+from rerank_plugins.ranking import Strategy
 
-from ._base import Rerank, kept
+from ._base import Rerank
 
 
 class PointwiseRerank(Rerank):
@@ -18,7 +17,7 @@ class PointwiseRerank(Rerank):
     grade times its probability (ERank), or the logit of a cross-encoder (DeAR, MiniLM, bge). A
     model that the library does not know is asked for yes or no. Scores are logits or grades,
     comparable between queries.
-    Failures as in `FirstRerank`.
+    Failures are handled as in `FirstRerank`.
 
     Args:
         model: A known checkpoint, or any causal language model: a hub id, a folder or a ``.gguf``
@@ -60,37 +59,27 @@ class PointwiseRerank(Rerank):
         'a flea'
     """
 
-    instruction: Optional[str] = Field(frozen=True, description="What relevance means here.")
-    expectation: bool = Field(frozen=True, description="Score by the mean grade.")
-    hybrid: Optional[float] = Field(frozen=True, description="The weight of the nodes' scores.")
-    prompt: Any = Field(frozen=True, description="A prompt's name, a TOML file, or a dictionary.")
+    prompt: Any = Field(
+        default=None, frozen=True, description="A prompt's name, a TOML file, or a dictionary."
+    )
+    instruction: Optional[str] = Field(
+        default=None, frozen=True, description="What relevance means here."
+    )
+    expectation: bool = Field(default=False, frozen=True, description="Score by the mean grade.")
+    hybrid: Optional[float] = Field(
+        default=None, frozen=True, description="The weight of the nodes' own scores."
+    )
 
-    def __init__(
-        self,
-        *,
-        model: Optional[str] = None,
-        backend: Any = None,
-        llm: Any = None,
-        prompt: Any = None,
-        instruction: Optional[str] = None,
-        expectation: bool = False,
-        hybrid: Optional[float] = None,
-        top_n: Optional[int] = 10,
-        score_threshold: Optional[float] = None,
-        metadata_mode: MetadataMode = MetadataMode.EMBED,
-        device: Optional[str] = None,
-        backend_options: Optional[Dict[str, Any]] = None,
-        limits: Optional[Dict[str, Any]] = None,
-        raise_on_failure: bool = False,
-        callback_manager: Optional[CallbackManager] = None,
-    ) -> None:
-        if model is None and backend is None and llm is None:
-            model = POINTWISE_MODEL
-        super().__init__(**kept(locals()))
-        strategy = pointwise_strategy(
-            model, self.prompt, instruction, expectation=expectation, hybrid=hybrid
+    _default_model: ClassVar[Optional[str]] = POINTWISE_MODEL
+
+    def _strategy(self) -> Strategy:
+        return pointwise_strategy(
+            self.model,
+            self.prompt,
+            self.instruction,
+            expectation=self.expectation,
+            hybrid=self.hybrid,
         )
-        self._connect(strategy, backend)
 
     @classmethod
     def class_name(cls) -> str:

@@ -8,7 +8,7 @@ from llama_index.core.indices.utils import async_embed_nodes, embed_nodes
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.simple import SimpleVectorStore
 
-from rerank_plugins._threads import off_loop
+from rerank_plugins.components import off_loop
 
 Vectors = Dict[str, Sequence[float]]
 

@@ -1,37 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens before and after a ranking, for every ranker.
+"""The base of all rankers: everything before and after a ranking.
 
 ``run`` and ``run_async`` differ in one line.
 """
 
-import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from haystack import Document, component, default_to_dict, logging
+from haystack import Document, component, default_from_dict, default_to_dict, logging
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.core.serialization import component_to_dict
 from haystack.tracing.tracer import Span, tracer
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins import InputError, Ranking, Reranker
+from rerank_plugins import Ranking, Reranker
 from rerank_plugins.components import (
+    AnyBackend,
     Candidates,
-    Outcome,
     build_backend,
+    build_reranker,
     candidates,
+    chat_options,
     check_threshold,
     check_top_k,
     conclude,
     model_name,
+    plain_part,
 )
-from rerank_plugins.handlers import AnyBackend
-from rerank_plugins.middleware import guarded
 from rerank_plugins.ranking import Strategy
-from rerank_plugins.registry import to_spec
-from rerank_plugins.reranker import OnError
 
 from .chat_generator import ChatGeneratorBackend
 
@@ -40,24 +37,32 @@ logger = logging.getLogger(__name__)
 HF_TOKEN = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
 
 
+_COMMON = (
+    "model",
+    "backend",
+    "chat_generator",
+    "top_k",
+    "score_threshold",
+    "meta_fields_to_embed",
+    "meta_data_separator",
+    "device",
+    "token",
+    "backend_options",
+    "limits",
+    "raise_on_failure",
+)
+
+
 class Ranker:
-    """What all rankers share. Not a component itself."""
+    """Base of all rankers. Not a component itself.
 
-    # Set by `_keep` from the arguments of the subclasses' constructors.
-    model: str | None
-    backend: AnyBackend | str | dict[str, Any] | None
-    chat_generator: ChatGenerator | None
-    backend_options: dict[str, Any] | None
-    device: ComponentDevice | None
-    token: Secret | None
-    limits: dict[str, Any] | None
-    top_k: int | None
-    score_threshold: float | None
-    meta_fields_to_embed: list[str]
-    meta_data_separator: str
-    raise_on_failure: bool
+    It keeps the arguments that all rankers have; a subclass keeps its own, names them in ``_OWN``
+    for `to_dict`, and connects its strategy.
+    """
 
-    # What only `PluginRanker` lets its users change.
+    _OWN: ClassVar[tuple[str, ...]] = ()
+
+    # Only `PluginRanker` lets its users change these.
     query_prefix = ""
     query_suffix = ""
     document_prefix = ""
@@ -109,8 +114,8 @@ class Ranker:
         """
         limits = self._limits(top_k, score_threshold)
         found = self._candidates(documents)
-        with self._span(len(documents)) as span:
-            ranking = self._reranker.rank(self._query(query), found.texts)
+        with tracer.trace("rerank_plugins.rank", tags=self._tags(documents)) as span:
+            ranking = self._reranker_for(limits[0]).rank(self._query(query), found.texts)
             return self._result(ranking, documents, found, limits, span)
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
@@ -133,8 +138,9 @@ class Ranker:
         """
         limits = self._limits(top_k, score_threshold)
         found = self._candidates(documents)
-        with self._span(len(documents)) as span:
-            ranking = await self._reranker.arank(self._query(query), found.texts)
+        with tracer.trace("rerank_plugins.rank", tags=self._tags(documents)) as span:
+            reranker = self._reranker_for(limits[0])
+            ranking = await reranker.arank(self._query(query), found.texts)
             return self._result(ranking, documents, found, limits, span)
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,36 +150,62 @@ class Ranker:
         :returns: Dictionary with serialized data.
         :raises ConfigurationError: The strategy or the backend is an object that has no plain form.
         """
-        names = inspect.signature(type(self).__init__).parameters
-        values = {name: getattr(self, name) for name in names if name != "self"}
-        for name, group in (("strategy", "strategies"), ("backend", "backends")):
-            if name in values:
-                values[name] = _plain(group, values[name])
+        values = {name: getattr(self, name) for name in (*_COMMON, *self._OWN)}
+        values["backend"] = plain_part("backends", self.backend)
+        if "strategy" in values:
+            values["strategy"] = plain_part("strategies", values["strategy"])
         if self.chat_generator is not None:
             values["chat_generator"] = component_to_dict(self.chat_generator, "chat_generator")
         return default_to_dict(self, **values)
 
-    def _keep(self, arguments: Mapping[str, Any]) -> None:
-        """Keep the constructor's arguments under their names, where `to_dict` finds them."""
-        for name in inspect.signature(type(self).__init__).parameters:
-            if name != "self":
-                setattr(self, name, arguments[name])
-        self.meta_fields_to_embed = list(self.meta_fields_to_embed or [])
-        check_top_k("top_k", self.top_k)
-        check_threshold(self.score_threshold)
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """
+        Deserializes the component from a dictionary.
 
-    def _set_up(
+        :param data: Dictionary to deserialize from.
+        :returns: Deserialized component.
+        """
+        return default_from_dict(cls, data)
+
+    def _keep(
+        self,
+        *,
+        model: str | None,
+        backend: AnyBackend | str | dict[str, Any] | None,
+        chat_generator: ChatGenerator | None,
+        top_k: int | None,
+        score_threshold: float | None,
+        meta_fields_to_embed: list[str] | None,
+        meta_data_separator: str,
+        device: ComponentDevice | None,
+        token: Secret | None,
+        backend_options: dict[str, Any] | None,
+        limits: dict[str, Any] | None,
+        raise_on_failure: bool,
+    ) -> None:
+        """Keep the arguments that all rankers have, under their names."""
+        check_top_k("top_k", top_k)
+        check_threshold(score_threshold)
+        self.model = model
+        self.backend = backend
+        self.chat_generator = chat_generator
+        self.top_k = top_k
+        self.score_threshold = score_threshold
+        self.meta_fields_to_embed = list(meta_fields_to_embed or [])
+        self.meta_data_separator = meta_data_separator
+        self.device = device
+        self.token = token
+        self.backend_options = backend_options
+        self.limits = limits
+        self.raise_on_failure = raise_on_failure
+
+    def _connect(
         self, strategy: Strategy | str | Mapping[str, Any], preset: str | None = None
     ) -> None:
         """Connect a strategy with the backend that the arguments describe."""
-        backend = self._backend(preset)
-        on_error: OnError = "raise" if self.raise_on_failure else "keep_order"
-        self._reranker = Reranker(strategy, guarded(backend), on_error=on_error, limits=self.limits)
-        self._model = model_name(backend)
-
-    def _backend(self, preset: str | None) -> AnyBackend:
         if self.chat_generator is None:
-            return build_backend(
+            backend = build_backend(
                 self.backend,
                 self.model,
                 self.backend_options,
@@ -181,15 +213,18 @@ class Ranker:
                 device=None if self.device is None else self.device.to_torch_str(),
                 token=None if self.token is None else self.token.resolve_value,
             )
-        for name in ("model", "backend", "device"):
-            if getattr(self, name) is not None:
-                raise InputError(f"give either {name}= or chat_generator=, and not both")
-        options = dict(self.backend_options or {})
-        if unknown := sorted(set(options) - {"max_concurrency"}):
-            raise InputError(
-                f"a chat generator takes no {unknown}", hint="It takes max_concurrency."
-            )
-        return ChatGeneratorBackend(self.chat_generator, **options)
+        else:
+            others = {"model": self.model, "backend": self.backend, "device": self.device}
+            options = chat_options("chat_generator", self.backend_options, others)
+            backend = ChatGeneratorBackend(self.chat_generator, **options)
+        self._reranker = build_reranker(
+            strategy, backend, raise_on_failure=self.raise_on_failure, limits=self.limits
+        )
+        self._model = model_name(backend)
+
+    def _reranker_for(self, top_k: int | None) -> Reranker:  # noqa: ARG002 - for subclasses
+        """The reranker for a run that returns ``top_k`` documents; all when None."""
+        return self._reranker
 
     def _limits(
         self, top_k: int | None, threshold: float | None
@@ -203,26 +238,25 @@ class Ranker:
 
     def _query(self, query: Any) -> Any:
         if not isinstance(query, str) or not query.strip():
-            return query  # the core refuses the one and keeps the order of the other
+            return (
+                query  # the core refuses what is not a string, and keeps the order if it is blank
+            )
         return f"{self.query_prefix}{query}{self.query_suffix}"
 
     def _candidates(self, documents: list[Document]) -> Candidates:
-        return candidates(
-            [d.id for d in documents],
-            [self._text(d) for d in documents],
-            [d.score for d in documents],
-        )
+        texts = []
+        for document in documents:
+            values = [document.meta.get(name) for name in self.meta_fields_to_embed]
+            parts = [*(str(v) for v in values if v is not None), document.content or ""]
+            text = self.meta_data_separator.join(parts)
+            texts.append(f"{self.document_prefix}{text}{self.document_suffix}")
+        return candidates([d.id for d in documents], texts, [d.score for d in documents])
 
-    def _text(self, document: Document) -> str:
-        values = [document.meta.get(name) for name in self.meta_fields_to_embed]
-        parts = [*(str(v) for v in values if v is not None), document.content or ""]
-        return f"{self.document_prefix}{self.meta_data_separator.join(parts)}{self.document_suffix}"
-
-    @contextmanager
-    def _span(self, n: int) -> Iterator[Span]:
-        tags = {"rerank_plugins.model": self._model, "rerank_plugins.documents": n}
-        with tracer.trace("rerank_plugins.rank", tags=tags) as span:
-            yield span
+    def _tags(self, documents: list[Document]) -> dict[str, Any]:
+        return {
+            "rerank_plugins.model": self._model,
+            "rerank_plugins.documents": len(documents),
+        }
 
     def _result(
         self,
@@ -236,27 +270,15 @@ class Ranker:
         outcome = conclude(
             ranking, found, top_k=top_k, score_threshold=threshold, drop_unranked=self.drop_unranked
         )
-        for name, value in _span_tags(outcome).items():
-            span.set_tag(name, value)
+        usage = outcome.meta["usage"]
+        span.set_tag("rerank_plugins.score_kind", outcome.meta["score_kind"])
+        span.set_tag("rerank_plugins.fallback", outcome.meta["fallback"])
+        span.set_tag("rerank_plugins.calls", usage["calls"])
+        span.set_tag("gen_ai.usage.input_tokens", usage["prompt_tokens"])
+        span.set_tag("gen_ai.usage.output_tokens", usage["generated_tokens"])
         if outcome.warning:
             logger.warning(
                 "{component}: {warning}", component=type(self).__name__, warning=outcome.warning
             )
         ranked = [replace(documents[i], score=score) for i, score in outcome.lines]
         return {"documents": ranked, "meta": {"model": self._model, **outcome.meta}}
-
-
-def _plain(group: Any, part: Any) -> Any:
-    """A strategy or a backend as YAML stores it."""
-    return part if part is None or isinstance(part, str | dict) else to_spec(group, part)
-
-
-def _span_tags(outcome: Outcome) -> dict[str, Any]:
-    usage = outcome.meta["usage"]
-    return {
-        "rerank_plugins.score_kind": outcome.meta["score_kind"],
-        "rerank_plugins.fallback": outcome.meta["fallback"],
-        "rerank_plugins.calls": usage["calls"],
-        "gen_ai.usage.input_tokens": usage["prompt_tokens"],
-        "gen_ai.usage.output_tokens": usage["generated_tokens"],
-    }

@@ -14,7 +14,6 @@ from haystack.tracing.tracer import Span, tracer
 from haystack.utils import Secret
 
 from rerank_plugins import BackendError, ConfigurationError, InputError
-from rerank_plugins._threads import off_loop
 from rerank_plugins.backends.chat import (
     MAX_CONCURRENCY,
     MUTE,
@@ -28,6 +27,7 @@ from rerank_plugins.backends.chat import (
     read_positions,
     tokens_used,
 )
+from rerank_plugins.components import off_loop
 
 # By the classes' names: nothing is imported that the application does not use.
 _DIALECTS = {

@@ -3,12 +3,11 @@
 
 from typing import Any
 
-from haystack import component, default_from_dict
+from haystack import component
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins.components import FIRST_MODEL, first_strategy
-from rerank_plugins.handlers import AnyBackend
+from rerank_plugins.components import FIRST_MODEL, AnyBackend, first_strategy
 from rerank_plugins.strategies import Policy
 
 from ._base import HF_TOKEN, Ranker
@@ -61,6 +60,8 @@ class FirstRanker(Ranker):
     ```
     """
 
+    _OWN = ("window", "stride", "prompt", "policy")
+
     def __init__(
         self,
         *,
@@ -93,7 +94,7 @@ class FirstRanker(Ranker):
         :param stride: How far the window moves, at least 1 and below ``window``.
         :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
             was trained with.
-        :param policy: What becomes of documents whose identifiers are not reported:
+        :param policy: What to do with documents whose identifiers are not reported:
             ``"keep_order"``, ``"ask_again"`` or ``"generate"``, as for `SingleToken`. By default
             ``"generate"`` with a chat generator, which may report none at all, else
             ``"keep_order"``.
@@ -113,16 +114,23 @@ class FirstRanker(Ranker):
         """
         if model is None and backend is None and chat_generator is None:
             model = FIRST_MODEL
-        self._keep(locals())
+        self._keep(
+            model=model,
+            backend=backend,
+            chat_generator=chat_generator,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            meta_fields_to_embed=meta_fields_to_embed,
+            meta_data_separator=meta_data_separator,
+            device=device,
+            token=token,
+            backend_options=backend_options,
+            limits=limits,
+            raise_on_failure=raise_on_failure,
+        )
+        self.window = window
+        self.stride = stride
+        self.prompt = prompt
+        self.policy = policy
         usual: Policy = "keep_order" if chat_generator is None else "generate"
-        self._set_up(first_strategy(model, prompt, window, stride, policy or usual))
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "FirstRanker":
-        """
-        Deserializes the component from a dictionary.
-
-        :param data: Dictionary to deserialize from.
-        :returns: Deserialized component.
-        """
-        return default_from_dict(cls, data)
+        self._connect(first_strategy(model, prompt, window, stride, policy or usual))

@@ -3,12 +3,17 @@
 
 from typing import Any
 
-from haystack import component, default_from_dict
+from haystack import component
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins.components import FULL_LIST_MODEL, full_list_strategy
-from rerank_plugins.handlers import AnyBackend
+from rerank_plugins import Reranker
+from rerank_plugins.components import (
+    FULL_LIST_MODEL,
+    AnyBackend,
+    full_list_strategy,
+    ordering_at_least,
+)
 from rerank_plugins.strategies import Read
 
 from ._base import HF_TOKEN, Ranker
@@ -38,6 +43,8 @@ class FullListRanker(Ranker):
     print(result["documents"], result["meta"]["usage"])
     ```
     """
+
+    _OWN = ("read", "top_m", "prompt")
 
     def __init__(
         self,
@@ -87,15 +94,26 @@ class FullListRanker(Ranker):
         """
         if model is None and backend is None and chat_generator is None:
             model = FULL_LIST_MODEL
-        self._keep(locals())
-        self._set_up(full_list_strategy(model, prompt, read, top_m, top_k))
+        self._keep(
+            model=model,
+            backend=backend,
+            chat_generator=chat_generator,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            meta_fields_to_embed=meta_fields_to_embed,
+            meta_data_separator=meta_data_separator,
+            device=device,
+            token=token,
+            backend_options=backend_options,
+            limits=limits,
+            raise_on_failure=raise_on_failure,
+        )
+        self.read = read
+        self.top_m = top_m
+        self.prompt = prompt
+        self._connect(full_list_strategy(model, prompt, read, top_m, top_k))
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "FullListRanker":
-        """
-        Deserializes the component from a dictionary.
-
-        :param data: Dictionary to deserialize from.
-        :returns: Deserialized component.
-        """
-        return default_from_dict(cls, data)
+    def _reranker_for(self, top_k: int | None) -> Reranker:
+        if self.top_m is not None:
+            return self._reranker
+        return ordering_at_least(self._reranker, top_k)

@@ -3,12 +3,11 @@
 
 from typing import Any
 
-from haystack import component, default_from_dict
+from haystack import component
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins.components import GROUPWISE_MODEL, groupwise_strategy
-from rerank_plugins.handlers import AnyBackend
+from rerank_plugins.components import GROUPWISE_MODEL, AnyBackend, groupwise_strategy
 
 from ._base import HF_TOKEN, Ranker
 
@@ -35,6 +34,8 @@ class GroupwiseRanker(Ranker):
     print(result["documents"], result["meta"]["usage"])
     ```
     """
+
+    _OWN = ("group_size", "interval", "repeats", "weight", "prompt")
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class GroupwiseRanker(Ranker):
             grades.
         :param group_size: Documents in a group.
         :param interval: How far apart the groups begin; below ``group_size`` they overlap.
-        :param repeats: How often everything is shuffled and graded anew.
+        :param repeats: How often everything is shuffled and graded.
         :param weight: Of the grade against the retriever's order, 0 to 1.
         :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
             was trained with.
@@ -87,18 +88,26 @@ class GroupwiseRanker(Ranker):
         """
         if model is None and backend is None and chat_generator is None:
             model = GROUPWISE_MODEL
-        self._keep(locals())
+        self._keep(
+            model=model,
+            backend=backend,
+            chat_generator=chat_generator,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            meta_fields_to_embed=meta_fields_to_embed,
+            meta_data_separator=meta_data_separator,
+            device=device,
+            token=token,
+            backend_options=backend_options,
+            limits=limits,
+            raise_on_failure=raise_on_failure,
+        )
+        self.group_size = group_size
+        self.interval = interval
+        self.repeats = repeats
+        self.weight = weight
+        self.prompt = prompt
         strategy = groupwise_strategy(
             model, prompt, size=group_size, interval=interval, repeats=repeats, weight=weight
         )
-        self._set_up(strategy)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "GroupwiseRanker":
-        """
-        Deserializes the component from a dictionary.
-
-        :param data: Dictionary to deserialize from.
-        :returns: Deserialized component.
-        """
-        return default_from_dict(cls, data)
+        self._connect(strategy)

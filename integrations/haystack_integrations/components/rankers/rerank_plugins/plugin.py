@@ -3,12 +3,11 @@
 
 from typing import Any
 
-from haystack import component, default_from_dict
+from haystack import component
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins.components import choose_strategy
-from rerank_plugins.handlers import AnyBackend
+from rerank_plugins.components import AnyBackend, choose_strategy
 from rerank_plugins.ranking import Strategy
 
 from ._base import HF_TOKEN, Ranker
@@ -33,6 +32,16 @@ class PluginRanker(Ranker):
     )
     ```
     """
+
+    _OWN = (
+        "strategy",
+        "preset",
+        "drop_unranked",
+        "query_prefix",
+        "query_suffix",
+        "document_prefix",
+        "document_suffix",
+    )
 
     def __init__(
         self,
@@ -77,11 +86,11 @@ class PluginRanker(Ranker):
             appending them.
         :param meta_fields_to_embed: Meta fields that are put before the content.
         :param meta_data_separator: What stands between them.
-        :param query_prefix: What the model was trained to see before a query, where the strategy's
-            prompt lacks it.
-        :param query_suffix: The same after a query.
-        :param document_prefix: The same before a document.
-        :param document_suffix: The same after a document.
+        :param query_prefix: Text before every query, for a model that was trained with one and a
+            prompt that lacks it.
+        :param query_suffix: Text after every query.
+        :param document_prefix: Text before every document.
+        :param document_suffix: Text after every document.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
         :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
@@ -92,15 +101,25 @@ class PluginRanker(Ranker):
         :raises UnknownNameError: No strategy or backend of that name; the message lists those there
             are.
         """
-        self._keep(locals())
-        self._set_up(choose_strategy(strategy, model, preset), preset)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "PluginRanker":
-        """
-        Deserializes the component from a dictionary.
-
-        :param data: Dictionary to deserialize from.
-        :returns: Deserialized component.
-        """
-        return default_from_dict(cls, data)
+        self._keep(
+            model=model,
+            backend=backend,
+            chat_generator=chat_generator,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            meta_fields_to_embed=meta_fields_to_embed,
+            meta_data_separator=meta_data_separator,
+            device=device,
+            token=token,
+            backend_options=backend_options,
+            limits=limits,
+            raise_on_failure=raise_on_failure,
+        )
+        self.strategy = strategy
+        self.preset = preset
+        self.drop_unranked = drop_unranked
+        self.query_prefix = query_prefix
+        self.query_suffix = query_suffix
+        self.document_prefix = document_prefix
+        self.document_suffix = document_suffix
+        self._connect(choose_strategy(strategy, model, preset), preset)

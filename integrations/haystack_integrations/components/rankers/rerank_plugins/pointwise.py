@@ -3,12 +3,11 @@
 
 from typing import Any
 
-from haystack import component, default_from_dict
+from haystack import component
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins.components import POINTWISE_MODEL, pointwise_strategy
-from rerank_plugins.handlers import AnyBackend
+from rerank_plugins.components import POINTWISE_MODEL, AnyBackend, pointwise_strategy
 
 from ._base import HF_TOKEN, Ranker
 
@@ -34,6 +33,8 @@ class PointwiseRanker(Ranker):
     print(result["documents"], result["meta"]["usage"])
     ```
     """
+
+    _OWN = ("prompt", "instruction", "expectation", "hybrid")
 
     def __init__(
         self,
@@ -87,18 +88,25 @@ class PointwiseRanker(Ranker):
         """
         if model is None and backend is None and chat_generator is None:
             model = POINTWISE_MODEL
-        self._keep(locals())
+        self._keep(
+            model=model,
+            backend=backend,
+            chat_generator=chat_generator,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            meta_fields_to_embed=meta_fields_to_embed,
+            meta_data_separator=meta_data_separator,
+            device=device,
+            token=token,
+            backend_options=backend_options,
+            limits=limits,
+            raise_on_failure=raise_on_failure,
+        )
+        self.prompt = prompt
+        self.instruction = instruction
+        self.expectation = expectation
+        self.hybrid = hybrid
         strategy = pointwise_strategy(
             model, prompt, instruction, expectation=expectation, hybrid=hybrid
         )
-        self._set_up(strategy)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "PointwiseRanker":
-        """
-        Deserializes the component from a dictionary.
-
-        :param data: Dictionary to deserialize from.
-        :returns: Deserialized component.
-        """
-        return default_from_dict(cls, data)
+        self._connect(strategy)

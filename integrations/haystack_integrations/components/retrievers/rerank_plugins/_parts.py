@@ -4,7 +4,7 @@
 import inspect
 from typing import Any
 
-from rerank_plugins._threads import off_loop
+from rerank_plugins.components import off_loop
 
 
 def takes(part: Any, name: str) -> bool:
