@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from .._copies import CopiedByArguments
 from .._threads import NOT_ANSWERED, abandoned
 from ..calls import Batch, Call, Replies, Reply
 from ..errors import BackendError, CallError, PromptTooLongError, UnsupportedCallError
@@ -95,10 +96,11 @@ class Loaded(Protocol):
 L = TypeVar("L", bound=Loaded)
 
 
-class LocalModel(ABC, Generic[L]):
+class LocalModel(CopiedByArguments, ABC, Generic[L]):
     """A backend whose model runs in this process.
 
-    The model is loaded at the first call or by `warm_up`, and threads take turns. A subclass is a
+    The model is loaded at the first call or by `warm_up`, and threads take turns. A copy or an
+    unpickled twin of it loads its own. A subclass is a
     dataclass with at least the fields ``model`` and ``token``; its ``__post_init__`` calls this
     one's.
     """
