@@ -103,7 +103,7 @@ class Turn:
         aside = _aside(queries, _combined(weights, centred))
         moved = _turned(queries, aside, self.degrees * trust)
         after = _agreement(y, _products(centred, (moved / length).astype(y.dtype)), n)
-        checks = zip(spread.tolist(), trust.tolist(), aside.any(axis=1).tolist(), strict=True)
+        checks = zip(spread.tolist(), trust.tolist(), np.any(aside, axis=1).tolist(), strict=True)
         reasons = tuple(
             SAME_VECTORS if not s else UNTRUSTED if not t else "" if a else ALONG
             for s, t, a in checks

@@ -152,7 +152,7 @@ def read_feedback(query: Any, passages: Any, scores: Any, order: Any) -> Feedbac
         raise InputError("there is nothing to learn from", hint="Give scores, an order, or both.")
     shape = vectors.shape[:2]
     table = None if scores is None else _scores(scores, shape)
-    present = np.isfinite(vectors).all(axis=2)
+    present = np.all(np.isfinite(vectors), axis=2)
     complete = bool(present.all())
     if not complete:
         vectors = np.where(present[..., None], vectors, 0).astype(vectors.dtype)
