@@ -1,4 +1,4 @@
-"""What this library costs without a model: time by calls, candidates, words, queries; memory.
+"""The cost of this library without a model: time by calls, candidates, words, queries; memory.
 
 Times are of the processor, not of the clock: other work on the machine is not in them.
 """

@@ -1,4 +1,4 @@
-"""What refining a query costs, beside the published recipe and the matrix products that it needs.
+"""The cost of refining a query, beside the published recipe and the matrix products that it needs.
 
     OMP_NUM_THREADS=1 python benchmarks/feedback_speed.py
 
@@ -56,7 +56,7 @@ def numpy_loop(query: np.ndarray, passages: np.ndarray, scores: np.ndarray) -> n
 
 
 def products(query: np.ndarray, passages: np.ndarray) -> np.ndarray:
-    """What no method with the passages' Gram matrix can do without, of one query or a batch."""
+    """The products that any method with the passages' Gram matrix needs, of one query or a batch."""
     gram = passages @ passages.swapaxes(-1, -2)
     scores = passages @ query[..., None]
     return (gram @ scores).swapaxes(-1, -2) @ passages

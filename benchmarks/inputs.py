@@ -1,4 +1,4 @@
-"""What benchmarks rank, and with which models: everything installs from the package index."""
+"""The benchmarks' passages and models: everything installs from the package index."""
 
 import importlib.util
 import itertools

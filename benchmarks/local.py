@@ -40,7 +40,7 @@ class Stopwatch:
 
 
 def overhead(given) -> dict:
-    """How much of a ranking's time is outside the backend, with the smallest real models."""
+    """Measure the share of a ranking's time outside the backend, with the smallest real models."""
     rows = []
     found = inputs(given.data, given.queries, 20)
     with tempfile.TemporaryDirectory() as folder:

@@ -91,7 +91,7 @@ def first(given, collection, run: Ranked) -> None:
 
 
 def places(given, collection, run: Ranked) -> None:
-    """Which place of ten wins, where the passages are in random order."""
+    """Count which place of ten wins, with the passages in random order."""
     for name, reranker in (("before", untrained(given)), ("after", trained(given))):
         counts: Counter[int] = Counter()
         for query, order in shuffled(run, 10).items():

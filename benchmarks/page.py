@@ -74,7 +74,7 @@ def engine(found: dict) -> str:
     memory = ", ".join(f"{mb} MB for {n} queries" for n, mb in found["memory_mb"].items())
     return f"""## The engine
 
-With a model that answers at once (`rerank_plugins.testing.Constant`), what is left is this library:
+With a model that answers at once (`rerank_plugins.testing.Constant`), the rest is this library:
 making prompts, which includes repairing, shortening and escaping every passage; and the rest, the
 engine: plans, checks, counting, reading answers, sorting. Medians of 50.
 

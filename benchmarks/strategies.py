@@ -1,10 +1,10 @@
-"""What every strategy gains and costs with a model that errs: the table and figure of docs/.
+"""The gain and cost of every strategy with a model that errs: the table and figure of docs/.
 
     python benchmarks/strategies.py            # prints the table
     python benchmarks/strategies.py --write    # and writes docs/strategies.md and its figure
 
 A hundred passages of 60 words, ten of them relevant (grades 1 to 3), in the order of a first stage
-that errs much. The model is an oracle whose judgement of a passage errs anew in every call, by a
+that errs much. The model is an oracle whose judgement of a passage has a new error in every call, a
 normal error that is as large as a fifth or half of the distance from irrelevant to grade 3. No
 language model is involved, so the figures say how much error each way of asking lets through and
 what it costs, and nothing about how well a real model answers it.

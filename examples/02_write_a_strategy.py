@@ -1,7 +1,7 @@
 """A strategy of one's own: duels between neighbours, in twenty lines and for any backend.
 
 A strategy is any object with ``rank``. It asks its questions with ``yield from ask([...])``: read
-``x = yield from ask([...])`` as "x is the answers; somebody else does the asking". It then runs
+``x = yield from ask([...])`` as "ask these, and continue with the answers x". Whoever runs it does the asking: it runs
 sync, async and for many queries at once, with caching, retries and limits.
 """
 
@@ -33,7 +33,7 @@ class Bubble:
 
 
 def duel(query: str, a: str, b: str) -> Prompt:
-    """What comes from outside goes into `Untrusted`, so that it can't pose as the template."""
+    """Text from outside goes into `Untrusted`, so that it can't pose as the template."""
     head = "Which passage answers the query better?\nQuery: "
     parts = (head, Untrusted(query, "query"), "\nA: ", Untrusted(a), "\nB: ", Untrusted(b))
     return Prompt((Message("user", parts),), prefill="Passage ")

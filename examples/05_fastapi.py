@@ -34,7 +34,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 class Question(BaseModel):
-    """What a client sends."""
+    """The body of a request."""
 
     query: str
     passages: list[str]

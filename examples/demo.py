@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def feedback(reranker: Reranker) -> None:
-    """What the second search finds, with the reranker's opinion of the first ten and without."""
+    """Measure the second search, with the reranker's opinion of the first ten and without."""
     collection = first_queries(load_collection(CRANFIELD), QUERIES)
     console.print(
         f"[bold]Cranfield[/]: {len(collection.documents)} abstracts, the first {QUERIES} queries; "
@@ -204,7 +204,7 @@ def table(
 
 
 def wins_and_losses(collection: Collection, before: Run, after: Run) -> str:
-    """How many queries got better, and how many worse."""
+    """Count the queries that got better, and those that got worse."""
 
     def ndcg(run: Run, query: str) -> float:
         return evaluate({query: run[query]}, collection.qrels)["nDCG@10"]

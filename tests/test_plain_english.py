@@ -28,7 +28,7 @@ WORDS = {
     r"\bharmless\b|\binert\b": "escaped",
     r"\babilit(?:y|ies)\b": "capability",
     r"\bsomebody(?: else)?(?:'s)?\b": "someone else's, the caller's, third-party",
-    r"\banew\b": "again, from scratch",
+    r"(?<!-)\banew\b": "again, from scratch",
     r"\bbegun\b|\bbegan\b": "started",
     r"\bat the most\b": "at most",
     r"\bthe like\b": "similar",
