@@ -56,7 +56,7 @@ def numpy_loop(query: np.ndarray, passages: np.ndarray, scores: np.ndarray) -> n
 
 
 def products(query: np.ndarray, passages: np.ndarray) -> np.ndarray:
-    """The products that any method with the passages' Gram matrix needs, of one query or a batch."""
+    """The products that any method with the passages' Gram matrix needs."""
     gram = passages @ passages.swapaxes(-1, -2)
     scores = passages @ query[..., None]
     return (gram @ scores).swapaxes(-1, -2) @ passages
