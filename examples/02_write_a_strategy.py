@@ -1,8 +1,8 @@
-"""A strategy of one's own: duels between neighbours, in twenty lines and for any backend.
+"""Your own strategy: duels between neighbours, in twenty lines and for any backend.
 
 A strategy is any object with ``rank``. It asks its questions with ``yield from ask([...])``: read
-``x = yield from ask([...])`` as "ask these, and continue with the answers x". Whoever
-runs the plan does the asking: sync, async and for many queries at once, with caching, retries and limits.
+``x = yield from ask([...])`` as "ask these, and continue with the answers x". Whoever runs
+the plan does the asking: sync, async and for many queries at once, with caching, retries, limits.
 """
 
 from collections.abc import Sequence
