@@ -1,0 +1,38 @@
+"""Checks of arguments: what passes, and what the message says of what does not."""
+
+import math
+
+import numpy as np
+import pytest
+
+from rerank_plugins import InputError
+from rerank_plugins._checks import at_least, known_keys, one_of
+
+
+@pytest.mark.parametrize("value", [1, 2, None, np.int64(7)])
+def test_whole_numbers_from_the_least_on_pass(value):
+    at_least(1, size=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "1", math.nan])
+def test_other_values_are_named(value):
+    with pytest.raises(InputError, match=f"size is {value!r}, expected at least 1"):
+        at_least(1, top_m=None, size=value)
+
+
+def test_a_least_value_that_is_a_float_takes_any_number():
+    at_least(0.0, k=0, weight=0.5)
+    with pytest.raises(InputError, match="k is nan"):
+        at_least(0.0, k=math.nan)
+
+
+def test_one_of_several():
+    one_of("policy", "a", ("a", "b"))
+    with pytest.raises(InputError, match=r"policy is 'c'\. Give one of a, b\."):
+        one_of("policy", "c", ("a", "b"))
+
+
+def test_unknown_keys_are_named():
+    known_keys("a spec", {"a": 1}, ("a", "b"))
+    with pytest.raises(InputError, match=r"a spec has no x, y\. It has a, b\."):
+        known_keys("a spec", ["y", "a", "x"], ("a", "b"))
