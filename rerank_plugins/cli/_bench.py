@@ -1,32 +1,36 @@
-"""``rerank-plugins bench``: how long a reranker takes here, by the number of passages."""
+"""``rerank-plugins bench``: the time that a reranker takes on this machine."""
 
+import os
 import platform
 import random
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+import click
+
+from .._checks import at_least
 from ..errors import InputError
+from ..jobs._rank_file import Progress
 from ..ranking import Usage
 from ..reranker import Reranker
-from ._printing import as_json, progress, table
-from ._specs import named_reranker
+from ._arguments import json_option, named_reranker
+from ._terminal import progress, table, to_json
 
 TEXT = "a flea lives for some weeks while cats sleep and wolves hunt in packs"
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One size.
+    """Seconds that rankings of one size took.
 
     Attributes:
-        passages: How many were ranked.
-        median: Seconds of a ranking.
+        passages: Passages of a ranking.
+        median: Median of its seconds.
         low: The fastest.
         high: The slowest.
-        usage: What one ranking cost.
+        usage: The cost of one ranking.
     """
 
     passages: int
@@ -36,40 +40,49 @@ class Timing:
     usage: Usage
 
 
-def command() -> Any:
-    """``rerank-plugins bench``."""
-    import click
+@click.command()
+@click.option("--reranker", help="A checkpoint, or a spec file.  [default: none: the engine]")
+@click.option("--passages", default="10,20,50,100", show_default=True, help="Sizes.")
+@click.option("--words", default=60, show_default=True, help="Words of a passage.")
+@click.option("--repeat", default=5, show_default=True, help="Rankings of each size.")
+@json_option("Print the table as JSON.")
+def bench(reranker: str | None, passages: str, words: int, repeat: int, as_json: bool) -> None:
+    """Time a reranker on this machine.
 
-    @click.command()
-    @click.option("--reranker", help="A checkpoint, or a spec file.  [default: none: the engine]")
-    @click.option("--passages", default="10,20,50,100", show_default=True, help="Sizes.")
-    @click.option("--words", default=60, show_default=True, help="Words of a passage.")
-    @click.option("--repeat", default=5, show_default=True, help="Rankings of each size.")
-    @click.option("--json", "machine", is_flag=True, help="The table as JSON.")
-    def bench(reranker: str | None, passages: str, words: int, repeat: int, machine: bool) -> None:
-        """Time a reranker on this machine.
-
-        Sizes take turns, so that a busy moment meets all of them. Without --reranker the model
-        answers at once, and what is timed is this library: FIRST in windows of 20, a call each.
-        """
-        sizes = _sizes(passages)
-        if words < 1 or repeat < 1:
-            raise InputError("--words and --repeat are at least 1")
-        loaded = named_reranker(reranker) if reranker else _engine()
-        with progress("timed", len(sizes) * repeat) as tell:
-            found = timings(loaded, sizes, words=words, repeat=repeat, tell=tell)
-        if machine:
-            click.echo(as_json({"machine": machine_note(), "timings": [asdict(t) for t in found]}))
-        else:
-            click.echo(shown(found))
-
-    return bench
+    Sizes take turns, so that other load on the machine affects all of them. Without --reranker
+    the model answers at once, and only this library is timed: FIRST in windows of 20, a call each.
+    """
+    try:
+        sizes = [int(part) for part in passages.split(",")]
+    except ValueError as error:
+        raise InputError(f"--passages is {passages!r}, expected numbers like 10,100") from error
+    at_least(2, **{"--passages": min(sizes)})
+    at_least(1, **{"--words": words, "--repeat": repeat})
+    if reranker:
+        timed = named_reranker(reranker)
+    else:
+        timed = Reranker({"name": "sliding-window", "inner": "single-token"}, "constant")
+    with progress("timed", len(sizes) * repeat) as tell:
+        found = timings(timed, sizes, words=words, repeat=repeat, tell=tell)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    if as_json:
+        click.echo(to_json({"machine": machine, "timings": [asdict(t) for t in found]}))
+    else:
+        click.echo(f"{machine}\n{timing_table(found)}")
 
 
 def timings(
-    reranker: Reranker, sizes: Sequence[int], *, words: int, repeat: int, tell: Any
+    reranker: Reranker, sizes: Sequence[int], *, words: int, repeat: int, tell: Progress
 ) -> list[Timing]:
-    """Time rankings of synthetic passages, the sizes in turns."""
+    """Time rankings of synthetic passages, the sizes in turns.
+
+    Args:
+        reranker: The reranker; an untimed ranking loads its model first.
+        sizes: Numbers of passages.
+        words: Words of a passage.
+        repeat: Rankings of each size.
+        tell: Called with 1 after each ranking.
+    """
     source = random.Random(0)  # noqa: S311 - texts, not secrets
     texts = [" ".join(source.choices(TEXT.split(), k=words)) + f" {i}" for i in range(max(sizes))]
     reranker.rank("how long does a flea live", texts[: sizes[0]])  # loads and warms up
@@ -77,9 +90,9 @@ def timings(
     usage: dict[int, Usage] = {}
     for turn in range(repeat):
         for size in sizes:
-            began = time.perf_counter()
+            start = time.perf_counter()
             ranking = reranker.rank(f"how long does flea {turn} live", texts[:size])
-            seconds[size].append(time.perf_counter() - began)
+            seconds[size].append(time.perf_counter() - start)
             usage[size] = ranking.usage
             tell(1)
     return [
@@ -88,15 +101,8 @@ def timings(
     ]
 
 
-def machine_note() -> str:
-    """What the times are worth."""
-    import os
-
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
-def shown(found: Sequence[Timing]) -> str:
-    """The table."""
+def timing_table(timings: Sequence[Timing]) -> str:
+    """One line for each size, with the time of a call and the tokens of a second."""
     rows = [
         [
             str(t.passages),
@@ -106,21 +112,6 @@ def shown(found: Sequence[Timing]) -> str:
             f"{1e6 * t.median / t.usage.calls:.0f}" if t.usage.calls else "",
             f"{(t.usage.prompt_tokens + t.usage.generated_tokens) / t.median:.0f}",
         ]
-        for t in found
+        for t in timings
     ]
-    header = ["passages", "median s", "range", "calls", "µs/call", "tokens/s"]
-    return f"{machine_note()}\n{table(header, rows)}"
-
-
-def _engine() -> Reranker:
-    return Reranker({"name": "sliding-window", "inner": "single-token"}, "constant")
-
-
-def _sizes(given: str) -> list[int]:
-    try:
-        sizes = [int(part) for part in given.split(",")]
-    except ValueError as error:
-        raise InputError(f"--passages is {given!r}, expected numbers like 10,100") from error
-    if min(sizes) < 2:
-        raise InputError("--passages are at least 2")
-    return sizes
+    return table(["passages", "median s", "range", "calls", "µs/call", "tokens/s"], rows)

@@ -3,56 +3,74 @@
 from collections.abc import Mapping
 from typing import Any
 
+import click
+
+from .. import evaluation
 from ..errors import InputError
-from ..evaluation import Comparison, Qrels, Run, compare, judged_run, load_collection, load_run
-from ._printing import as_json, table
+from ..evaluation import Comparison, judged_run, load_collection, load_run
+from ..evaluation.report import rank_movement, save
+from ..evaluation.report._pictures import reordered
+from ._arguments import json_option, split_option
+from ._terminal import table, to_json
 
 
-def command() -> Any:
-    """``rerank-plugins compare``."""
-    import click
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--collection", required=True, help="A BEIR folder, or irds:NAME.")
+@split_option
+@click.option("--measure", default="nDCG@10", show_default=True, help="As ir_measures writes it.")
+@click.option("--show", default=5, show_default=True, help="Queries that changed most.")
+@click.option("--plot", help="A file for a picture of the most changed query's movement.")
+@json_option("Print everything as JSON.")
+def compare(
+    first: str,
+    second: str,
+    collection: str,
+    split: str,
+    measure: str,
+    show: int,
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    """Compare the TREC runs FIRST and SECOND: is SECOND better, for which queries?
 
-    @click.command("compare")
-    @click.argument("first")
-    @click.argument("second")
-    @click.option("--collection", required=True, help="A BEIR folder, or irds:NAME.")
-    @click.option("--split", default="test", show_default=True, help="Which judgements.")
-    @click.option("--measure", default="nDCG@10", show_default=True, help="As ir_measures has it.")
-    @click.option("--show", default=5, show_default=True, help="Queries that changed most.")
-    @click.option("--plot", help="A file for the movement of the most changed query.")
-    @click.option("--json", "machine", is_flag=True, help="Everything, as JSON.")
-    def compare_runs(
-        first: str,
-        second: str,
-        collection: str,
-        split: str,
-        measure: str,
-        show: int,
-        plot: str | None,
-        machine: bool,
-    ) -> None:
-        """Compare the TREC runs FIRST and SECOND: is SECOND better, for which queries?
-
-        Tells the means, the 95 % interval of the difference, the p-value of a paired randomization
-        test, wins and losses, and the queries that changed most.
-        """
-        loaded = load_collection(collection, split=split)
-        runs = (judged_run(load_run(first), loaded), judged_run(load_run(second), loaded))
-        found = compare(*runs, loaded.qrels, measure)
-        lost = [
-            sum(q in run and q not in other for q in loaded.qrels)
-            for run, other in (runs, runs[::-1])
-        ]
-        click.echo(
-            as_json(_numbers(found, lost)) if machine else _shown(found, loaded.queries, show, lost)
-        )
-        if plot:
-            _draw(found, runs, loaded.qrels, plot)
-
-    return compare_runs
+    Prints the means, the 95 % interval of the difference, the p-value of a paired randomization
+    test, wins and losses, and the queries that changed most.
+    """
+    loaded = load_collection(collection, split=split)
+    before, after = (judged_run(load_run(path), loaded) for path in (first, second))
+    found = evaluation.compare(before, after, loaded.qrels, measure)
+    lost = {
+        name: sum(query in run and query not in other for query in loaded.qrels)
+        for name, run, other in (("first", before, after), ("second", after, before))
+    }
+    if as_json:
+        means = {"measure": found.measure, "first": found.first, "second": found.second}
+        details = {"not_compared": lost, "changes": dict(found.changes)}
+        click.echo(to_json(means | difference_numbers(found) | details))
+    else:
+        click.echo(comparison_text(found, loaded.queries, show, lost))
+    if plot:
+        if not (changed := found.most_changed(1)):
+            raise InputError("no query changed, so there is no movement to draw")
+        query, change = changed[0]
+        title = f"{query}: {change:+.4f} {found.measure}"
+        sides = reordered(before, after, query)
+        save(rank_movement(*sides, grades=loaded.qrels[query], title=title), plot)
 
 
-def _shown(found: Comparison, queries: Mapping[str, str], show: int, lost: list[int]) -> str:
+def comparison_text(
+    found: Comparison, queries: Mapping[str, str], show: int, lost: Mapping[str, int]
+) -> str:
+    """The means, the test, and a table of the queries that changed most.
+
+    Args:
+        found: The comparison.
+        queries: Texts by query id.
+        show: Queries in the table.
+        lost: How many queries are in the ``"first"`` run alone, and in the ``"second"`` alone.
+    """
     lines = [
         f"{len(found.changes)} queries, {found.measure}",
         f"first       {found.first:.4f}",
@@ -61,44 +79,23 @@ def _shown(found: Comparison, queries: Mapping[str, str], show: int, lost: list[
         f"p = {found.p_value:.4f}",
         f"better {found.wins}, equal {found.ties}, worse {found.losses}",
     ]
-    for name, other, n in zip(("first", "second"), ("second", "first"), lost, strict=True):
-        if n:
+    for name, other in (("first", "second"), ("second", "first")):
+        if n := lost[name]:
             lines.append(f"{n} queries of the {name} run are not in the {other}, and not compared")
-    rows = [[query, f"{change:+.4f}"] for query, change in found.most_changed(show)]
-    if rows:
-        shown = table(["changed most", "by"], rows).splitlines()
-        texts = ["", *(queries[query] for query, _ in found.most_changed(show))]
-        lines += [
-            "",
-            *(f"{a}  {b}".rstrip() for a, b in zip(shown, texts, strict=True)),
-        ]
+    if changed := found.most_changed(show):
+        rows = [[query, f"{change:+.4f}"] for query, change in changed]
+        texts = [queries[query] for query, _ in changed]
+        lines += ["", table(["changed most", "by"], rows, texts)]
     return "\n".join(lines)
 
 
-def _numbers(found: Comparison, lost: list[int]) -> dict[str, Any]:
+def difference_numbers(found: Comparison) -> dict[str, Any]:
+    """The difference and its test, for JSON."""
     return {
-        "measure": found.measure,
-        "first": found.first,
-        "second": found.second,
         "difference": found.difference,
         "interval": [found.low, found.high],
         "p_value": found.p_value,
         "wins": found.wins,
         "ties": found.ties,
         "losses": found.losses,
-        "not_compared": {"first": lost[0], "second": lost[1]},
-        "changes": dict(found.changes),
     }
-
-
-def _draw(found: Comparison, runs: tuple[Run, Run], qrels: Qrels, path: str) -> None:
-    from ..evaluation.report import rank_movement, save
-    from ..evaluation.report._pictures import reordered
-
-    changed = found.most_changed(1)
-    if not changed:
-        raise InputError("no query changed, so there is no movement to draw")
-    query, change = changed[0]
-    before, after = reordered(*runs, query)
-    title = f"{query}: {change:+.4f} {found.measure}"
-    save(rank_movement(before, after, grades=qrels[query], title=title), path)

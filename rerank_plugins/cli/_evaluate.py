@@ -1,14 +1,15 @@
 """``rerank-plugins evaluate``: one or several rerankers on a collection."""
 
-import csv
 import itertools
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import click
 
 from ..errors import InputError
 from ..evaluation import (
@@ -22,180 +23,173 @@ from ..evaluation import (
     load_run,
     measured,
 )
+from ..evaluation.report import effectiveness_cost, recall_by_depth, save, write_report
 from ..jobs import Trec, rank_file, read_manifest
 from ..jobs._requests import Query, run_requests
-from ._inputs import scores_of
-from ._printing import FELL_BACK, as_json, progress, table
-from ._specs import named_reranker
+from ._arguments import (
+    AT_LEAST_ONE,
+    json_option,
+    named_reranker,
+    queries_option,
+    scores_or_none,
+    split_option,
+)
+from ._compare import difference_numbers
+from ._terminal import FELL_BACK, progress, table, to_json, write_table
 
 
-def command() -> Any:
-    """``rerank-plugins evaluate``."""
-    import click
-
-    @click.command()
-    @click.argument("collection")
-    @click.option("--run", "runs", multiple=True, required=True, help="A TREC run; repeatable.")
-    @click.option(
-        "--reranker", "rerankers", multiple=True, help="Reranks the first run; repeatable."
-    )
-    @click.option("--split", default="test", show_default=True, help="Which judgements.")
-    @click.option("--measure", "measures", multiple=True, help="[default: nDCG@10, R@100]")
-    @click.option(
-        "--depth",
-        type=click.IntRange(min=1),
-        default=100,
-        show_default=True,
-        help="Passages that are reranked.",
-    )
-    @click.option("--queries", type=click.IntRange(min=1), help="Only the first so many.")
-    @click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Queries ranked together.",
-    )
-    @click.option("--output", help="A folder for runs, report.html, pictures and numbers.")
-    @click.option("--json", "machine", is_flag=True, help="The table as JSON.")
-    def evaluate(
-        collection: str,
-        runs: Sequence[str],
-        rerankers: Sequence[str],
-        split: str,
-        measures: Sequence[str],
-        queries: int | None,
-        output: str | None,
-        machine: bool,
-        **options: Any,
-    ) -> None:
-        """Measure runs and rerankers on COLLECTION: a BEIR folder, or irds:NAME.
-
-        The first --run is the first stage: every --reranker (a checkpoint, or a spec file)
-        reranks it, and everything is compared with it. Measures are written as ir_measures does:
-        nDCG@10, R@100, RR@10. With --output, an interrupted evaluation goes on where it stopped.
-
-        \b
-        rerank-plugins evaluate scifact --run bm25.trec
-        rerank-plugins evaluate scifact --run bm25.trec --reranker castorini/first_mistral \\
-            --reranker reranker.yaml --output results
-        """  # noqa: D301 - click's mark for lines that are not to be filled
-        loaded = load_collection(collection, split=split)
-        names = measures or ("nDCG@10", "R@100")
-        found = {_name(path): _first(load_run(path), loaded, queries) for path in runs}
-        if len(found) < len(runs):
-            raise InputError("two of the runs have the same name")
-        with _folder(output) as folder:
-            rows = [measured(name, run, loaded.qrels, names) for name, run in found.items()]
-            first = next(iter(found.values()))
-            scores = scores_of(runs[0]) if rerankers else None
-            for given in rerankers:
-                file = folder / "runs" / f"{_unused(given, [r.name for r in rows])}.trec"
-                requests = run_requests(loaded, first, depth=options["depth"], scores=scores)
-                rows.append(_reranked(given, file, first, requests, loaded, names, options))
-            compared = comparisons(rows)
-            if output:
-                _write(folder, rows, loaded)
-        click.echo(as_json(_numbers(rows, compared)) if machine else _table(rows, compared))
-        if any(row.fallbacks for row in rows):
-            sys.exit(FELL_BACK)
-
-    return evaluate
-
-
-def _reranked(
-    given: str,
-    file: Path,
-    first: Run,
-    requests: Iterable[Query],
-    collection: Collection,
+@click.command()
+@click.argument("collection")
+@click.option("--run", "runs", multiple=True, required=True, help="A TREC run; repeatable.")
+@click.option("--reranker", "rerankers", multiple=True, help="Reranks the first run; repeatable.")
+@split_option
+@click.option("--measure", "measures", multiple=True, help="[default: nDCG@10, R@100]")
+@click.option(
+    "--depth",
+    type=AT_LEAST_ONE,
+    default=100,
+    show_default=True,
+    help="Passages reranked of each query.",
+)
+@queries_option
+@click.option(
+    "--batch-size",
+    type=AT_LEAST_ONE,
+    default=1,
+    show_default=True,
+    help="Queries ranked together.",
+)
+@click.option("--output", help="A folder for runs, report.html, pictures and numbers.")
+@json_option("Print the table as JSON.")
+def evaluate(
+    collection: str,
+    runs: Sequence[str],
+    rerankers: Sequence[str],
+    split: str,
     measures: Sequence[str],
-    options: Mapping[str, Any],
-) -> Measured:
-    """The first stage in a reranker's order, measured."""
-    depth = options["depth"]
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {str(file.parent)!r}: {error}") from error
-    reranker = named_reranker(given)
-    with progress(file.stem, len(first)) as tell:
-        rank_file(
-            requests,
-            reranker,
-            file,
-            Trec(tag=file.stem),
-            batch_size=options["batch_size"],
-            progress=tell,
-        )
-    reranker.close()
-    manifest = read_manifest(file)
-    head = load_run(file)
-    run = {query: [*head.get(query, ()), *found[depth:]] for query, found in first.items()}
-    usage = manifest.usage if manifest.queries == len(first) else None
-    if usage is None:
-        import click
+    depth: int,
+    queries: int | None,
+    batch_size: int,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Measure runs and rerankers on COLLECTION: a BEIR folder, or irds:NAME.
 
-        click.echo(f"{file.stem}: what it cost is not known, for it was interrupted", err=True)
-    return measured(
-        file.stem, run, collection.qrels, measures, usage=usage, fallbacks=manifest.fallbacks
-    )
+    The first --run is the first stage: every --reranker (a checkpoint, or a spec file) reranks
+    it, and everything is compared with it. Measures are written as ir_measures does: nDCG@10,
+    R@100, RR@10. With --output, the same command resumes an evaluation that was interrupted.
+
+    \b
+    rerank-plugins evaluate scifact --run bm25.trec
+    rerank-plugins evaluate scifact --run bm25.trec --reranker castorini/first_mistral \\
+        --reranker reranker.yaml --output results
+    """  # noqa: D301 - click's mark for lines that are not to be filled
+    loaded, names = load_collection(collection, split=split), measures or ("nDCG@10", "R@100")
+    found = {short_name(path): judged_run(load_run(path), loaded) for path in runs}
+    if len(found) < len(runs):
+        raise InputError("two of the runs have the same name")
+    found = {name: dict(itertools.islice(run.items(), queries)) for name, run in found.items()}
+    rows = [measured(name, run, loaded.qrels, names) for name, run in found.items()]
+    scores = scores_or_none(runs[0]) if rerankers else None
+    with nullcontext(output) if output else tempfile.TemporaryDirectory() as folder:
+        for given in rerankers:
+            name = unused_name(given, [row.name for row in rows])
+            file = Path(folder) / "runs" / f"{name}.trec"
+            requests = run_requests(loaded, rows[0].run, depth=depth, scores=scores)
+            head, cost = _rerank(given, requests, file, len(rows[0].run), batch_size)
+            run = {q: [*head.get(q, ()), *ids[depth:]] for q, ids in rows[0].run.items()}
+            rows.append(measured(name, run, loaded.qrels, names, **cost))
+        compared = comparisons(rows)
+        if output:
+            _write(Path(output), rows, compared, loaded)
+    shown = to_json(ranker_numbers(rows, compared)) if as_json else ranker_table(rows, compared)
+    click.echo(shown)
+    if any(row.fallbacks for row in rows):
+        sys.exit(FELL_BACK)
 
 
-def _first(run: Run, collection: Collection, queries: int | None) -> Run:
-    """The first judged queries of a run."""
-    return dict(itertools.islice(judged_run(run, collection).items(), queries))
+def short_name(path: str) -> str:
+    """The name of a file or a checkpoint in the table.
 
-
-def _name(path: str) -> str:
-    """What the table calls a file or a checkpoint."""
+    Examples:
+        >>> short_name("runs/bm25.trec.gz"), short_name("castorini/first_mistral")
+        ('bm25', 'first_mistral')
+    """
     name = Path(path).name.removesuffix(".gz")
     for suffix in (".trec", ".run", ".txt", ".yaml", ".yml", ".json", ".gguf"):
         name = name.removesuffix(suffix)
     return "-".join(name.split()) or "ranker"
 
 
-def _unused(given: str, taken: Sequence[str]) -> str:
-    name = _name(given)
-    others = (f"{name}-{i}" for i in itertools.count(2))
-    return name if name not in taken else next(other for other in others if other not in taken)
+def unused_name(path: str, taken: Sequence[str]) -> str:
+    """`short_name`, numbered where it is taken.
+
+    Examples:
+        >>> unused_name("mine.yaml", ["bm25", "mine"])
+        'mine-2'
+    """
+    name = short_name(path)
+    numbered = (f"{name}-{i}" for i in itertools.count(2))
+    return next(n for n in itertools.chain([name], numbered) if n not in taken)
 
 
-@contextmanager
-def _folder(output: str | None) -> Iterator[Path]:
-    if output:
-        yield Path(output)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
+def _rerank(
+    given: str, requests: Iterable[Query], file: Path, queries: int, batch_size: int
+) -> tuple[Run, dict[str, Any]]:
+    """Rank requests into a TREC run, or resume it: the run, its usage and its fallbacks."""
+    _make_folder(file.parent)
+    reranker = named_reranker(given)
+    with progress(file.stem, queries) as tell:
+        form = Trec(tag=file.stem)
+        rank_file(requests, reranker, file, form, batch_size=batch_size, progress=tell)
+    reranker.close()
+    manifest = read_manifest(file)
+    usage = manifest.usage if manifest.queries == queries else None
+    if usage is None:
+        click.echo(f"{file.stem}: its cost is unknown, because it was interrupted", err=True)
+    return load_run(file), {"usage": usage, "fallbacks": manifest.fallbacks}
 
 
-def _write(folder: Path, rows: Sequence[Measured], collection: Collection) -> None:
-    """Numbers, pictures and the page."""
-    from ..evaluation.report import effectiveness_cost, recall_by_depth, save, write_report
-
+def _write(
+    folder: Path,
+    rows: Sequence[Measured],
+    compared: Sequence[Comparison | None],
+    collection: Collection,
+) -> None:
+    """Write the numbers, the pictures and the page."""
+    _make_folder(folder)
     measure = next(iter(rows[0].each))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        text = as_json(_numbers(rows, comparisons(rows)))
+        text = to_json(ranker_numbers(rows, compared))
         (folder / "summary.json").write_text(text + "\n", "utf-8")
-        with (folder / "queries.tsv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(["query", *(f"{row.name} {m}" for row in rows for m in row.each)])
-            for query in rows[0].each[measure]:
-                values = [v.get(query, "") for row in rows for v in row.each.values()]
-                writer.writerow([query, *values])
     except OSError as error:
         raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
+    columns = {f"{row.name} {name}": values for row in rows for name, values in row.each.items()}
+    write_table(
+        folder / "queries.tsv",
+        ["query", *columns],
+        [[q, *(c.get(q, "") for c in columns.values())] for q in rows[0].each[measure]],
+    )
     write_report(folder / "report.html", rows, collection)
     for suffix in (".svg", ".png"):
         save(effectiveness_cost(rows, measure), folder / f"effectiveness_cost{suffix}")
         save(recall_by_depth(rows, collection.qrels), folder / f"recall_by_depth{suffix}")
 
 
-def _table(rows: Sequence[Measured], compared: Sequence[Comparison | None]) -> str:
-    from ..evaluation.report._pictures import cost_per_query
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
 
+
+def ranker_table(rows: Sequence[Measured], compared: Sequence[Comparison | None]) -> str:
+    """The means of each ranker, its comparison with the first one, and its cost.
+
+    Args:
+        rows: The rankers.
+        compared: `comparisons` of them.
+    """
     measure = next(iter(rows[0].each))
     header = ["ranker", *rows[0].each, f"Δ {measure}, 95 % interval", "p", "better/worse"]
     header += ["calls/query", "tokens/query", "s/query"]
@@ -203,17 +197,16 @@ def _table(rows: Sequence[Measured], compared: Sequence[Comparison | None]) -> s
     for row, other in zip(rows, compared, strict=True):
         change = ["", "", ""]
         if other:
-            ends = f"[{other.low:+.4f}, {other.high:+.4f}]"
-            change = [f"{other.difference:+.4f} {ends}", f"{other.p_value:.4f}"]
-            change += [f"{other.wins}/{other.losses}"]
-        costs = [cost_per_query(row, kind) for kind in ("calls", "tokens", "seconds")]
-        shown = [
-            "" if cost is None else f"{cost:.{digits}f}"
-            for cost, digits in zip(costs, (1, 0, 3), strict=True)
-        ]
-        lines.append([row.name, *(f"{v:.4f}" for v in row.measures.values()), *change, *shown])
+            difference = f"{other.difference:+.4f} [{other.low:+.4f}, {other.high:+.4f}]"
+            change = [difference, f"{other.p_value:.4f}", f"{other.wins}/{other.losses}"]
+        cost = ["", "", ""]
+        if (usage := row.usage) and row.queries:
+            each = [usage.calls, usage.prompt_tokens + usage.generated_tokens, usage.seconds]
+            each = [value / row.queries for value in each]
+            cost = [f"{each[0]:.1f}", f"{each[1]:.0f}", f"{each[2]:.3f}"]
+        lines.append([row.name, *(f"{v:.4f}" for v in row.measures.values()), *change, *cost])
     notes = [
-        f"{row.name}: {row.unanswered} judged queries are not in the run, and in no mean"
+        f"{row.name}: {row.unanswered} judged queries are not in the run, and not in the means"
         for row in rows
         if row.unanswered
     ] + [
@@ -224,9 +217,11 @@ def _table(rows: Sequence[Measured], compared: Sequence[Comparison | None]) -> s
     return "\n".join([f"{rows[0].queries} queries", table(header, lines), *notes])
 
 
-def _numbers(
+def ranker_numbers(
     rows: Sequence[Measured], compared: Sequence[Comparison | None]
 ) -> list[dict[str, Any]]:
+    """The values of `ranker_table`, for JSON."""
+    first = rows[0].name
     return [
         {
             "name": row.name,
@@ -235,18 +230,8 @@ def _numbers(
             "fallbacks": row.fallbacks,
             "measures": row.measures,
             "usage": asdict(row.usage) if row.usage else None,
-            "against": None
-            if other is None
-            else {
-                "name": rows[0].name,
-                "measure": other.measure,
-                "difference": other.difference,
-                "interval": [other.low, other.high],
-                "p_value": other.p_value,
-                "wins": other.wins,
-                "ties": other.ties,
-                "losses": other.losses,
-            },
+            "against": other
+            and {"name": first, "measure": other.measure, **difference_numbers(other)},
         }
         for row, other in zip(rows, compared, strict=True)
     ]

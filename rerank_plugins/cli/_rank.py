@@ -7,96 +7,96 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import click
+
 from ..errors import InputError
-from ..jobs import FORMATS, Counts, rank_file, ranked
+from ..evaluation import load_collection, load_run
+from ..jobs import FORMATS, rank_file, ranked
 from ..jobs._requests import Query, read_requests, run_requests
 from ..reranker import Reranker
-from ._inputs import scores_of
-from ._printing import FELL_BACK, as_json, progress
-from ._specs import named_reranker
+from ._arguments import (
+    AT_LEAST_ONE,
+    json_option,
+    named_reranker,
+    reranker_option,
+    scores_or_none,
+    split_option,
+)
+from ._terminal import FELL_BACK, progress, to_json
 
 PIPE = "-"
 
 
-def command() -> Any:
-    """``rerank-plugins rank``."""
-    import click
+@click.command()
+@click.argument("requests", metavar="INPUT")
+@click.argument("output", default=PIPE)
+@reranker_option
+@click.option("--collection", help="A BEIR folder or irds:NAME: INPUT is then a TREC run.")
+@split_option
+@click.option("--depth", type=AT_LEAST_ONE, help="Passages of each query of a run.")
+@click.option("--top-k", type=AT_LEAST_ONE, help="Positions of each ranking.")
+@click.option("--batch-size", default=8, show_default=True, help="Queries ranked together.")
+@click.option("--format", "form", type=click.Choice(sorted(FORMATS)), help="The format of OUTPUT.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["raise", "keep_order"]),
+    help="keep_order: a failure keeps the input's order, and the exit code is 3.",
+)
+@json_option("Print the summary as JSON.")
+def rank(
+    requests: str,
+    output: str,
+    reranker: str,
+    form: str | None,
+    on_error: Literal["raise", "keep_order"] | None,
+    as_json: bool,
+    collection: str | None,
+    split: str,
+    depth: int | None,
+    **options: Any,
+) -> None:
+    """Rank the queries of INPUT into OUTPUT, or resume where an earlier call was interrupted.
 
-    @click.command()
-    @click.argument("requests", metavar="INPUT")
-    @click.argument("output", default=PIPE)
-    @click.option("--reranker", required=True, help="A checkpoint, or a spec file.")
-    @click.option("--collection", help="A BEIR folder or irds:NAME: INPUT is then a TREC run.")
-    @click.option("--split", default="test", show_default=True, help="Queries of the collection.")
-    @click.option("--depth", type=click.IntRange(min=1), help="Passages of a run's query.")
-    @click.option("--top-k", type=click.IntRange(min=1), help="Positions of each ranking.")
-    @click.option("--batch-size", default=8, show_default=True, help="Queries ranked together.")
-    @click.option("--format", "form", type=click.Choice(sorted(FORMATS)), help="Of OUTPUT.")
-    @click.option(
-        "--on-error",
-        type=click.Choice(["raise", "keep_order"]),
-        help="keep_order: what fails keeps its order, and the exit code is 3.",
-    )
-    @click.option("--json", "machine", is_flag=True, help="The summary as JSON.")
-    def rank(requests: str, output: str, reranker: str, machine: bool, **given: Any) -> None:
-        """Rank the queries of INPUT into OUTPUT, or go on where that was interrupted.
+    INPUT is JSON Lines with query_id, query, and passages (texts) or candidates ({id, text}), or,
+    with --collection, a TREC run. OUTPUT is a TREC run (.trec, .txt or .run) or JSON Lines
+    (.jsonl); "-" is standard input or output.
 
-        INPUT is JSON Lines with query_id, query, and passages (texts) or candidates ({id, text}),
-        or, with --collection, a TREC run. OUTPUT is a TREC run (.trec, .txt or .run) or JSON Lines
-        (.jsonl); "-" is standard input or output.
+    A manifest beside OUTPUT records what made it. The same command again ranks what is missing.
 
-        Beside OUTPUT a manifest says what made it. The same command again ranks what is missing.
-
-        \b
-        rerank-plugins rank queries.jsonl out.jsonl --reranker castorini/first_mistral
-        rerank-plugins rank bm25.trec out.trec --collection scifact --reranker reranker.yaml
-        """  # noqa: D301 - click's mark for lines that are not to be filled
-        source = (given.pop("collection"), given.pop("split"), given.pop("depth"))
-        loaded = _with_policy(named_reranker(reranker), given.pop("on_error"))
-        form = FORMATS[given.pop("form") or _kind(output)]()
-        with _requests(requests, *source) as queries, progress("ranked") as tell:
-            if output == PIPE:
-                found = ranked(queries, loaded, sys.stdout, form, progress=tell, **given)
-            else:
-                found = rank_file(queries, loaded, output, form, progress=tell, **given)
-        click.echo(as_json(asdict(found)) if machine else summary(found), err=output == PIPE)
-        if found.fallbacks:
-            sys.exit(FELL_BACK)
-
-    return rank
-
-
-def summary(found: Counts) -> str:
-    """What was done, in one line."""
-    usage = found.usage
-    return (
-        f"ranked {found.ranked}, skipped as finished {found.skipped}, "
-        f"fell back {found.fallbacks}; {usage.calls} calls, "
+    \b
+    rerank-plugins rank queries.jsonl out.jsonl --reranker castorini/first_mistral
+    rerank-plugins rank bm25.trec out.trec --collection scifact --reranker reranker.yaml
+    """  # noqa: D301 - click's mark for lines that are not to be filled
+    chosen = named_reranker(reranker)
+    if on_error:
+        parts = (chosen.strategy, chosen.backend)
+        chosen = Reranker(*parts, on_error=on_error, limits=chosen.limits)
+    json_lines = output == PIPE or Path(output).suffix in (".jsonl", ".ndjson")
+    layout = FORMATS[form or ("jsonl" if json_lines else "trec")]()
+    with _queries(requests, collection, split, depth) as queries, progress("ranked") as tell:
+        if output == PIPE:
+            counts = ranked(queries, chosen, sys.stdout, layout, progress=tell, **options)
+        else:
+            counts = rank_file(queries, chosen, output, layout, progress=tell, **options)
+    usage = counts.usage
+    summary = (
+        f"ranked {counts.ranked}, skipped as finished {counts.skipped}, "
+        f"fell back {counts.fallbacks}; {usage.calls} calls, "
         f"{usage.prompt_tokens + usage.generated_tokens} tokens, {usage.seconds:.1f} s"
     )
-
-
-def _kind(output: str) -> str:
-    return "jsonl" if output == PIPE or Path(output).suffix in (".jsonl", ".ndjson") else "trec"
-
-
-def _with_policy(reranker: Reranker, on_error: Literal["raise", "keep_order"] | None) -> Reranker:
-    if on_error is None:
-        return reranker
-    parts = (reranker.strategy, reranker.backend)
-    return Reranker(*parts, on_error=on_error, limits=reranker.limits)
+    click.echo(to_json(asdict(counts)) if as_json else summary, err=output == PIPE)
+    if counts.fallbacks:
+        sys.exit(FELL_BACK)
 
 
 @contextmanager
-def _requests(
+def _queries(
     name: str, collection: str | None, split: str, depth: int | None
 ) -> Iterator[Iterator[Query]]:
     """The queries of a file, of standard input, or of a run."""
     if collection:
-        from ..evaluation import load_collection, load_run
-
         loaded = load_collection(collection, split=split)
-        yield run_requests(loaded, load_run(name), depth=depth, scores=scores_of(name))
+        yield run_requests(loaded, load_run(name), depth=depth, scores=scores_or_none(name))
     elif depth:
         raise InputError("--depth is for runs", hint="Give --collection too.")
     elif name == PIPE:

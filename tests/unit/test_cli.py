@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from rerank_plugins import Reranker, list_presets, load_reranker
-from rerank_plugins.cli._models import described, listing, shown_prompt
+from rerank_plugins.cli._models import description, example_prompt, listing
 from rerank_plugins.presets import find_preset
 
 
@@ -36,8 +36,8 @@ def test_every_checkpoint_builds_and_can_be_shown(name):
     held = getattr(reranker.backend, preset.get("package_holds", "model"))
     assert held.endswith(preset.get("package", name))
     assert Reranker.from_spec(reranker.to_spec()).strategy == reranker.strategy
-    assert preset["description"] in described(name)
-    text = shown_prompt(name)
+    assert preset["description"] in description(name)
+    text = example_prompt(name)
     assert "how long does a flea live" in text
     assert "Adult fleas live for two to three months." in text
 

@@ -1,0 +1,126 @@
+"""Options that several commands share, and what is loaded for their values."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .._extras import extra
+from ..errors import InputError
+from ..evaluation import Scores, load_scores
+from ..presets import load_reranker
+from ..reranker import Reranker
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SPECS = (".json", ".yaml", ".yml")
+"""The suffixes of a spec file."""
+
+AT_LEAST_ONE = click.IntRange(min=1)
+
+reranker_option = click.option("--reranker", required=True, help="A checkpoint, or a spec file.")
+split_option = click.option(
+    "--split", default="test", show_default=True, help="The split of the collection."
+)
+queries_option = click.option("--queries", type=AT_LEAST_ONE, help="Only the first N queries.")
+
+
+def json_option(prints: str) -> Callable[[F], F]:
+    """The option ``--json``, which prints for machines what its help names."""
+    return click.option("--json", "as_json", is_flag=True, help=prints)
+
+
+def named_reranker(name: str) -> Reranker:
+    """Load the reranker of a spec file, or of a checkpoint where the name has no spec's suffix.
+
+    Raises:
+        InputError: The file cannot be read.
+        RerankError: The spec is wrong, or no checkpoint has this name.
+    """
+    if is_spec(name):
+        return Reranker.from_spec(load_spec(name))
+    return load_reranker(name)
+
+
+def is_spec(name: str) -> bool:
+    """Whether a name is that of a spec file."""
+    return Path(name).suffix in SPECS
+
+
+def load_spec(path: str) -> dict[str, Any]:
+    """Read a spec from a JSON or YAML file.
+
+    Raises:
+        InputError: The file cannot be read, or is not a mapping.
+        MissingExtraError: It is YAML, and PyYAML is not installed.
+    """
+    text = read_text(path, "the spec ")
+    if Path(path).suffix == ".json":
+        found = parse_json(text, repr(path))
+    else:
+        yaml = extra("yaml", "cli")
+        try:
+            found = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"{path!r} is not YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path!r} is not a mapping", hint="Give one with strategy and backend.")
+    return found
+
+
+def strategy_spec(given: str) -> Any:
+    """The spec of ``--strategy``: a name, or a mapping as JSON or in a spec file.
+
+    Raises:
+        InputError: The file cannot be read, or the JSON is wrong.
+    """
+    if is_spec(given):
+        return load_spec(given)
+    return parse_json(given, "--strategy") if given.lstrip().startswith("{") else given
+
+
+def read_text(path: str, kind: str = "") -> str:
+    """Read a file of UTF-8.
+
+    Args:
+        path: The file.
+        kind: Stands before its name in the message, such as ``"the spec "``.
+
+    Raises:
+        InputError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {kind}{path!r}: {error}") from error
+
+
+def parse_json(text: str, name: str) -> Any:
+    """Parse JSON.
+
+    Args:
+        text: The JSON.
+        name: The option or file that it comes from, for messages.
+
+    Raises:
+        InputError: It is not JSON.
+
+    Examples:
+        >>> parse_json('{"name": "pointwise"}', "--strategy")
+        {'name': 'pointwise'}
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{name} is not JSON: {error}") from error
+
+
+def scores_or_none(run: str) -> Scores | None:
+    """The scores of a run file, or None and a warning where documents are not in their order."""
+    try:
+        return load_scores(run)
+    except InputError as error:
+        click.echo(f"{error}; they are left out", err=True)
+        return None

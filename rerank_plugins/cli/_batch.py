@@ -1,0 +1,37 @@
+"""``rerank-plugins batch``: rank many queries on a Ray cluster."""
+
+from typing import Any
+
+import click
+
+from ._arguments import load_spec
+
+
+@click.command()
+@click.argument("requests", metavar="INPUT", type=click.Path(exists=True))
+@click.argument("output", type=click.Path(file_okay=False))
+@click.option("--spec", required=True, help="The reranker: a .json, .yaml or .yml file.")
+@click.option("--top-k", type=int, help="Positions of each ranking.  [default: all]")
+@click.option("--actors", default=2, show_default=True, help="The number of rerankers.")
+@click.option("--batch-size", default=16, show_default=True, help="Queries ranked together.")
+@click.option("--part-size", default=1000, show_default=True, help="Rows of a part.")
+@click.option("--cpus-per-actor", default=0.5, show_default=True, help="Reserved by Ray.")
+@click.option("--gpus-per-actor", default=0.0, show_default=True, help="Reserved by Ray.")
+@click.option("--retry-failed", is_flag=True, help="Rank again the queries that failed before.")
+@click.option("--run", help="A file for the rankings as a TREC run.")
+def batch(requests: str, output: str, spec: str, run: str | None, **options: Any) -> None:
+    """Rank the queries of INPUT into the folder OUTPUT, or resume a job that was interrupted.
+
+    INPUT is a .jsonl or .parquet file, or a folder of them, with query_id, query, and passages or
+    candidates ({id, text}). Read OUTPUT with rerank_plugins.jobs.ray.read_rankings.
+    """
+    from ..jobs.ray import rank_dataset, write_run
+
+    counts = rank_dataset(requests, load_spec(spec), output, **options)
+    if run:
+        write_run(output, run)
+    if counts.failed:
+        click.echo(f"{output} has an error in each failed query's row", err=True)
+    click.echo(
+        f"ranked {counts.ranked}, skipped as finished {counts.skipped}, failed {counts.failed}"
+    )

@@ -1,0 +1,24 @@
+"""``rerank-plugins`` itself: the group of all commands."""
+
+import click
+
+from ._batch import batch
+from ._bench import bench
+from ._compare import compare
+from ._evaluate import evaluate
+from ._explain import explain
+from ._feedback import feedback
+from ._models import models
+from ._rank import rank
+from ._serve import serve
+from ._train import train
+
+
+@click.group(help="LLM reranking for retrieval-augmented generation.")
+@click.version_option(package_name="rerank-plugins")
+def commands() -> None:
+    """Subcommands do the work."""
+
+
+for _command in (rank, evaluate, compare, explain, bench, models, feedback, batch, serve, train):
+    commands.add_command(_command)
