@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from .._files import write_lines
 from ..errors import InputError
 from ..evaluation import (
     Collection,
@@ -159,11 +160,7 @@ def _write(
     """Write the numbers, the pictures and the page."""
     _make_folder(folder)
     measure = next(iter(rows[0].each))
-    try:
-        text = to_json(ranker_numbers(rows, compared))
-        (folder / "summary.json").write_text(text + "\n", "utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
+    write_lines(folder / "summary.json", [to_json(ranker_numbers(rows, compared))])
     columns = {f"{row.name} {name}": values for row in rows for name, values in row.each.items()}
     write_table(
         folder / "queries.tsv",

@@ -1,6 +1,7 @@
 """Output of the commands: progress, tables, calls and their replies, JSON."""
 
 import csv
+import io
 import json
 import math
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 
+from .._files import replacing
 from ..calls import (
     Call,
     Completion,
@@ -23,7 +25,7 @@ from ..calls import (
     Reply,
     ScorePair,
 )
-from ..errors import CallError, InputError
+from ..errors import CallError
 from ..jobs._rank_file import Progress
 
 FELL_BACK = 3
@@ -83,16 +85,15 @@ def table(
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write tab-separated values.
+    """Write tab-separated values, whole or not at all.
 
     Raises:
         InputError: The file cannot be written.
     """
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, delimiter="\t", lineterminator="\n").writerows([header, *rows])
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error}") from error
+    text = io.StringIO()
+    csv.writer(text, delimiter="\t", lineterminator="\n").writerows([header, *rows])
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def call_text(call: Call[Any], backend: Mapping[str, Any] | None = None) -> str:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:  # imported late: they need torch
 @click.option(
     "--size", type=AT_LEAST_ONE, default=10, show_default=True, help="Passages of each list."
 )
-@click.option("--per-query", type=AT_LEAST_ONE, default=1, show_default=True, help="Lists per query.")
+@click.option(
+    "--per-query", type=AT_LEAST_ONE, default=1, show_default=True, help="Lists of each query."
+)
 @click.option("--validation", help="Lists that decide which checkpoint is kept.")
 @click.option(
     "--hold-out",
@@ -62,9 +64,13 @@ if TYPE_CHECKING:  # imported late: they need torch
 @click.option(
     "--lora", type=AT_LEAST_ONE, help="The rank of an adapter; without it, all weights are trained."
 )
-@click.option("--epochs", type=AT_LEAST_ONE, default=1, show_default=True)
-@click.option("--max-steps", type=AT_LEAST_ONE)
-@click.option("--batch-size", type=AT_LEAST_ONE, default=1, show_default=True, help="Lists at once.")
+@click.option(
+    "--epochs", type=AT_LEAST_ONE, default=1, show_default=True, help="Passes over all lists."
+)
+@click.option("--max-steps", type=AT_LEAST_ONE, help="Optimiser steps at most.")
+@click.option(
+    "--batch-size", type=AT_LEAST_ONE, default=1, show_default=True, help="Lists at once."
+)
 @click.option(
     "--accumulate",
     type=AT_LEAST_ONE,
@@ -72,15 +78,19 @@ if TYPE_CHECKING:  # imported late: they need torch
     show_default=True,
     help="Batches in an optimiser step.",
 )
-@click.option("--learning-rate", type=float, default=2e-4, show_default=True)
-@click.option("--schedule", default="cosine", show_default=True)
-@click.option("--warmup", type=int, default=10, show_default=True, help="Steps.")
-@click.option("--neftune-alpha", type=float)
+@click.option(
+    "--learning-rate", type=float, default=2e-4, show_default=True, help="At its highest."
+)
+@click.option(
+    "--schedule", default="cosine", show_default=True, help="How the learning rate falls."
+)
+@click.option("--warmup", type=int, default=10, show_default=True, help="Steps in which it grows.")
+@click.option("--neftune-alpha", type=float, help="Noise on the embeddings.")
 @click.option("--context-tokens", type=AT_LEAST_ONE, help="Tokens of a prompt or pair at most.")
-@click.option("--dtype", default="auto", show_default=True)
+@click.option("--dtype", default="auto", show_default=True, help="Of the weights.")
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--gradient-checkpointing", is_flag=True)
+@click.option("--device", default="auto", show_default=True, help="auto or cpu.")
+@click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time.")
 @click.option(
     "--evaluate-every",
     type=AT_LEAST_ONE,
@@ -89,7 +99,7 @@ if TYPE_CHECKING:  # imported late: they need torch
     help="Steps between validations, and between checkpoints.",
 )
 @click.option("--patience", type=AT_LEAST_ONE, help="Validations without a gain before the end.")
-@click.option("--seed", type=int, default=42, show_default=True)
+@click.option("--seed", type=int, default=42, show_default=True, help="Of everything random.")
 @click.option("--about", help="A JSON file whose content is kept in reranker.json.")
 @click.option("--anew", is_flag=True, help="Start again: remove an earlier run's files.")
 @json_option("Print the result as JSON.")

@@ -69,7 +69,7 @@ def test_an_interrupted_evaluation_goes_on(command, results, collection, spec):
         *("--reranker", spec, "--reranker", spec, "--depth", 10, "--output", "results"),
     )
     assert run.read_text() == text
-    assert "oracle: what it cost is not known" in again.stderr
+    assert "oracle: its cost is unknown" in again.stderr
     assert [line.split()[:3] for line in again.stdout.splitlines()] == [
         line.split()[:3] for line in out.splitlines()
     ]

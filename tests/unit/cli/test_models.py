@@ -1,4 +1,4 @@
-"""The command line: what it lists is what loads."""
+"""``rerank-plugins models``: every checkpoint it lists can be loaded."""
 
 import subprocess
 import sys
@@ -52,30 +52,3 @@ def test_the_prompt_is_shown_to_the_character():
         assert f"--- {message.role}\n{message.text}\n" in found
     assert "Title: Flea Content: Adult fleas" in found
     assert "up to 3172 tokens, greedily" in found
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["models", "no/such"], "there is no preset 'no/such'"),
-        (["models", "--show-prompt"], "needs the NAME"),
-        (["modles"], "No such command"),
-    ],
-)
-def test_mistakes_end_with_a_sentence_and_no_traceback(arguments, says):
-    found = command(*arguments)
-    assert found.returncode != 0
-    assert says in found.stderr
-    assert "Traceback" not in found.stderr
-
-
-def test_without_click_the_extra_is_named():
-    code = (
-        "import sys; sys.modules['click'] = None\n"
-        "from rerank_plugins.cli import main; sys.argv = ['x', 'models']; main()"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 1
-    assert "rerank-plugins[cli]" in found.stderr

@@ -1,0 +1,127 @@
+"""Options that commands share, and what is loaded for their values."""
+
+import json
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from rerank_plugins import InputError, MissingExtraError, Reranker, UnknownNameError
+from rerank_plugins.cli._arguments import (
+    json_option,
+    load_spec,
+    named_reranker,
+    parse_json,
+    queries_option,
+    read_text,
+    reranker_option,
+    scores_or_none,
+    split_option,
+    strategy_spec,
+)
+from rerank_plugins.strategies import PairScore, SlidingWindow
+
+SPEC = {"strategy": "pair-score", "backend": "constant", "on_error": "keep_order"}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml", ".yml"])
+def test_a_spec_file(tmp_path, suffix):
+    file = tmp_path / f"spec{suffix}"
+    file.write_text(json.dumps(SPEC))  # JSON is YAML too
+    assert load_spec(str(file)) == SPEC
+    reranker = named_reranker(str(file))
+    assert (reranker.strategy, reranker.on_error) == (PairScore(), "keep_order")
+
+
+def test_a_spec_file_in_yaml_s_own_form(tmp_path):
+    file = tmp_path / "spec.yaml"
+    file.write_text("strategy: pair-score\nbackend: {name: constant}\n")
+    assert load_spec(str(file)) == {"strategy": "pair-score", "backend": {"name": "constant"}}
+
+
+def test_a_checkpoint():
+    assert isinstance(named_reranker("castorini/first_mistral").strategy, SlidingWindow)
+    with pytest.raises(UnknownNameError, match="'no/such' is not a known checkpoint"):
+        named_reranker("no/such")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("x.json", "{", "'x.json' is not JSON"),
+        ("x.yaml", "a: [", "'x.yaml' is not YAML"),
+        ("x.json", "[]", "'x.json' is not a mapping"),
+        ("x.yml", "word", "'x.yml' is not a mapping"),
+        ("x.json", None, "cannot read the spec 'x.json'"),
+    ],
+)
+def test_damaged_spec_files(tmp_path, monkeypatch, name, text, says):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=says):
+        load_spec(name)
+
+
+def test_without_pyyaml_the_extra_is_named(tmp_path, monkeypatch):
+    (tmp_path / "x.yaml").write_text("a: 1")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingExtraError, match=r"rerank-plugins\[cli\]"):
+        load_spec(str(tmp_path / "x.yaml"))
+
+
+def test_the_spec_of_a_strategy(tmp_path):
+    spec = {"name": "sliding-window", "size": 4}
+    (tmp_path / "s.json").write_text(json.dumps(spec))
+    assert strategy_spec("pointwise") == "pointwise"
+    assert strategy_spec(json.dumps(spec)) == spec
+    assert strategy_spec(" " + json.dumps(spec)) == spec
+    assert strategy_spec(str(tmp_path / "s.json")) == spec
+    with pytest.raises(InputError, match="--strategy is not JSON"):
+        strategy_spec("{")
+
+
+def test_text_and_json(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xff")
+    for path in (tmp_path / "a", tmp_path / "none"):
+        with pytest.raises(InputError, match=f"cannot read '{path}': "):
+            read_text(str(path))
+    assert parse_json("[1, null]", "x") == [1, None]
+    with pytest.raises(InputError, match=r"^--loss-options is not JSON: "):
+        parse_json("{'a': 1}", "--loss-options")
+
+
+def test_scores_of_a_run(tmp_path, capsys):
+    run = tmp_path / "a.trec"
+    run.write_text("q Q0 a 1 2.5 x\nq Q0 b 2 1 x\n")
+    assert scores_or_none(str(run)) == {"q": {"a": 2.5, "b": 1.0}}
+    run.write_text("q Q0 a 1 1 x\nq Q0 b 2 2.5 x\n")
+    assert scores_or_none(str(run)) is None
+    assert capsys.readouterr().err.endswith("they are left out\n")
+
+
+def test_shared_options():
+    @click.command()
+    @reranker_option
+    @split_option
+    @queries_option
+    @json_option("Print something as JSON.")
+    def show(**given):
+        click.echo(repr(given))
+
+    found = CliRunner().invoke(show, ["--reranker", "r"])
+    expected = {"reranker": "r", "split": "test", "queries": None, "as_json": False}
+    assert found.output == f"{expected!r}\n"
+    found = CliRunner().invoke(show, [])
+    assert (found.exit_code, "--reranker" in found.output) == (2, True)
+    assert CliRunner().invoke(show, ["--reranker", "r", "--queries", "0"]).exit_code == 2
+    assert "Print something as JSON." in CliRunner().invoke(show, ["--help"]).output
+
+
+def test_a_loaded_reranker_ranks(tmp_path):
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps(SPEC))
+    reranker = named_reranker(str(file))
+    assert isinstance(reranker, Reranker)
+    assert reranker.rank("q", ["a", "b"]).order == (0, 1)

@@ -1,0 +1,64 @@
+"""``rerank-plugins feedback``: the index that is kept, and the summary."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from rerank_plugins import InputError
+from rerank_plugins.cli._feedback import _index, draw, summary
+from rerank_plugins.evaluation import Collection
+from rerank_plugins.feedback.measure import Comparison
+
+pytest.importorskip("faiss")
+
+COLLECTION = Collection(documents={"a": "one", "b": "two"}, queries={"q": "one"}, qrels={})
+SKIPPED = "all scores are equal"
+FOUND = [
+    Comparison(query="q", before=0.5, after=1.0, control=0.5, fused=0.75, angle=10.0, skipped=""),
+    Comparison(
+        query="r", before=0.5, after=0.25, control=0.5, fused=0.5, angle=0.0, skipped=SKIPPED
+    ),
+]
+
+
+def encode(texts):
+    return np.array([[len(text), text.count("o")] for text in texts], dtype=np.float32)
+
+
+def test_an_index_is_built_once(tmp_path, capsys):
+    folder = str(tmp_path / "index")
+    assert len(_index(COLLECTION, encode, folder)) == 2
+    assert capsys.readouterr().err == "Encoding 2 documents ...\n"
+    assert _index(COLLECTION, encode, folder).ids == ("a", "b")
+    assert capsys.readouterr().err == ""
+
+
+def test_an_index_of_something_else_is_refused(tmp_path):
+    folder = str(tmp_path / "index")
+    _index(COLLECTION, encode, folder)
+    other = Collection(documents={"a": "one", "b": "three"}, queries={}, qrels={})
+    with pytest.raises(InputError, match=f"the index in '{folder}' is of another collection"):
+        _index(other, encode, folder)
+    for encoder in (lambda texts: encode(texts) + 1, lambda texts: encode(texts)[:, :1]):
+        with pytest.raises(InputError, match="of another encoder"):
+            _index(COLLECTION, encoder, folder)
+
+
+def test_the_summary():
+    lines = [line.split() for line in summary(FOUND, "R@10").splitlines()]
+    assert lines[0] == ["2", "queries"]
+    assert lines[2] == ["first", "search", "0.5000"]
+    assert lines[3][:4] == ["second", "search", "0.6250", "+0.1250"]
+    assert lines[3][-2:] == ["1", "1"]
+    assert lines[4][-5:] == ["0.5000", "+0.0000", "[+0.0000,", "+0.0000]", "0", "0"][1:]
+    assert lines[5][:4] == ["fused", "list", "0.6250", "+0.1250"]
+    assert " ".join(lines[6]) == f"no feedback for 1: {SKIPPED}"
+
+
+def test_a_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    draw(FOUND, "R@10", tmp_path / "p.svg")
+    assert ET.parse(tmp_path / "p.svg").getroot().tag.endswith("svg")
+    with pytest.raises(InputError, match="cannot write the picture"):
+        draw(FOUND, "R@10", tmp_path / "p.nonsense")
