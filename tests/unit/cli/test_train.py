@@ -83,7 +83,7 @@ def test_the_strategy():
     assert _strategy("pair-score", None) == PairScore()
     assert _strategy('{"name": "permutation"}', "rankvicuna.v1").prompt == "rankvicuna.v1"
     assert isinstance(_strategy("permutation", None), Permutation)
-    with pytest.raises(UnknownNameError, match="cannot read the prompt 'no-such.toml'"):
+    with pytest.raises(UnknownNameError, match=r"cannot read the prompt 'no-such\.toml'"):
         _strategy("single-token", "no-such.toml")
     with pytest.raises(InputError, match="'pair-score' has no prompt"):
         _strategy("pair-score", "first.v1")
