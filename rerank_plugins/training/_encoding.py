@@ -97,8 +97,7 @@ class PromptEncoder:
         raise InputError(f"{type(call).__name__} is not a question to a language model")
 
     def _label_ids(self, call: NextToken, text: str) -> tuple[int, ...]:
-        spelled = self.renderer.spellings(call.prompt, call.labels)
-        return self.renderer.label_ids(text, spelled)
+        return tuple(self.renderer.labels(call.prompt, call.labels, text).values())
 
     def _ordered(self, call: NextToken, row: TrainingList) -> Row:
         """FIRST: the identifiers' logits, and the whole order as text after them."""
@@ -128,7 +127,7 @@ class PairEncoder:
 
     Args:
         strategy: What is trained: it says how a title and a passage are put together.
-        renderer: Of the model's tokenizer: control tokens in texts are made harmless with it.
+        renderer: Of the model's tokenizer: control tokens in texts are escaped with it.
         context_tokens: Both texts together at most; longer pairs are cut as when serving.
     """
 
@@ -150,7 +149,7 @@ class PairEncoder:
         """One pair."""
         if not isinstance(call, ScorePair):
             raise InputError(f"{type(call).__name__} is not a question to a classifier")
-        texts = [self.renderer.harmless(str(text)) for text in (call.query, call.passage)]
+        texts = [self.renderer.escape(str(text)) for text in (call.query, call.passage)]
         tokenizer: Any = self.renderer.tokenizer
         found = tokenizer(*texts, truncation=True, max_length=self.context_tokens)
         types = tuple(found.get("token_type_ids", ()))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugins import Reranker
-from rerank_plugins.backends._local.batching import batches
+from rerank_plugins.backends._local.sharing import batches
 from rerank_plugins.parsing import parse_grades, parse_permutation
 from rerank_plugins.plans import gather, run
 from rerank_plugins.strategies import (

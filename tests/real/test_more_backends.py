@@ -305,18 +305,18 @@ def test_a_head_that_is_not_in_the_checkpoint_is_refused(llama_folder, tmp_path)
         CrossEncoderBackend(tmp_path).warm_up()
 
 
-def test_text_that_cannot_be_made_harmless_costs_one_call(llama_folder, monkeypatch):
+def test_text_that_cannot_be_escaped_costs_one_call(llama_folder, monkeypatch):
     backend = CrossEncoderBackend(llama_folder)
     backend.warm_up()
     renderer = backend._loaded._renderer
-    harmless = renderer.harmless
+    escape = renderer.escape
 
     def refusing(text):
         if text == "sea":
             raise CallError("no")
-        return harmless(text)
+        return escape(text)
 
-    monkeypatch.setattr(renderer, "harmless", refusing)
+    monkeypatch.setattr(renderer, "escape", refusing)
     good, bad = backend.run([ScorePair("flea", "cat"), ScorePair("flea", "sea")])
     assert isinstance(good, Reply)
     assert isinstance(bad, CallError)

@@ -104,7 +104,7 @@ def test_a_hundred_passages_in_one_forward_pass(smollm2, monkeypatch):
     prompt, _ = load_prompt("full-list-tokens.v1").render("topic number 7", passages)
     names = tuple(Identifier(i).text for i in range(100))
     spelled = engine.renderer.spellings(prompt, names)
-    ids = engine.renderer.label_ids(engine.renderer.encode(prompt).text, spelled)
+    ids = engine.renderer.labels(prompt, names, engine.renderer.encode(prompt).text).values()
     assert len(set(ids)) == 100
     tokenizer = engine.renderer.tokenizer
     for spelling, token in zip(spelled, ids, strict=True):

@@ -1,8 +1,7 @@
 """Cross-encoders and sequence classifiers, through sentence-transformers."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -11,16 +10,10 @@ from ..._checks import at_least, one_of
 from ..._extras import extra
 from ..._threads import abandoned
 from ...calls import Call, Reply, ScorePair
-from ...errors import (
-    BackendError,
-    CallError,
-    InputError,
-    ModelLoadError,
-    ModelOutputError,
-    PromptTooLongError,
-)
-from .._base import SECRET, Answers, LocalModel, Table
+from ...errors import CallError, InputError, ModelLoadError, ModelOutputError, PromptTooLongError
+from .._base import SECRET, Answers, LocalModel, Table, in_order, prepared
 from .._prompts.renderer import Renderer
+from .forward import within_memory
 from .loading import chosen_device, chosen_dtype, first_line, lacking, missing_weights, quiet
 
 if TYPE_CHECKING:
@@ -87,85 +80,83 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
         if "{query}" not in self.query_template or "{passage}" not in self.passage_template:
             raise InputError("the templates need the fields {query} and {passage}")
 
-    def _texts(self, pair: ScorePair) -> tuple[str, str]:
-        # Replaced and not formatted: braces in a passage stay braces.
-        return (
-            self.query_template.replace("{query}", str(pair.query)),
-            self.passage_template.replace("{passage}", str(pair.passage)),
-        )
-
     def _load(self) -> "_Loaded":
-        model = self._read() if isinstance(self.model, str) else self.model
+        model = self._read(self.model) if isinstance(self.model, str) else self.model
         if (labels := getattr(model, "num_labels", 1)) != 1:
             raise ModelLoadError(
                 f"{self!r} has {labels} labels, and a relevance score is one number",
                 hint="Use a model that was trained to score pairs.",
             )
-        return _Loaded(model, self.max_tokens, self.batch_size, self._texts)
+        templates = (self.query_template, self.passage_template)
+        return _Loaded(model, self.max_tokens, self.batch_size, templates)
 
-    def _read(self) -> "CrossEncoder":
+    def _read(self, name: str) -> "CrossEncoder":
         extra("torch", "transformers")
         transformers = extra("transformers", "transformers")
         library = extra("sentence_transformers", "cross-encoder")
         place = chosen_device(self.device)
         weights = {"use_safetensors": True, "dtype": chosen_dtype(self.dtype, place)}
+        source = {"revision": self.revision, "token": self._hub_token()}
         try:
             with quiet(transformers):
                 found: CrossEncoder = library.CrossEncoder(
-                    self.model,
+                    name,
                     device=place,
-                    revision=self.revision,
-                    token=self._hub_token(),
                     trust_remote_code=False,
                     max_length=self.max_tokens,
                     backend=self.engine,
                     model_kwargs=weights if self.engine == "torch" else {},
+                    **source,
                 )
-                missing = self._missing(found, transformers)
+                missing = self._missing(found, transformers, source)
         except Exception as error:
             raise ModelLoadError(
-                f"cannot load the cross-encoder {self.model!r}: {first_line(error)}",
+                f"cannot load the cross-encoder {name!r}: {first_line(error)}",
                 hint="Give a hub id that this machine can reach or has in its cache, or a folder "
                 "with config.json and safetensors weights. Models that bring code are refused.",
             ) from error
         if missing:
-            raise lacking(str(self.model), missing)
+            raise lacking(name, missing)
         return found
 
-    def _missing(self, model: "CrossEncoder", transformers: Any) -> list[str]:
-        """Weights that the checkpoint lacks: the library fills them in and only logs it."""
-        modules: list[Any] = list(model)
-        if len(modules) != 1:  # the head is a module of its own, loaded from its own file
+    def _missing(self, model: Any, transformers: Any, source: dict[str, Any]) -> list[str]:
+        """The weights that the checkpoint lacks: the library only logs that it fills them in."""
+        if len(model) != 1:  # the head is a module of its own, loaded from its own file
             return []
-        config = modules[0].model.config
-        kind: Any = type(modules[0].model)
+        config = model[0].model.config
+        kind: Any = type(model[0].model)
         if self.engine != "torch":
             kind = getattr(transformers, (config.architectures or [""])[0], None)
         try:
-            return missing_weights(
-                kind,
-                str(self.model),
-                revision=self.revision,
-                token=self._hub_token(),
-                config=config,
-            )
+            return missing_weights(kind, str(self.model), config=config, **source)
         except OSError:
             if self.engine == "torch":
                 raise
-            return []  # there is nothing but an exported model, and that is whole
+            return []  # the folder has an exported model only, and that is complete
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The texts that the model reads, their number of tokens, and whether they were cut."""
+
+    query: str
+    passage: str
+    tokens: int
+    cut: bool = False
+
+    def reply(self, logit: float) -> Reply[float] | CallError:
+        if not math.isfinite(logit):
+            return ModelOutputError(f"the model's score is {logit}", hint="Try dtype='float32'.")
+        return Reply(logit, self.tokens, 0, (0,) if self.cut else ())
 
 
 class _Loaded:
     """A loaded cross-encoder and its tokenizer."""
 
     def __init__(
-        self,
-        model: Any,
-        max_tokens: int | None,
-        batch_size: int,
-        texts: Callable[[ScorePair], tuple[str, str]],
+        self, model: Any, max_tokens: int | None, batch_size: int, templates: tuple[str, str]
     ) -> None:
-        self._model, self._batch_size, self._texts = model, batch_size, texts
+        self._model, self._batch_size, self._templates = model, batch_size, templates
         tokenizer = model.tokenizer
         if tokenizer.pad_token_id is None:  # Llama's classifiers have none
             tokenizer.pad_token = tokenizer.eos_token
@@ -174,77 +165,54 @@ class _Loaded:
         self._renderer = Renderer(tokenizer)
         own = model.max_seq_length or tokenizer.model_max_length
         self._limit = int(min(max_tokens or _NO_LIMIT, own or _NO_LIMIT))
-        # Causal rerankers put the pair into a chat template, where nothing but it may be cut.
-        begun = len(model.preprocess([("a", "a")])["input_ids"][0])
-        self._template_tokens = begun - self._tokens("a", "a")
-
-    @contextmanager
-    def _limited(self) -> Iterator[None]:
-        """The limit for this batch only: a model that was passed in is the caller's."""
-        own = self._model.max_seq_length
-        if self._limit < _NO_LIMIT:
-            self._model.max_seq_length = self._limit
-        try:
-            yield
-        finally:
-            self._model.max_seq_length = own
+        # Causal rerankers put the pair into a chat template, of which nothing may be cut.
+        whole = len(model.preprocess([("a", "a")])["input_ids"][0])
+        self._template_tokens = whole - self._tokens("a", "a")
 
     @property
     def table(self) -> Table:
-        return {ScorePair: self.scored}
+        return {ScorePair: self.score}
 
-    def scored(self, calls: Sequence[ScorePair]) -> Answers:
-        """The logit of each pair, in place."""
+    def score(self, calls: Sequence[ScorePair]) -> Answers:
+        """The logit of each pair."""
         import torch
 
+        pairs, replies = prepared(calls, self._prepare)
         on_cpu = torch.device(self._model.device).type == "cpu"
-        size = 1 if on_cpu else self._batch_size  # padding only costs on a CPU, and moves scores
-        replies: dict[int, Reply[Any] | CallError] = {}
-        safe: dict[int, _Pair] = {}
-        for i, call in enumerate(calls):
-            query, passage = self._texts(call)
-            try:
-                safe[i] = self._fitting(self._safe(query), self._safe(passage))
-            except CallError as error:  # this pair's alone
-                replies[i] = error
-        where = list(safe)
-        for start in range(0, len(where), size):
-            chosen = where[start : start + size]
-            found = self._guarded([safe[i] for i in chosen], size)
-            replies.update(zip(chosen, found, strict=True))
-        return [replies[i] for i in range(len(calls))]
-
-    def _guarded(self, pairs: "list[_Pair]", size: int) -> Answers:
-        """The replies, or the error of this batch for each of its pairs."""
-        import torch
-
-        if abandoned():
-            return [BackendError("nobody waits for this answer any more") for _ in pairs]
+        # On a CPU, padding saves no time and moves scores.
+        size = 1 if on_cpu else self._batch_size
+        where = list(pairs)
+        own_limit = self._model.max_seq_length  # restored, as the model may be the caller's
+        if self._limit < _NO_LIMIT:
+            self._model.max_seq_length = self._limit
         try:
-            with self._limited():
-                logits = self._model.predict(
-                    [(pair.query, pair.passage) for pair in pairs],
-                    batch_size=size,
-                    activation_fn=torch.nn.Identity(),
-                    show_progress_bar=False,
-                )
-        except torch.OutOfMemoryError:
-            hint = "Lower batch_size or max_tokens."
-            return [BackendError("the device ran out of memory", hint=hint) for _ in pairs]
-        return [self._reply(p, float(x)) for p, x in zip(pairs, logits, strict=True)]
+            for start in range(0, len(where), size):
+                if abandoned():
+                    break
+                chosen = where[start : start + size]
+                with within_memory(replies, chosen, "Lower batch_size or max_tokens."):
+                    logits = self._model.predict(
+                        [(pairs[i].query, pairs[i].passage) for i in chosen],
+                        batch_size=size,
+                        activation_fn=torch.nn.Identity(),
+                        show_progress_bar=False,
+                    )
+                    for i, logit in zip(chosen, logits, strict=True):
+                        replies[i] = pairs[i].reply(float(logit))
+        finally:
+            self._model.max_seq_length = own_limit
+        return in_order(replies, calls)
 
-    def _safe(self, text: str) -> str:
-        return self._renderer.harmless(text)
-
-    def _tokens(self, *texts: str) -> int:
-        return len(self._renderer.tokenizer(*texts, verbose=False)["input_ids"])
-
-    def _fitting(self, query: str, passage: str) -> "_Pair":
-        """The pair, with a shorter passage where a template has no room for it.
+    def _prepare(self, call: ScorePair) -> _Pair:
+        """Escape the texts, and shorten the passage where a template has no room for it.
 
         Raises:
             PromptTooLongError: The query alone is too long for that.
         """
+        # Replaced and not formatted: braces in a passage stay braces.
+        asked, judged = self._templates
+        query = self._renderer.escape(asked.replace("{query}", str(call.query)))
+        passage = self._renderer.escape(judged.replace("{passage}", str(call.passage)))
         tokens = self._tokens(query, passage) + self._template_tokens
         excess = tokens - self._limit
         if excess <= 0:
@@ -258,17 +226,5 @@ class _Loaded:
             raise PromptTooLongError(excess, limit=self._limit)
         return _Pair(query, str(tokenizer.decode(ids[:kept])), self._limit - _SEAMS, cut=True)
 
-    def _reply(self, pair: "_Pair", logit: float) -> Reply[float] | CallError:
-        if not math.isfinite(logit):
-            return ModelOutputError(f"the model's score is {logit}", hint="Try dtype='float32'.")
-        return Reply(logit, pair.tokens, 0, (0,) if pair.cut else ())
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """What the model reads, how many tokens it is, and whether it was cut."""
-
-    query: str
-    passage: str
-    tokens: int
-    cut: bool = False
+    def _tokens(self, *texts: str) -> int:
+        return len(self._renderer.tokenizer(*texts, verbose=False)["input_ids"])

@@ -1,20 +1,44 @@
-"""One forward pass of a causal language model over sequences that may begin alike."""
+"""Forward passes of a causal language model over sequences that may begin alike."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
+from ...calls import Reply
+from ...errors import BackendError, CallError
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
 
+@contextmanager
+def within_memory(
+    replies: dict[int, Reply[Any] | CallError], chosen: Sequence[int], hint: str
+) -> Iterator[None]:
+    """Compute the replies to calls that run together, without gradients.
+
+    Args:
+        replies: Where an error is put for each of the calls if the device runs out of memory.
+        chosen: The calls' positions.
+        hint: Advice for that error.
+    """
+    import torch
+
+    try:
+        with torch.inference_mode():
+            yield
+    except torch.OutOfMemoryError:
+        for i in chosen:
+            replies[i] = BackendError("the device ran out of memory", hint=hint)
+
+
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What the model remembers of the tokens that several sequences begin with.
+    """The keys and values of the tokens that several sequences begin with.
 
     Args:
         length: How many tokens.
@@ -23,13 +47,6 @@ class Prefix:
 
     length: int
     layers: "tuple[tuple[torch.Tensor, torch.Tensor], ...]"
-
-    def cache(self, config: Any, rows: int) -> Any:
-        """A new cache for ``rows`` sequences. A forward pass changes it, so it serves one."""
-        repeated = [
-            (k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in self.layers
-        ]
-        return extra("transformers", "transformers").DynamicCache(repeated, config=config)
 
 
 class Forward:
@@ -45,12 +62,15 @@ class Forward:
     def logits(
         self, rows: Sequence[Sequence[int]], keep: int, prefix: Prefix | None = None
     ) -> "torch.Tensor":
-        """Logits of the last ``keep`` positions, ``(rows, keep, vocabulary)``, float32.
+        """Compute the logits of the last ``keep`` positions, in float32.
 
         Args:
             rows: The tokens of each sequence, the prefix's among them.
             keep: At most the tokens of the shortest sequence after the prefix.
-            prefix: What all of them begin with, already computed.
+            prefix: The beginning of all of them, already computed.
+
+        Returns:
+            ``(rows, keep, vocabulary)``.
         """
         inputs = self.inputs(rows) if prefix is None else self._continued(rows, prefix)
         output = self.model(**inputs, logits_to_keep=keep, use_cache=prefix is not None)
@@ -58,7 +78,7 @@ class Forward:
         return logits.float()
 
     def prefix(self, ids: Sequence[int]) -> Prefix:
-        """Compute what several sequences begin with.
+        """Compute the beginning of several sequences.
 
         Raises:
             ValueError: A layer does not keep the keys of every token.
@@ -67,7 +87,7 @@ class Forward:
 
         cache = extra("transformers", "transformers").DynamicCache(config=self.model.config)
         tokens = torch.tensor([ids], device=self.model.device)
-        # One row of the vocabulary: the language-model head has nothing to do here.
+        # One row of the vocabulary: no logits are needed here.
         self.model(
             input_ids=tokens, use_cache=True, logits_to_keep=1, **{self._cache_argument: cache}
         )
@@ -84,16 +104,19 @@ class Forward:
         return {**inputs, "position_ids": place.clamp(min=0)} if positions else inputs
 
     def _continued(self, rows: Sequence[Sequence[int]], prefix: Prefix) -> dict[str, Any]:
-        """What follows the prefix, left-padded: the padding lies behind the prefix."""
+        """Tensors of the tokens after the prefix, left-padded: the padding follows the prefix."""
         import torch
 
         ids, place = self._padded([row[prefix.length :] for row in rows])
         seen = place.new_ones((len(rows), prefix.length))
+        # A new cache for every forward pass, because the pass changes it.
+        state = [tuple(x.expand(len(rows), -1, -1, -1) for x in layer) for layer in prefix.layers]
+        library = extra("transformers", "transformers")
         return {
             "input_ids": ids,
             "attention_mask": torch.cat([seen, (place >= 0).long()], dim=1),
             "position_ids": prefix.length + place.clamp(min=0),
-            self._cache_argument: prefix.cache(self.model.config, len(rows)),
+            self._cache_argument: library.DynamicCache(state, config=self.model.config),
         }
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":

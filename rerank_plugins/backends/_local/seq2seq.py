@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..._checks import at_least
 from ..._threads import abandoned
-from ...calls import Call, LabelLogprobs, NextToken, Prompt, Reply, text_of
-from ...errors import (
-    BackendError,
-    CallError,
-    InputError,
-    ModelLoadError,
-    ModelOutputError,
-    PromptTooLongError,
-)
-from .._base import SECRET, Answers, LocalModel, Table
-from .._prompts.renderer import Encoded, Renderer
+from ...calls import Call, NextToken
+from ...errors import InputError, ModelLoadError
+from .._base import SECRET, Answers, LocalModel, Table, in_order, prepared, require_room
+from .._prompts.renderer import Renderer
+from .forward import within_memory
 from .loading import load_language_model
+from .questions import Labels
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -96,6 +91,13 @@ class Seq2SeqBackend(LocalModel["_Loaded"]):
 
 
 @dataclass(frozen=True, slots=True)
+class _Labels(Labels):
+    """`NextToken` to a decoder whose answer begins with the tokens ``begun``."""
+
+    begun: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class _Loaded:
     """A loaded model. One prompt at a time: padding would change log-probabilities a little."""
 
@@ -109,46 +111,28 @@ class _Loaded:
         return {NextToken: self.next_token}
 
     def next_token(self, calls: Sequence[NextToken]) -> Answers:
-        return [self._answered(call) for call in calls]
-
-    def _answered(self, call: NextToken) -> Reply[LabelLogprobs] | CallError:
-        if abandoned():
-            return BackendError("nobody waits for this answer any more")
         import torch
 
-        try:
-            encoded = self.renderer.encode(self._question(call.prompt))
-            if len(encoded.ids) > self.context:
-                excess = len(encoded.ids) - self.context
-                return PromptTooLongError(excess, limit=self.context)
-            return self._asked(call, encoded)
-        except torch.OutOfMemoryError:
-            hint = "Use a smaller window or shorter passages."
-            return BackendError("the device ran out of memory", hint=hint)
-        except CallError as error:
-            return error
-
-    def _question(self, prompt: Prompt) -> Prompt:
-        """What the encoder reads: the prompt without the beginning of the answer."""
-        chat = prompt.chat and self.renderer.tokenizer.chat_template is not None
-        # Spelled before the prefill goes: what it ends in decides how identifiers are spelled.
-        return replace(self.renderer.spelled(prompt), prefill="", chat=chat)
-
-    def _asked(self, call: NextToken, encoded: Encoded) -> Reply[LabelLogprobs]:
-        import torch
-
-        begun = text_of(self.renderer.spelled(call.prompt).prefill)
-        spellings = self.renderer.spellings(call.prompt, call.labels)
-        wanted = list(self.renderer.label_ids(begun, spellings))
-        written = self.renderer.tokenizer(begun, add_special_tokens=False)["input_ids"]
+        questions, replies = prepared(calls, self._prepare)
         device = self.model.device
-        with torch.inference_mode():
-            logits = self.model(
-                input_ids=torch.tensor([encoded.ids], device=device),
-                decoder_input_ids=torch.tensor([[self.start, *written]], device=device),
-            ).logits
-        values = logits[0, -1].float().log_softmax(-1)[wanted].tolist()
-        if any(value != value for value in values):
-            raise ModelOutputError("the model's log-probabilities are not numbers")
-        seen = dict(zip(call.labels, values, strict=True))
-        return Reply(LabelLogprobs(seen), len(encoded.ids), 0, encoded.truncated)
+        for i, question in questions.items():
+            if abandoned():
+                break
+            with within_memory(replies, [i], "Use a smaller window or shorter passages."):
+                logits = self.model(
+                    input_ids=torch.tensor([question.ids], device=device),
+                    decoder_input_ids=torch.tensor([question.begun], device=device),
+                ).logits
+                replies[i] = question.reply(logits[0, -1:].float())
+        return in_order(replies, calls)
+
+    def _prepare(self, call: NextToken) -> _Labels:
+        renderer, prompt = self.renderer, call.prompt
+        # The encoder reads the prompt without the beginning of the answer.
+        chat = prompt.chat and renderer.tokenizer.chat_template is not None
+        encoded = renderer.encode(replace(prompt, chat=chat), prefill=False)
+        require_room(len(encoded.ids), self.context)
+        begun = renderer.prefill(prompt)
+        labels = renderer.labels(prompt, call.labels, begun)
+        written = renderer.tokenizer(begun, add_special_tokens=False)["input_ids"]
+        return _Labels(encoded, labels, [self.start, *written])

@@ -1,17 +1,19 @@
-"""Prompts as chat messages, for models whose template and tokenizer are on the other side.
+"""Prompts as chat messages.
 
-What a `Renderer` does by token ids can only be done by spelling here: text from outside is
-changed where it looks like any model's control token.
+This is all that a backend needs whose template and tokenizer are a server's. Control tokens can
+then only be known by how they are written: text from outside is changed where it looks like a
+control token of any known model family.
 """
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ...calls import Identifier, Part, Prompt, Untrusted
+from ...calls import Identifier, Prompt, Untrusted
 from ...errors import LabelError
 
 CHARACTERS_PER_TOKEN = 4
-"""Where a limit is in tokens and nobody here can count them: about right for English."""
+"""An estimate, about right for English, for limits in tokens where there is no tokenizer."""
 
 _LETTERS = 26
 _NAMES = (
@@ -32,9 +34,9 @@ class Messages:
 
     Args:
         messages: Role and content of each turn, without the prefill.
-        prefill: How the answer is to begin.
-        truncated: Which untrusted parts were cut to their ``max_tokens``, by an estimate.
-        chat: Whether it is a conversation; else the contents are one text to go on from.
+        prefill: The beginning of the answer.
+        truncated: Which untrusted parts were cut to their ``max_tokens``.
+        chat: Whether it is a conversation; else the contents are one text to continue.
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -49,7 +51,9 @@ class Messages:
 
 
 def to_messages(prompt: Prompt) -> Messages:
-    """A prompt as messages, with text from outside made harmless.
+    """Write a prompt as messages, with control tokens in text from outside escaped.
+
+    Token limits of untrusted parts are applied by an estimate.
 
     Raises:
         LabelError: It has more identifiers than letters: picking them needs the tokenizer.
@@ -65,29 +69,69 @@ def to_messages(prompt: Prompt) -> Messages:
             f"{prompt.identifiers} identifiers of one token can only be picked by a tokenizer",
             hint="Give the backend tokenizer=, or use windows of at most 26 passages.",
         )
-    cut: list[int] = []
-    count = iter(range(len(prompt.untrusted)))
 
-    def spelled(part: Part) -> str:
-        if not isinstance(part, Untrusted):
-            return part.text if isinstance(part, Identifier) else part
-        place, text = next(count), part.text
-        if part.max_tokens is not None and len(text) > part.max_tokens * CHARACTERS_PER_TOKEN:
-            text = text[: part.max_tokens * CHARACTERS_PER_TOKEN]
-            cut.append(place)
-        return harmless(text)
+    def shorten(part: Untrusted) -> str:
+        limit = part.max_tokens
+        return part.text if limit is None else part.text[: limit * CHARACTERS_PER_TOKEN]
 
-    messages = tuple((m.role, "".join(map(spelled, m.parts))) for m in prompt.messages)
-    prefill = "".join(p.text if isinstance(p, Identifier) else p for p in prompt.prefill)
-    return Messages(messages, prefill, tuple(cut), prompt.chat)
+    letters = [Identifier(i).text for i in range(prompt.identifiers)]
+    messages, _ = write_out(prompt, letters, shorten, escape)
+    return messages
 
 
-def harmless(text: str) -> str:
-    """Text in which nothing is spelled like a control token of a known family of models.
+def write_out(
+    prompt: Prompt,
+    identifiers: Sequence[str],
+    shorten: Callable[[Untrusted], str],
+    escape: Callable[[str], str],
+) -> tuple[Messages, Messages]:
+    """Write out a prompt's parts.
+
+    Args:
+        prompt: The prompt.
+        identifiers: The text of each identifier.
+        shorten: Cuts an untrusted part to its token limit.
+        escape: Escapes the control tokens in what is left of it.
+
+    Returns:
+        The messages, and the same with "x" in place of every untrusted part.
+    """
+    contents, outlines, cut = [], [], []
+    place = 0
+    for message in prompt.messages:
+        texts, outline = [], []
+        for part in message.parts:
+            if isinstance(part, Untrusted):
+                kept = shorten(part)
+                if kept != part.text:
+                    cut.append(place)
+                place += 1
+                texts.append(escape(kept))
+                outline.append("x")
+            else:
+                texts.append(part if isinstance(part, str) else identifiers[part.index])
+                outline.append(texts[-1])
+        contents.append((message.role, "".join(texts)))
+        outlines.append((message.role, "".join(outline)))
+    prefill = "".join(p if isinstance(p, str) else identifiers[p.index] for p in prompt.prefill)
+    return (
+        Messages(tuple(contents), prefill, tuple(cut), prompt.chat),
+        Messages(tuple(outlines), prefill, chat=prompt.chat),
+    )
+
+
+def escape(text: str) -> str:
+    """Put a space into everything that is written like a control token of a known model family.
 
     Examples:
-        >>> harmless("<b>bold</b> <|im_start|>system [/INST] </s>")
+        >>> escape("<b>bold</b> <|im_start|>system [/INST] </s>")
         '<b>bold</b> < |im_start| >system [ /INST] < /s>'
     """
-    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return _CONTROL.sub(lambda found: " >" if found[0] == ">" else f"{found[0]} ", whole)
+    return _CONTROL.sub(
+        lambda found: " >" if found[0] == ">" else f"{found[0]} ", well_formed(text)
+    )
+
+
+def well_formed(text: str) -> str:
+    """Join pairs of surrogates and replace lone ones: tokenizers refuse anything else."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,20 +1,23 @@
-"""From a prompt to token ids, with text from outside kept harmless.
+"""Prompts as token ids, with control tokens in text from outside escaped.
 
-Three promises: the text the model sees is the chat template's own rendering, tokenised as a
-whole; no control token appears that the template did not put there; labels are found by token
-id, in the place where they would stand.
+Three promises: the text that the model reads is the chat template's own rendering, tokenised as a
+whole; it has no control tokens but those of the template; labels are found by token id, in the
+place where they would stand.
 """
 
 import re
+import string
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
-from ...calls import Identifier, Message, Part, Prompt, Untrusted, text_of
+from ...calls import Identifier, Prompt, Untrusted, text_of
 from ...errors import CallError, ChatTemplateError, LabelError
-from .identifiers import pick_identifiers
+from .messages import Messages, well_formed, write_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 _CONTROL_LIKE = re.compile(r"[<>|\[\]]")
 _TAIL = 16
 """Characters before a label that can influence how it is tokenised; far more than any merge."""
+_NOT_ESCAPED = "the text holds control tokens of this model that cannot be escaped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,39 +64,47 @@ class Renderer:
             i for token, i in self._control.items() if "unk" not in token.lower()
         )
         self._expected = lru_cache(maxsize=1024)(self._count_own_control_tokens)
-        self._labels = lru_cache(maxsize=1024)(self._find_label_ids)
+        self._label_ids = lru_cache(maxsize=1024)(self._find_label_ids)
         self._picked = lru_cache(maxsize=64)(self._pick_identifiers)
 
-    def encode(self, prompt: Prompt, continuation: Untrusted | None = None) -> Encoded:
-        """The token ids of a prompt, with ``continuation`` after it where given.
+    def encode(
+        self, prompt: Prompt, continuation: Untrusted | None = None, *, prefill: bool = True
+    ) -> Encoded:
+        """Encode a prompt, with ``continuation`` after it where given.
+
+        Args:
+            prompt: The prompt.
+            continuation: Text from outside that follows the prompt.
+            prefill: Whether the prompt's prefill is included.
 
         Raises:
             ChatTemplateError: It is a chat and there is no usable template.
             CallError: Text from outside keeps producing control tokens.
         """
-        prompt = self.spelled(prompt)
-        shortened, cut = self._shortened(prompt)
-        for harmless in (self._inert, self._plain):
-            safe = _map_untrusted(shortened, harmless)
-            text = self._render(safe)
+        identifiers = self._identifiers(prompt)
+        if not prefill:
+            prompt = replace(prompt, prefill="")
+        for escape in (self._broken_up, self._plain):
+            written, outline = write_out(prompt, identifiers, self._first_tokens, escape)
+            text = self._render(written)
             if continuation is not None:
-                text += harmless(continuation.text)
+                text += escape(continuation.text)
             ids = self._tokenize(text, special=not prompt.chat)
-            if self._control_count(ids) == self._expected(_map_untrusted(prompt, _placeholder)):
-                return Encoded(text, ids, cut)
-        raise CallError("the text holds control tokens of this model that cannot be made harmless")
+            if self._control_count(ids) == self._expected(outline):
+                return Encoded(text, ids, written.truncated)
+        raise CallError(_NOT_ESCAPED)
 
-    def harmless(self, text: str) -> str:
-        """Text from outside in which nothing is a control token, for models without a template.
+    def escape(self, text: str) -> str:
+        """Escape control tokens in text from outside, for models without a template.
 
         Raises:
             CallError: It keeps producing control tokens.
         """
-        for change in (self._inert, self._plain):
-            safe = change(text)
+        for escape in (self._broken_up, self._plain):
+            safe = escape(text)
             if not self._control_count(self._tokenize(safe, special=False)):
                 return safe
-        raise CallError("the text holds control tokens of this model that cannot be made harmless")
+        raise CallError(_NOT_ESCAPED)
 
     def split(self, prompt: Prompt, continuation: Untrusted) -> tuple[Encoded, int]:
         """Prompt and continuation as one sequence, and how many tokens at its end are new.
@@ -106,44 +118,56 @@ class Renderer:
         common = next((i for i, (a, b) in enumerate(pairs) if a != b), len(before.ids))
         return whole, len(whole.ids) - min(common, len(whole.ids))
 
-    def label_ids(self, text: str, labels: tuple[str, ...]) -> tuple[int, ...]:
-        """The token id of each label as the continuation of ``text``.
+    def labels(self, prompt: Prompt, labels: Sequence[str], text: str) -> dict[str, int]:
+        """Find the token id of each label as the continuation of ``text``.
+
+        Args:
+            prompt: The prompt, whose identifiers may be among the labels.
+            labels: The labels, where an identifier goes by its name.
+            text: The text that the label follows.
 
         Raises:
-            LabelError: A label is more than one token there, or two labels are the same token.
+            LabelError: A label is more than one token there, two labels are the same token, or the
+                vocabulary has too few identifiers.
         """
-        return self._labels(text[-_TAIL:], labels)
+        ids = self._label_ids(text[-_TAIL:], self.spellings(prompt, labels))
+        return dict(zip(labels, ids, strict=True))
 
-    def spellings(self, prompt: Prompt, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """How ``labels`` are written: those that name an `Identifier` as it was spelled.
+    def spellings(self, prompt: Prompt, labels: Sequence[str]) -> tuple[str, ...]:
+        """The texts of ``labels`` in the prompt: an `Identifier` has the text picked for it.
 
         Raises:
             LabelError: The vocabulary has too few identifiers.
         """
-        picked = self._picked(prompt.identifiers, text_of(prompt.prefill)[-1:])
-        spelled = {Identifier(i).text: spelling for i, spelling in enumerate(picked)}
-        return tuple(spelled.get(label, label) for label in labels)
+        texts = {Identifier(i).text: text for i, text in enumerate(self._identifiers(prompt))}
+        return tuple(texts.get(label, label) for label in labels)
 
-    def spelled(self, prompt: Prompt) -> Prompt:
-        """The prompt with every identifier as text."""
-        if not prompt.identifiers:
-            return prompt
-        picked = self._picked(prompt.identifiers, text_of(prompt.prefill)[-1:])
+    def prefill(self, prompt: Prompt) -> str:
+        """The text of the prompt's prefill."""
+        picked = self._identifiers(prompt)
+        return "".join(picked[p.index] if isinstance(p, Identifier) else p for p in prompt.prefill)
 
-        def spell(part: Part) -> Part:
-            return picked[part.index] if isinstance(part, Identifier) else part
-
-        prefill = text_of([spell(part) for part in prompt.prefill])
-        return replace(_map_parts(prompt, spell), prefill=prefill)
+    def _identifiers(self, prompt: Prompt) -> tuple[str, ...]:
+        """The texts of a prompt's identifiers."""
+        count = prompt.identifiers
+        return self._picked(count, text_of(prompt.prefill)[-1:]) if count else ()
 
     def _pick_identifiers(self, n: int, tail: str) -> tuple[str, ...]:
-        def token_id(spelling: str) -> int | None:
-            try:
-                return self._label_id(tail, spelling)
-            except LabelError:
-                return None
-
-        return pick_identifiers(n, token_id)
+        """Pick ``n`` texts that are single, distinct tokens after ``tail``."""
+        found: dict[int, str] = {}
+        # A to Z, AA to ZZ, then AAA to ZZZ: nothing else is escaped in passages.
+        for letters in chain(*(product(string.ascii_uppercase, repeat=k) for k in (1, 2, 3))):
+            if len(found) == n:
+                break
+            text = "".join(letters)
+            with suppress(LabelError):
+                found.setdefault(self._label_id(tail, text), text)
+        if len(found) < n:
+            raise LabelError(
+                f"this model has {len(found)} identifiers of one token, and {n} passages need one",
+                hint="Use SlidingWindow or TopDown with a smaller window.",
+            )
+        return tuple(found.values())
 
     def _find_label_ids(self, tail: str, labels: tuple[str, ...]) -> tuple[int, ...]:
         ids = tuple(self._label_id(tail, label) for label in labels)
@@ -160,7 +184,7 @@ class Renderer:
         known = after[-1:] != [self.tokenizer.unk_token_id]
         if known and after[: len(before)] == before and len(after) == len(before) + 1:
             return after[-1]
-        # The label merges with what stands before it ("[A" is one token in some vocabularies).
+        # The label merges with the text before it ("[A" is one token in some vocabularies).
         # After a prefill the model is asked for the bare piece, as in training.
         bare = self.tokenizer.convert_tokens_to_ids(label)
         if isinstance(bare, int) and bare != self.tokenizer.unk_token_id:
@@ -170,7 +194,8 @@ class Renderer:
             hint="Use a prompt with letters and windows of at most 26.",
         )
 
-    def _render(self, prompt: Prompt) -> str:
+    def _render(self, prompt: Messages) -> str:
+        """Apply the chat template, and add the prefill."""
         if not prompt.chat:
             return prompt.text
         if self._template is None:
@@ -178,22 +203,23 @@ class Renderer:
                 "this model has no chat template",
                 hint="Pass chat_template=..., or use a strategy whose prompt is plain text.",
             )
-        messages = [{"role": m.role, "content": m.text} for m in prompt.messages]
-        if messages[0]["role"] == "system" and "system" not in str(self._template):
-            messages = _system_in_user(messages)
+        messages = [{"role": role, "content": content} for role, content in prompt.messages]
+        system_first = messages[0]["role"] == "system"
+        if system_first and "system" in str(self._template):
+            with suppress(Exception):  # some templates refuse the system role by raising
+                return self._apply(messages) + prompt.prefill
         try:
-            return self._apply(messages) + text_of(prompt.prefill)
-        except Exception as error:
-            if messages[0]["role"] != "system":
-                raise ChatTemplateError(f"the chat template failed: {error}") from error
-        try:  # some templates refuse the system role by raising
-            return self._apply(_system_in_user(messages)) + text_of(prompt.prefill)
+            if system_first:  # joined as FIRST and RankLLM do it
+                [system, user, *rest] = messages
+                joined = f"{system['content']}\n {user['content']}"
+                messages = [{"role": "user", "content": joined}, *rest]
+            return self._apply(messages) + prompt.prefill
         except Exception as error:
             raise ChatTemplateError(f"the chat template failed: {error}") from error
 
-    def _apply(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def _apply(self, messages: list[dict[str, str]]) -> str:
         rendered = self.tokenizer.apply_chat_template(
-            [dict(m) for m in messages],
+            messages,
             chat_template=self._template,
             tokenize=False,
             add_generation_prompt=True,
@@ -204,46 +230,29 @@ class Renderer:
     def _tokenize(self, text: str, *, special: bool) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
-    def _shortened(self, prompt: Prompt) -> tuple[Prompt, tuple[int, ...]]:
-        """Cut the untrusted parts that have a token limit, and say which were cut."""
-        cut: list[int] = []
-        count = iter(range(len(prompt.untrusted)))
-
-        def limit(part: Part) -> Part:
-            if not isinstance(part, Untrusted):
-                return part
-            position = next(count)
-            text = self._first_tokens(part)
-            if text != part.text:
-                cut.append(position)
-            return replace(part, text=text)
-
-        shortened = _map_parts(prompt, limit)
-        return shortened, tuple(cut)
-
     def _first_tokens(self, part: Untrusted) -> str:
         if part.max_tokens is None:
             return part.text
-        text = _well_formed(part.text)
+        text = well_formed(part.text)
         ids = self._tokenize(text, special=False)
         if len(ids) <= part.max_tokens:
             return part.text
         return str(self.tokenizer.decode(ids[: part.max_tokens], skip_special_tokens=False))
 
-    def _inert(self, text: str) -> str:
-        """Break up the spelling of every control token: ``<|im_end|>`` -> ``< |im_end|>``."""
-        text = _well_formed(text)
+    def _broken_up(self, text: str) -> str:
+        """The text with a space inside every control token: ``<|im_end|>`` -> ``< |im_end|>``."""
+        text = well_formed(text)
         while self._pattern.search(text):
             text = self._pattern.sub(_broken, text)
         return text
 
     def _plain(self, text: str) -> str:
-        """The last resort: no brackets, and no character that is a control token by itself.
+        """The text without brackets and without characters that are control tokens by themselves.
 
-        Reached where a tokenizer normalises other spellings into a control token, or maps
-        characters it does not know to one.
+        For tokenizers that normalise other texts into a control token, or map characters they do
+        not know to one.
         """
-        text = unicodedata.normalize("NFKC", self._inert(text))
+        text = unicodedata.normalize("NFKC", self._broken_up(text))
         text = _CONTROL_LIKE.sub(" ", text)
         kept = {c for c in set(text) if not self._control_count(self._tokenize(c, special=False))}
         return "".join(c if c in kept else " " for c in text)
@@ -251,9 +260,8 @@ class Renderer:
     def _control_count(self, ids: Sequence[int]) -> int:
         return sum(i in self._control_ids for i in ids)
 
-    def _count_own_control_tokens(self, skeleton: Prompt) -> int:
-        ids = self._tokenize(self._render(skeleton), special=not skeleton.chat)
-        return self._control_count(ids)
+    def _count_own_control_tokens(self, outline: Messages) -> int:
+        return self._control_count(self._tokenize(self._render(outline), special=not outline.chat))
 
 
 def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
@@ -265,33 +273,6 @@ def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
     return {t: i for t, i in {**added, **named}.items() if t.strip() and isinstance(i, int)}
 
 
-def _well_formed(text: str) -> str:
-    """Pairs of surrogates joined, lone ones replaced: tokenizers refuse anything else."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def _broken(match: re.Match[str]) -> str:
     token = match[0]
     return f"{token[0]} {token[1:]}" if len(token) > 1 else " "
-
-
-def _system_in_user(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """For templates without a system role: the way FIRST and RankLLM join the two."""
-    system, user, *rest = messages
-    joined = {"role": "user", "content": f"{system['content']}\n {user['content']}"}
-    return [joined, *map(dict, rest)]
-
-
-def _placeholder(_: str) -> str:
-    return "x"
-
-
-def _map_untrusted(prompt: Prompt, change: Any) -> Prompt:
-    return _map_parts(
-        prompt, lambda p: Untrusted(change(p.text), p.kind) if isinstance(p, Untrusted) else p
-    )
-
-
-def _map_parts(prompt: Prompt, change: Any) -> Prompt:
-    messages = tuple(Message(m.role, tuple(map(change, m.parts))) for m in prompt.messages)
-    return Prompt(messages, prompt.prefill, prompt.chat)

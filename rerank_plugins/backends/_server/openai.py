@@ -13,7 +13,7 @@ from ...calls import Batch, Call, Generate, Likelihood, NextToken, Prompt, Repli
 from ...errors import CallError, ConfigurationError, InputError, UnsupportedCallError
 from .._base import SECRET, Answers
 from .._local.loading import load_tokenizer
-from .._prompts.messages import harmless
+from .._prompts.messages import escape
 from .._prompts.renderer import Renderer
 from ..chat._conversation import Known
 from ..chat._dialects import COMPLETIONS, Dialect
@@ -237,10 +237,8 @@ class OpenAIBackend:
             )
         if isinstance(call, NextToken) and renderer is not None:
             encoded = renderer.encode(call.prompt)
-            spellings = renderer.spellings(call.prompt, call.labels)
-            ids = renderer.label_ids(encoded.text, spellings)
-            found = dict(zip(call.labels, ids, strict=True))
-            return by_ids.next_token(server, call, encoded, found)
+            ids = renderer.labels(call.prompt, call.labels, encoded.text)
+            return by_ids.next_token(server, call, encoded, ids)
         if isinstance(call, Generate) and renderer is not None:
             return by_ids.generate(server, call, renderer.encode(call.prompt))
         if isinstance(call, Likelihood) and renderer is not None:
@@ -248,7 +246,7 @@ class OpenAIBackend:
         raise UnsupportedCallError(f"a server cannot answer {type(call).__name__}")
 
     def _pairs(self, calls: Sequence[ScorePair]) -> "_Piece":
-        safe = self._renderer.harmless if self._renderer else harmless
+        safe = self._renderer.escape if self._renderer else escape
         try:
             texts = [(safe(c.query), safe(c.passage)) for c in calls]
         except CallError as error:

@@ -106,15 +106,14 @@ class VLLMEngine:
 
     def _labels(self, call: NextToken) -> _Asked:
         encoded = self.renderer.encode(call.prompt)
-        spellings = self.renderer.spellings(call.prompt, call.labels)
-        wanted = self.renderer.label_ids(encoded.text, spellings)
-        groups = asked_together(wanted)
+        ids = self.renderer.labels(call.prompt, call.labels, encoded.text)
+        groups = asked_together([*ids.values()])
 
         def read(outputs: Sequence[Any]) -> tuple[LabelLogprobs, int]:
             # The token that was sampled is among them too, whether or not it was asked for.
             known = {i: lp.logprob for output in outputs for i, lp in _first_token(output).items()}
-            values = _numbers([known[i] for i in wanted])
-            return LabelLogprobs(dict(zip(call.labels, values, strict=True))), 0
+            values = _numbers([known[i] for i in ids.values()])
+            return LabelLogprobs(dict(zip(ids, values, strict=True))), 0
 
         settings = [self._one_token(logprob_token_ids=list(group)) for group in groups]
         return _Asked(encoded.ids, settings, 1, read, encoded.truncated)
@@ -163,7 +162,7 @@ class VLLMEngine:
         # Replaced and not formatted: braces in a passage stay braces.
         query = self._pairs.query.replace("{query}", str(call.query))
         passage = self._pairs.passage.replace("{passage}", str(call.passage))
-        query, passage = self.renderer.harmless(query), self.renderer.harmless(passage)
+        query, passage = self.renderer.escape(query), self.renderer.escape(passage)
         if self._pairs.template is not None:
             return self._templated(query, passage)
         tokenizer = self.renderer.tokenizer

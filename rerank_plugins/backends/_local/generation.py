@@ -1,0 +1,101 @@
+"""Text that a causal language model writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..._extras import extra
+from ..._threads import abandoned
+from ...calls import Completion, Generate
+from .forward import Forward
+from .questions import Question
+
+if TYPE_CHECKING:
+    import torch
+
+Written = tuple[list[int], "list[torch.Tensor]"]
+"""The tokens that follow a prompt, and their logits if the call asks for log-probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Question):
+    """`Generate`.
+
+    Args:
+        encoded: The prompt's tokens.
+        call: The call.
+        tokenizer: The model's.
+        ends: Tokens that end an answer.
+    """
+
+    call: Generate
+    tokenizer: Any
+    ends: Sequence[int]
+
+    @property
+    def room(self) -> int:
+        return self.call.max_tokens
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """Decoding settings: prompts that run together have the same."""
+        call = self.call
+        # Greedy decoding has no others.
+        sampling = (call.temperature, call.top_p, call.top_k, call.seed) if call.temperature else ()
+        return (call.max_tokens, call.stop, call.logprobs, sampling)
+
+    def read(self, output: Written) -> tuple[Completion, int]:
+        new, logits = output
+        stop = next((i for i, token in enumerate(new) if token in self.ends), None)
+        written = new if stop is None else new[: stop + 1]
+        decode = self.tokenizer.decode
+        text = str(decode(written, skip_special_tokens=True))
+        cut = min((text.find(s) for s in self.call.stop if s in text), default=None)
+        finished = stop is not None or cut is not None or len(written) < self.call.max_tokens
+        tokens = tuple(
+            (str(decode([token])), float(row.float().log_softmax(-1)[token]))
+            for token, row in zip(written, logits, strict=False)
+        )
+        return Completion(text[:cut], "stop" if finished else "length", tokens), len(written)
+
+
+def generate(forward: Forward, asked: Sequence[Text]) -> list[Written]:
+    """Let the model write the answers to questions that have the same settings."""
+    import torch
+
+    call = asked[0].call
+    sampled = call.temperature > 0
+    config = extra("transformers", "transformers").GenerationConfig(
+        max_new_tokens=call.max_tokens,
+        do_sample=sampled,
+        temperature=call.temperature if sampled else None,
+        top_p=call.top_p if sampled else None,
+        top_k=call.top_k if sampled else None,
+        eos_token_id=[*asked[0].ends],
+        pad_token_id=forward.pad_id,
+        stop_strings=list(call.stop) or None,
+        output_logits=call.logprobs,
+        return_dict_in_generate=True,
+    )
+
+    def given_up(ids: "torch.Tensor", _scores: Any, **_options: Any) -> "torch.Tensor":
+        return ids.new_full((len(ids),), abandoned()).bool()
+
+    inputs = forward.inputs([question.ids for question in asked], positions=False)
+    mask = {"attention_mask": inputs["input_ids"].new_ones(inputs["input_ids"].shape)}
+    with torch.random.fork_rng(enabled=sampled):
+        if sampled and call.seed is not None:
+            torch.manual_seed(call.seed)
+        # The argument overrides the checkpoint's own sampling defaults.
+        output = forward.model.generate(
+            **{**mask, **inputs},
+            generation_config=config,
+            tokenizer=asked[0].tokenizer,
+            stopping_criteria=[given_up],
+        )
+    start = inputs["input_ids"].shape[1]
+    logits = output.logits if call.logprobs else ()
+    return [
+        (row.tolist(), [step[i] for step in logits])
+        for i, row in enumerate(output.sequences[:, start:])
+    ]
