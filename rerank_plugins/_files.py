@@ -180,6 +180,13 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sync_files(folder: Path) -> None:
+    """Sync the files of a folder to the disk, for files that others wrote."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
 def _sync_folder(folder: Path) -> None:
     """Sync the names in a folder to the disk, where the system can open folders."""
     try:

@@ -13,7 +13,7 @@ from ..calls import Call, Hit, Plan
 from ..errors import InputError
 from ..feedback import FeedbackOptions, FeedbackResult, Refinement, refine_query
 from ..feedback import search_with_feedback as search_plan
-from ..feedback._refine.refine import NEEDS_SCORES, keep_length, needs_scores
+from ..feedback._refine import NEEDS_SCORES, keep_length, needs_scores
 from ..feedback._search import NO_VECTORS, Vector, query_vector
 from ..middleware import metered
 from ..plans import ask

@@ -1,25 +1,31 @@
-"""Relevance feedback: what the reranker liked, distilled into the retriever's query vector.
+"""Relevance feedback: a reranker's opinion, distilled into the retriever's query vector.
 
 `refine_query` is the numerical half, `search_with_feedback` the plan around it, `FaissIndex` an
 index to search in, and `FeedbackSearch` all of it together.
 """
 
-try:
-    import numpy as _numpy  # noqa: F401 - to say what is missing in one sentence
-except ImportError as error:
-    from ..errors import MissingExtraError
+from .._extras import extra
 
-    raise MissingExtraError(
-        "numpy is not installed", hint='Install it with: pip install "rerank-plugins[feedback]".'
-    ) from error
+extra("numpy", "feedback")  # everything here needs it: its absence is one sentence
 
-from ._fusion import Fuse, fused
-from ._index.faiss import FaissIndex
-from ._options import FeedbackOptions
-from ._refine.methods import First, Method, Refit, Turn
-from ._refine.refine import Refinement, find_method, refine_query
-from ._search import FeedbackResult, ranked_by, search_with_feedback
-from ._session import FeedbackSearch
+from ._fusion import Fuse, fused  # noqa: E402
+from ._index.faiss import FaissIndex  # noqa: E402
+from ._refine import (  # noqa: E402
+    First,
+    Method,
+    Refinement,
+    Refit,
+    Turn,
+    find_method,
+    refine_query,
+)
+from ._search import (  # noqa: E402
+    FeedbackOptions,
+    FeedbackResult,
+    ranked_by,
+    search_with_feedback,
+)
+from ._session import FeedbackSearch  # noqa: E402
 
 __all__ = [
     "FaissIndex",

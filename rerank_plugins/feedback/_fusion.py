@@ -1,6 +1,6 @@
-"""One list from what two searches found and a reranker ordered."""
+"""Fusing the lists of two searches and of a reranker into one."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Literal, TypeVar, get_args
 
 K = TypeVar("K", bound=Hashable)
@@ -20,12 +20,12 @@ def fused(
     fuse: Fuse = "head",
     head: int | None = None,
 ) -> list[K]:
-    """Ids of both searches, each once, best first.
+    """Fuse the ids of both searches, each once, best first.
 
     Args:
-        reranked: What was reranked, best first.
-        first: What the first search found, in its order.
-        second: What the last search found, in its order.
+        reranked: The ids that were reranked, best first.
+        first: The ids of the first search, in its order.
+        second: The ids of the last search, in its order.
         fuse: ``"head"``: the best of ``reranked``, then the second search's order, then the rest.
             ``"rrf"``: reciprocal rank fusion of the reranked list (with the rest of the first
             search below it) and the second search. ``"second"``: the second search alone.
@@ -41,9 +41,9 @@ def fused(
     """
     if fuse == "second":
         return list(second)
-    before = once(reranked, first)
+    before = joined(reranked, first)
     if fuse == "head":
-        return once(reranked[:head], second, before)
+        return joined(reranked[:head], second, before)
     points: dict[K, float] = {}
     for ranked in (before, second):
         for rank, key in enumerate(ranked, start=1):
@@ -51,31 +51,11 @@ def fused(
     return sorted(points, key=lambda key: -points[key])  # stable: ties keep the first list's order
 
 
-def once(*lists: Iterable[K]) -> list[K]:
-    """The lists one after the other, where each key counts at its first place.
+def joined(*lists: Iterable[K]) -> list[K]:
+    """Join lists, keeping each key at its first place.
 
     Examples:
-        >>> once("ab", "bc")
+        >>> joined("ab", "bc")
         ['a', 'b', 'c']
     """
     return list(dict.fromkeys(key for keys in lists for key in keys))
-
-
-def dealt(one: Sequence[K], other: Sequence[K], level: Mapping[K, float]) -> list[K]:
-    """Two ranked lists merged without comparing their scores.
-
-    Each list's levels are dealt out along its own order, the highest to its best, and the lists
-    are merged by what was dealt; ties go to ``one``. Both orders stay as they are.
-
-    Examples:
-        >>> dealt("ab", "xy", {"a": 1.0, "b": 9.0, "x": 5.0, "y": 0.0})
-        ['a', 'x', 'b', 'y']
-    """
-    cards = [
-        (-value, number, place, key)
-        for number, ranked in enumerate((one, other))
-        for place, (key, value) in enumerate(
-            zip(ranked, sorted((level[k] for k in ranked), reverse=True), strict=True)
-        )
-    ]
-    return [key for *_, key in sorted(cards, key=lambda card: card[:3])]

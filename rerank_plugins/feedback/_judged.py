@@ -1,4 +1,4 @@
-"""What a reranker has said so far of the passages that were found."""
+"""`Judged`: the reranker's opinion of the passages that were found so far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..ranking import Ranking, Report, ScoreKind
-from ._fusion import dealt
+from ._fusion import K
 
 _ACROSS: tuple[ScoreKind, ...] = ("logit", "probability", "grade")
 """Scores that mean the same in every list."""
@@ -15,14 +15,14 @@ _ACROSS: tuple[ScoreKind, ...] = ("logit", "probability", "grade")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The passages that were reranked, by id.
+    """The passages that were reranked.
 
     Attributes:
-        order: Best first.
-        scores: By id; empty where the order is all that is known.
-        kind: What the scores are.
-        reports: What happened, with the ids it happened to.
-        failed: Why the last call did not rank; empty where it did.
+        order: Their ids, best first.
+        scores: By id; empty if only the order is known.
+        kind: The kind of the scores.
+        reports: The report of each ranking, with the ids that were ranked.
+        failed: Why the last ranking failed; empty if it did not.
     """
 
     order: tuple[str, ...] = ()
@@ -31,20 +31,22 @@ class Judged:
     reports: tuple[tuple[tuple[str, ...], Report], ...] = ()
     failed: str = ""
 
-    def grown(self, ids: tuple[str, ...], ranking: Ranking, level: Mapping[str, float]) -> "Judged":
-        """With more passages, which were ranked among themselves.
+    def with_ranking(
+        self, ids: tuple[str, ...], ranking: Ranking, level: Mapping[str, float]
+    ) -> "Judged":
+        """Add more passages, which were ranked among themselves.
 
-        Scores that mean the same in every list decide; other lists are merged by the level that
-        the retriever gives, so that no passage has to be asked about again.
+        If scores mean the same in every list, they decide. Other lists are merged by the
+        retriever's scores, so that no passage is reranked twice.
 
         Args:
-            ids: What was ranked.
+            ids: The passages that were ranked.
             ranking: Positions in ``ids``.
             level: The retriever's present score of every passage.
         """
         reports = (*self.reports, (ids, ranking.report))
         if ranking.kept_order:
-            return replace(self, reports=reports, failed=cause(ranking.report))
+            return replace(self, reports=reports, failed=_cause(ranking.report))
         order = tuple(ids[i] for i in ranking.order)
         scores = dict(zip(order, ranking.scores, strict=True))
         if not self.order:
@@ -53,25 +55,25 @@ class Judged:
             both = {**self.scores, **scores}
             merged = sorted((*self.order, *order), key=lambda key: -both[key])
             return Judged(tuple(merged), both, self.kind, reports)
-        return Judged(tuple(dealt(self.order, order, level)), {}, "rank", reports)
+        return Judged(tuple(merge_by_level(self.order, order, level)), {}, "rank", reports)
 
     def comparable(self, ranking: Ranking) -> bool:
         """Whether scores decide between these passages and those of another ranking."""
         return ranking.score_kind == self.kind and self.kind in _ACROSS
 
     def of(self, ids: Sequence[str]) -> dict[str, Any]:
-        """The opinion of these passages, as `refine_query` reads it."""
+        """The opinion of these passages, as arguments of `refine_query`."""
         if self.scores and self.kind != "rank":
             return {"scores": [self.scores.get(key, np.nan) for key in ids]}
         place = {key: i for i, key in enumerate(ids)}
         return {"order": [place[key] for key in self.order if key in place]}
 
     def report(self, ids: Sequence[str]) -> Report:
-        """All reports together; positions count along ``ids``."""
+        """Sum all reports; positions count along ``ids``."""
         place = {key: i for i, key in enumerate(ids)}
         total = Report()
         for ranked, report in self.reports:
-            # A list that leaves passages out (the second search alone) has no position for them.
+            # A list that leaves passages out (fuse="second") has no position for them.
             kept = {i for i, key in enumerate(ranked) if key in place}
             known = replace(
                 report,
@@ -82,6 +84,25 @@ class Judged:
         return total
 
 
-def cause(report: Report) -> str:
-    """Why an order was kept."""
+def merge_by_level(one: Sequence[K], other: Sequence[K], level: Mapping[K, float]) -> list[K]:
+    """Merge two ranked lists without comparing their scores.
+
+    Each list's levels are sorted and assigned along its own order, the highest to its best key, and
+    the lists are merged by the assigned levels; ties go to ``one``. Both orders stay the same.
+
+    Examples:
+        >>> merge_by_level("ab", "xy", {"a": 1.0, "b": 9.0, "x": 5.0, "y": 0.0})
+        ['a', 'x', 'b', 'y']
+    """
+    ranked = [
+        (-value, number, place, key)
+        for number, keys in enumerate((one, other))
+        for place, (key, value) in enumerate(
+            zip(keys, sorted((level[k] for k in keys), reverse=True), strict=True)
+        )
+    ]
+    return [key for *_, key in sorted(ranked, key=lambda entry: entry[:3])]
+
+
+def _cause(report: Report) -> str:
     return report.fallbacks[0] if report.fallbacks else "the model's answer cannot be read"

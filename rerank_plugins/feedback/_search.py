@@ -2,26 +2,34 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from .._checks import at_least, one_of
 from ..calls import Hit, Plan, Search
 from ..errors import CallError, InputError
 from ..plans import ask, settle
 from ..ranking import Ranking, Report, ScoreKind, Strategy, Usage
 from ..text import Passage
-from ._fusion import fused, once
+from ._fusion import FUSIONS, Fuse, fused, joined
 from ._judged import Judged
-from ._options import FeedbackOptions
-from ._refine.objectives import FloatArray
-from ._refine.refine import NEEDS_SCORES, Refinement, keep_length, needs_scores, refine_query
+from ._refine import (
+    NEEDS_SCORES,
+    FloatArray,
+    Method,
+    Refinement,
+    find_method,
+    keep_length,
+    needs_scores,
+    refine_query,
+)
 
 Vector = Sequence[float] | FloatArray
 Rank = Callable[[str, Sequence[Hit]], Plan[Ranking]]
 """Plans the ranking of hits."""
 Vectors = Callable[[Sequence[Hit]], Plan[Sequence[Vector]]]
-"""Plans how to get the vectors of hits; an empty one where there is none."""
+"""Plans how to get the vectors of hits; an empty one for a hit without a vector."""
 
 BLANK = "the query is blank"
 NOTHING = "the first search found nothing"
@@ -29,23 +37,79 @@ NO_VECTORS = "no hit came with a vector"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackOptions:
+    """Options of a search with feedback.
+
+    Args:
+        k: Hits of each search.
+        depth: How many of a search's hits are reranked at most; all when None. The hits below count
+            as less relevant: that costs nothing, and reranking 20 of 100 hits brings about half of
+            the gain of reranking all 100.
+        method: A method of `refine_query`.
+        rounds: Refinements, each followed by a search. More than one helps a good reranker and
+            harms with a bad one.
+        rerank_new: Rerank the new hits of the last search, too. No passage is reranked twice.
+        fuse: See `rerank_plugins.feedback.fused`.
+        head: How many of the reranked hits come first where ``fuse="head"``; all when None.
+        on_error: ``"raise"``: a failed call raises. ``"keep_order"``: feedback is skipped and the
+            result says why.
+
+    Raises:
+        InputError: An argument is out of range.
+        UnknownNameError: There is no such method.
+    """
+
+    k: int = 100
+    depth: int | None = None
+    method: str | Mapping[str, Any] | Method = "safe"
+    rounds: int = 1
+    rerank_new: bool = True
+    fuse: Fuse = "head"
+    head: int | None = None
+    on_error: Literal["raise", "keep_order"] = "raise"
+
+    def __post_init__(self) -> None:
+        for name in ("k", "rounds"):
+            if getattr(self, name) is None:
+                raise InputError(f"{name} is None, expected at least 1")
+        at_least(1, k=self.k, depth=self.depth, rounds=self.rounds, head=self.head)
+        one_of("fuse", self.fuse, FUSIONS)
+        one_of("on_error", self.on_error, ("raise", "keep_order"))
+        find_method(self.method)
+
+    def check_useful(self, top_k: int | None) -> None:
+        """Refuse options with which the second search cannot change the best ``top_k``.
+
+        Raises:
+            InputError: They are such options.
+        """
+        reach = min(n for n in (self.head, self.depth, self.k) if n is not None)
+        if self.fuse == "head" and not self.rerank_new and top_k is not None and top_k <= reach:
+            raise InputError(
+                f"the first {reach} places belong to the first search, so the second one cannot "
+                f"change the best {top_k}",
+                hint="Use rerank_new=True, a smaller head, or another fuse.",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackResult:
-    """What a search with feedback found.
+    """The result of a search with feedback.
 
     Attributes:
-        hits: Everything that was found (by the last search, where ``fuse="second"``), best first,
+        hits: Everything that was found (by the last search, if ``fuse="second"``), best first,
             each once.
-        reranked: Ids of what was reranked, best first.
-        scores: The reranker's scores by id; empty where the order is all that is known.
+        reranked: Ids of the hits that were reranked, best first.
+        scores: The reranker's scores by id; empty if only the order is known.
         first: Ids of the first search, in its order.
-        second: Ids of the last search, in its order; those of the first where there was no other.
+        second: Ids of the last search, in its order; those of the first if there was no other.
         vector: The query vector of the last search, shape ``(dim,)``.
         refinements: One for each round.
-        skipped: Why there was no (further) refinement or search; empty when all went well.
-        failed: Whether that is because something failed or is missing, and not a decision.
-        score_kind: What the reranker's scores were.
-        report: What happened while reranking; positions count along ``hits``.
-        usage: What it cost, where it was measured.
+        skipped: Why there was no (further) refinement or search; empty if nothing was skipped.
+        failed: True if it was skipped because something failed or is missing, and not on purpose.
+        score_kind: The kind of the reranker's scores.
+        report: The report of the reranking; positions count along ``hits``.
+        usage: The cost, if it was measured.
     """
 
     hits: tuple[Hit, ...]
@@ -68,10 +132,10 @@ class FeedbackResult:
         return tuple(hit.id for hit in self.hits if hit.id not in known)
 
     def scored(self, top_k: int | None = None) -> tuple[list[tuple[Hit, float | None]], str]:
-        """The best hits with scores of one kind, and which kind that is.
+        """The best hits with scores of one kind, and that kind.
 
-        The reranker's where it scored all of them and they fall along the order; the index's own
-        (kind ``"index"``) where nothing was reranked; else reciprocal ranks.
+        The reranker's scores if it scored all of them and they fall along the order; the index's
+        own (kind ``"index"``) if nothing was reranked; else reciprocal ranks.
 
         Args:
             top_k: How many; all when None.
@@ -96,11 +160,11 @@ def search_with_feedback(
 ) -> Plan[FeedbackResult]:
     """Search, rerank, refine the query vector, search again, and fuse.
 
-    Asks `Search` calls, and what ``rank`` and ``vectors`` ask. No passage is reranked twice.
+    Asks `Search` calls, and the calls of ``rank`` and ``vectors``. No passage is reranked twice.
 
     Args:
-        query: What is asked; the reranker reads it.
-        vector: What is searched with, shape ``(dim,)``.
+        query: The query, which the reranker reads.
+        vector: The query's vector, shape ``(dim,)``.
         rank: How hits are ranked; `ranked_by` makes one of a strategy.
         options: See `FeedbackOptions`.
         vectors: Where the vectors of hits come from; from the hits themselves when None.
@@ -134,7 +198,7 @@ def search_with_feedback(
 
 
 def ranked_by(strategy: Strategy) -> Rank:
-    """Rank hits with a strategy, by their texts."""
+    """Make a `Rank` that ranks the texts of hits with a strategy."""
 
     def rank(query: str, hits: Sequence[Hit]) -> Plan[Ranking]:
         return strategy.rank(query, [Passage.of(hit.text) for hit in hits])
@@ -143,7 +207,7 @@ def ranked_by(strategy: Strategy) -> Rank:
 
 
 def query_vector(vector: Any) -> FloatArray:
-    """A query vector as an array, shape ``(dim,)``.
+    """Convert a query vector to an array of shape ``(dim,)``.
 
     Raises:
         InputError: It is not a list of finite numbers.
@@ -183,27 +247,24 @@ class _Loop:
 
     def plan(self) -> Plan[FeedbackResult]:
         [hits] = yield from ask([self._search()])
-        first = self.last = self._meet(hits)
-        stop = yield from self._opening(first)
+        first = self.last = self._add(hits)
+        stop: _Stop | None = None
+        if not first:
+            stop = _Stop(NOTHING)
+        elif not self.query.strip():
+            stop = _Stop(BLANK)
+        else:
+            yield from self._rerank(first)
+            if self.judged.failed:
+                stop = _Stop(f"the reranker failed: {self.judged.failed}", failed=True)
         left = self.options.rounds
         while stop is None and left:
             left -= 1
             stop = yield from self._round(rerank=bool(left) or self.options.rerank_new)
         return self._result(first, stop or _Stop(""))
 
-    def _opening(self, first: Sequence[str]) -> Plan[_Stop | None]:
-        """Rerank what the first search found. A reason to stop, or None."""
-        if not first:
-            return _Stop(NOTHING)
-        if not self.query.strip():
-            return _Stop(BLANK)
-        yield from self._rerank(first)
-        if self.judged.failed:
-            return _Stop(f"the reranker failed: {self.judged.failed}", failed=True)
-        return None
-
     def _round(self, *, rerank: bool) -> Plan[_Stop | None]:
-        """Refine, and search again. A reason to stop (empty when there is nothing new), or None."""
+        """Refine, and search again. A reason to stop (empty if nothing new was found), or None."""
         refined = yield from self._refine(self.last)
         if isinstance(refined, _Stop):
             return refined
@@ -217,28 +278,28 @@ class _Loop:
                 raise found
             return _Stop(f"the next search failed: {found}", failed=True)
         known = set(self.pool)
-        self.last = self._meet(found[0])
+        self.last = self._add(found[0])
         if known.issuperset(self.last):
             return _Stop("")
         if rerank:
             yield from self._rerank(self.last)
         if self.judged.failed:
-            why = f"what the next search added was not reranked: {self.judged.failed}"
+            why = f"the new hits of the next search were not reranked: {self.judged.failed}"
             return _Stop(why, failed=True)
         return None
 
     def _search(self) -> Search:
         return Search(tuple(self.vector.tolist()), self.options.k)
 
-    def _meet(self, hits: Sequence[Hit]) -> tuple[str, ...]:
-        """Their ids, each once; new ones join the pool."""
+    def _add(self, hits: Sequence[Hit]) -> tuple[str, ...]:
+        """Add new hits to the pool. The ids of all, each once."""
         ids = tuple(dict.fromkeys(hit.id for hit in hits))
         for hit in hits:
             self.pool.setdefault(hit.id, hit)
         return ids
 
     def _rerank(self, ids: Sequence[str]) -> Plan[None]:
-        """Rerank those within the depth that have not been reranked."""
+        """Rerank the hits within the depth that have not been reranked."""
         done = set(self.judged.order)
         asked = tuple(key for key in ids[: self.options.depth] if key not in done)
         if not asked:
@@ -251,11 +312,13 @@ class _Loop:
         levels: dict[str, float] = {}
         if done and not ranking.kept_order and not self.judged.comparable(ranking):
             yield from self._get_vectors((*self.judged.order, *asked))
-            levels = {key: self._level(key) for key in (*self.judged.order, *asked)}
-        self.judged = self.judged.grown(asked, ranking, levels)
+            for key in (*self.judged.order, *asked):
+                own = self.vectors.get(key, ())
+                levels[key] = float(own @ self.vector) if len(own) else -np.inf
+        self.judged = self.judged.with_ranking(asked, ranking, levels)
 
     def _refine(self, ids: Sequence[str]) -> Plan[Refinement | _Stop]:
-        """A refinement, or why there can be none."""
+        """A refinement, or the reason why it is not possible."""
         if missed := (yield from self._get_vectors(ids)):
             return _Stop(missed, failed=True)
         missing = np.full(len(self.vector), np.nan, dtype=np.float32)
@@ -269,7 +332,7 @@ class _Loop:
         return refine_query(self.vector, np.stack(rows), **opinion, method=self.options.method)
 
     def _get_vectors(self, ids: Sequence[str]) -> Plan[str]:
-        """Learn the vectors of hits; why that failed, or nothing."""
+        """Get the vectors of hits. The reason if that failed, else an empty text."""
         wanted = [self.pool[key] for key in ids if key not in self.vectors]
         found = yield from settle(self.ask_vectors(wanted))
         if isinstance(found, CallError):
@@ -286,15 +349,11 @@ class _Loop:
                 )
         return ""
 
-    def _level(self, key: str) -> float:
-        own = self.vectors.get(key, ())
-        return float(own @ self.vector) if len(own) else -np.inf
-
     def _result(self, first: Sequence[str], stop: _Stop) -> FeedbackResult:
         options = self.options
         ids = fused(self.judged.order, first, self.last, fuse=options.fuse, head=options.head)
         if options.fuse != "second":
-            ids = once(ids, self.pool)  # what a search between the first and the last found
+            ids = joined(ids, self.pool)  # hits of searches between the first and the last
         return FeedbackResult(
             hits=tuple(self.pool[key] for key in ids),
             reranked=self.judged.order,

@@ -1,9 +1,10 @@
-"""An index, a reranker and feedback between them: the object that applications hold."""
+"""`FeedbackSearch`: an index, a reranker and feedback, the object that applications hold."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .._checks import known_keys
 from .._runner import ASYNC_QUERIES, Runner, results_of
 from .._threads import off_loop
 from ..backends import Routed
@@ -12,19 +13,18 @@ from ..errors import InputError
 from ..handlers import AnyBackend
 from ..ranking import Usage
 from ..reranker import Reranker
-from ._options import FeedbackOptions
-from ._search import FeedbackResult, Vector, ranked_by, search_with_feedback
+from ._search import FeedbackOptions, FeedbackResult, Vector, ranked_by, search_with_feedback
 
 Encode = Callable[[str], Vector]
 
 
 class FeedbackSearch:
-    """Finds passages with a dense index, and lets the reranker teach it for a second search.
+    """Search a dense index, rerank, refine the query by the reranker's opinion, search again.
 
     Args:
         index: Answers `Search` calls: a `FaissIndex`, or a backend of your own.
-        reranker: Ranks what was found. Its ``on_error`` and limits count for the search too.
-        encode: Makes the query's vector of its text, as the passages' vectors were made.
+        reranker: Ranks the hits. Its ``on_error`` and limits apply to the searches, too.
+        encode: Makes the query's vector from its text, like the vectors of the passages.
         options: Fields of `FeedbackOptions`.
 
     Raises:
@@ -54,12 +54,7 @@ class FeedbackSearch:
         encode: Encode | None = None,
         **options: Any,
     ) -> None:
-        unknown = sorted(set(options) - set(FeedbackOptions.__slots__))
-        if unknown:
-            raise InputError(
-                f"there are no options {unknown}",
-                hint=f"There are {list(FeedbackOptions.__slots__)}.",
-            )
+        known_keys("FeedbackSearch", options, FeedbackOptions.__slots__)
         self.index, self.reranker, self.encode = index, reranker, encode
         self.options = FeedbackOptions(**{"on_error": reranker.on_error, **options})
         # Its own reranker: the options may ask for another policy than the one that was given.
@@ -72,7 +67,7 @@ class FeedbackSearch:
         """Search, rerank, refine the query and search again.
 
         Args:
-            query: What is asked.
+            query: The query.
             vector: Its vector, shape ``(dim,)``; made by ``encode`` when None.
 
         Raises:
@@ -106,7 +101,7 @@ class FeedbackSearch:
         """`search_many`, without blocking the event loop.
 
         Args:
-            queries: What is asked.
+            queries: The queries.
             vectors: Their vectors; made by ``encode``, in a thread, when None.
             max_concurrency: How many are under way at once where index and model are asynchronous.
         """

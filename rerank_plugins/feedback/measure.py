@@ -1,4 +1,4 @@
-"""What feedback does to recall, query by query, beside what it does without a teacher."""
+"""Measuring feedback, query by query: recall without it, with it, and with no reranker in it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,15 @@ from ..plans import run
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ._index.faiss import FaissIndex
-from ._options import FeedbackOptions
-from ._refine.objectives import FloatArray
-from ._refine.refine import keep_length, refine_query
-from ._search import Rank, Vector, query_vector, ranked_by, search_with_feedback
+from ._refine import FloatArray, keep_length, refine_query
+from ._search import (
+    FeedbackOptions,
+    Rank,
+    Vector,
+    query_vector,
+    ranked_by,
+    search_with_feedback,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +33,11 @@ class Comparison:
         query: Its id.
         before: The measure of the first search.
         after: The measure of the last search.
-        control: The measure of a second search for which the retriever's own scores were the
-            teacher: what feedback brings without any reranker.
+        control: The measure of a second search with the retriever's own scores as the teacher: the
+            gain of feedback without any reranker.
         fused: The measure of the list that a user gets.
-        angle: How far the query's vector was turned in all, in degrees.
-        skipped: Why there was no feedback; empty where there was.
+        angle: The angle between the first and the last query vector, in degrees.
+        skipped: Why there was no feedback; empty if there was.
     """
 
     query: str
@@ -57,10 +62,10 @@ def compare(
 
     Args:
         collection: Queries and judgements; its documents are those of the index.
-        index: What is searched.
+        index: The index to search.
         vectors: Query vectors by query id.
-        teacher: What ranks.
-        options: How to search.
+        teacher: The ranking of the hits.
+        options: Options of the search.
         measure: A name as ``ir_measures`` writes it.
     """
     backend = Routed(pairs=teacher.backend, text=teacher.backend or index, search=index)
@@ -91,11 +96,11 @@ def compare(
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """What ranks the hits of a query.
+    """The ranking of a query's hits, from which feedback learns.
 
     Args:
-        rank: How, by the query's id.
-        backend: What answers its calls; None where it asks nothing.
+        rank: Gives the ranking of a query, by its id.
+        backend: Answers its calls; None if it asks none.
     """
 
     rank: Callable[[str], Rank]
@@ -103,14 +108,14 @@ class Teacher:
 
     @classmethod
     def by_reranker(cls, reranker: Reranker) -> "Teacher":
-        """A reranker; what it cannot rank keeps its order."""
+        """Teach by a reranker; hits that it fails to rank keep their order."""
         lenient = Reranker(reranker.strategy, reranker.backend, on_error="keep_order")
         rank = ranked_by(lenient.effective_strategy)
         return cls(lambda _: rank, reranker.backend)
 
     @classmethod
     def by_run(cls, listed: Run) -> "Teacher":
-        """The order of a run; hits that it does not list follow in their order.
+        """Teach by the order of a run; hits that it does not list follow in their order.
 
         Examples:
             >>> rank = Teacher.by_run({"q1": ["b", "a"]}).rank("q1")
@@ -134,7 +139,7 @@ class Teacher:
 
 
 def _untaught(index: FaissIndex, vector: FloatArray, options: FeedbackOptions) -> list[str]:
-    """Ids of a second search that the retriever taught itself."""
+    """Ids of a second search with the retriever's own scores as the teacher."""
     hits = index.search(vector, options.k)
     if not hits:
         return []

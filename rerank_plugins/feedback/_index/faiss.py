@@ -1,4 +1,4 @@
-"""A FAISS index with ids, texts and vectors, which answers `Search` calls."""
+"""`FaissIndex`: a FAISS index with ids, texts and vectors, which answers `Search` calls."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -7,9 +7,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ..._checks import at_least, one_of
+from ..._extras import extra
 from ...calls import Batch, Call, Hit, Replies, Reply, Search
-from ...errors import ConfigurationError, InputError, MissingExtraError, UnsupportedCallError
-from .._refine.objectives import FloatArray
+from ...errors import ConfigurationError, InputError, UnsupportedCallError
+from ...text import Passage
+from .._refine import FloatArray
+from . import storage
 
 Metric = Literal["ip", "l2"]
 
@@ -23,7 +27,7 @@ class FaissIndex:
     Args:
         index: A filled FAISS index. Its positions are those of ``ids``.
         ids: One for each vector, distinct.
-        texts: What a reranker reads, one for each vector.
+        texts: One for each vector, for the reranker.
         vectors: The vectors themselves, shape ``(n, dim)``, kept beside an index that cannot give
             them back or only approximately.
 
@@ -50,16 +54,18 @@ class FaissIndex:
         texts: Iterable[str],
         vectors: Any = None,
     ) -> None:
-        faiss = import_faiss()
+        faiss = extra("faiss", "faiss")
         self.index = index
         self.ids, self.texts = tuple(ids), tuple(texts)
         _check_passages(self.ids, self.texts, index.ntotal)
         _check_labels(index)
         metrics: dict[int, Metric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
         if index.metric_type not in metrics:
-            raise InputError("the index compares neither by inner product nor by L2 distance")
+            raise InputError(
+                f"the index's metric is {index.metric_type}, expected inner product or L2 distance"
+            )
         self.metric: Metric = metrics[index.metric_type]
-        self.vectors = None if vectors is None else matrix(vectors)
+        self.vectors = None if vectors is None else _matrix(vectors)
         if self.vectors is None:
             _check_reconstructs(index)
         elif self.vectors.shape != (index.ntotal, index.d):
@@ -84,18 +90,17 @@ class FaissIndex:
             vectors: Shape ``(n, dim)``. For cosine similarity, normalise them to length 1.
             ids: As for the class.
             texts: As for the class.
-            factory: What to build, in FAISS' words: ``"Flat"``, ``"HNSW32"``, ``"IVF256,Flat"``,
-                ``"IVF256,PQ48"``, ... Those that need training are trained on the vectors.
+            factory: The kind of index, as FAISS names it: ``"Flat"``, ``"HNSW32"``,
+                ``"IVF256,Flat"``, ``"IVF256,PQ48"``, ... It is trained on the vectors if needed.
             metric: ``"ip"`` (inner product) or ``"l2"``.
 
         Raises:
             MissingExtraError: FAISS is not installed.
             InputError: Lengths disagree, ids repeat, or FAISS cannot build that.
         """
-        faiss = import_faiss()
-        if metric not in ("ip", "l2"):
-            raise InputError(f"metric is {metric!r}, expected 'ip' or 'l2'")
-        table = matrix(vectors)
+        faiss = extra("faiss", "faiss")
+        one_of("metric", metric, ("ip", "l2"))
+        table = _matrix(vectors)
         kind = faiss.METRIC_INNER_PRODUCT if metric == "ip" else faiss.METRIC_L2
         try:
             index = faiss.index_factory(table.shape[1], factory, kind)
@@ -104,7 +109,7 @@ class FaissIndex:
             index.add(table)
         except RuntimeError as error:
             raise InputError(f"FAISS cannot build {factory!r} of {table.shape}: {error}") from error
-        if (lists := inverted_lists(index)) is not None:
+        if (lists := _inverted_lists(index)) is not None:
             lists.make_direct_map()
         return cls(index, ids=ids, texts=texts)
 
@@ -120,7 +125,7 @@ class FaissIndex:
 
         Args:
             vector: Shape ``(dim,)``.
-            k: How many; fewer come where the index holds (or visits) fewer.
+            k: How many; fewer are returned if the index holds (or visits) fewer.
 
         Raises:
             InputError: The vector has another dimension or is not finite, or k is not positive.
@@ -129,10 +134,9 @@ class FaissIndex:
 
     def search_many(self, vectors: Any, k: int) -> list[tuple[Hit, ...]]:
         """`search` for each row of ``vectors``, shape ``(n, dim)``, in one call of FAISS."""
-        if k < 1:
-            raise InputError(f"k is {k!r}, expected a positive integer")
+        at_least(1, k=k)
         self._check_unchanged()
-        table = matrix(vectors)
+        table = _matrix(vectors)
         if table.shape[1] != self.index.d:
             raise InputError(
                 f"the query has {table.shape[1]} dimensions and the index has {self.index.d}",
@@ -162,22 +166,23 @@ class FaissIndex:
         Raises:
             ConfigurationError: This FAISS has no GPU.
         """
-        faiss = import_faiss()
+        faiss = extra("faiss", "faiss")
         if not getattr(faiss, "get_num_gpus", int)():
-            raise ConfigurationError("this FAISS sees no GPU", hint="Install faiss-gpu.")
+            raise ConfigurationError("this FAISS finds no GPU", hint="Install faiss-gpu.")
         moved = faiss.index_cpu_to_all_gpus(self.index)
         return FaissIndex(moved, ids=self.ids, texts=self.texts, vectors=self.vectors)
 
     def save(self, folder: str | Path) -> None:
-        """Write the index into a folder, so that it is either all there or the old one is.
+        """Write the index into a folder, which always holds a whole index: this or the old one.
 
         Raises:
             InputError: The folder cannot be written, or holds something else.
         """
-        from .storage import save  # imported here: it needs this class
-
         self._check_unchanged()
-        save(self, Path(folder))
+        titles = [Passage.of(text).passage_title for text in self.texts]
+        texts = [str(text) for text in self.texts]
+        parts = storage.Parts(self.index, self.ids, texts, titles, self.vectors)
+        storage.save(parts, Path(folder), metric=self.metric)
 
     @classmethod
     def load(cls, folder: str | Path) -> "FaissIndex":
@@ -187,49 +192,36 @@ class FaissIndex:
             InputError: There is no index, or its files are damaged, do not belong together, or
                 are of another version.
         """
-        from .storage import load  # imported here: it needs this class
-
-        return load(Path(folder))
+        index, ids, texts, titles, vectors = storage.load(Path(folder))
+        passages = [
+            Passage(text, title=title) if title else text
+            for text, title in zip(texts, titles, strict=True)
+        ]
+        return cls(index, ids=ids, texts=passages, vectors=vectors)
 
     def _check_unchanged(self) -> None:
         if self.index.ntotal != len(self.ids):
             raise ConfigurationError(
                 f"the index holds {self.index.ntotal} vectors, and there are {len(self.ids)} ids",
-                hint="It was changed since: make a new FaissIndex of it.",
+                hint="The index was changed: make a new FaissIndex of it.",
             )
 
     def _hits(self, scores: FloatArray, places: Any) -> tuple[Hit, ...]:
         found = [(int(i), float(s)) for i, s in zip(places, scores, strict=True) if i >= 0]
-        vectors = self._vectors([i for i, _ in found])
+        vectors = (
+            [self.index.reconstruct(i) for i, _ in found]
+            if self.vectors is None
+            else self.vectors[[i for i, _ in found]]
+        )
         sign = 1 if self.metric == "ip" else -1  # a distance is better when it is smaller
         return tuple(
             Hit(self.ids[i], self.texts[i], vector, sign * score)
             for (i, score), vector in zip(found, vectors, strict=True)
         )
 
-    def _vectors(self, places: Sequence[int]) -> Sequence[Any]:
-        if self.vectors is not None:
-            return list(self.vectors[list(places)])
-        return [self.index.reconstruct(place) for place in places]
 
-
-def import_faiss() -> Any:
-    """FAISS.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError(
-            "faiss is not installed", hint='Install it with: pip install "rerank-plugins[faiss]".'
-        ) from error
-    return faiss
-
-
-def matrix(vectors: Any) -> FloatArray:
-    """Vectors as FAISS reads them: rows of 32-bit numbers, all finite.
+def _matrix(vectors: Any) -> FloatArray:
+    """Convert vectors to rows of finite 32-bit floats, which FAISS reads.
 
     Raises:
         InputError: They are not.
@@ -245,11 +237,10 @@ def matrix(vectors: Any) -> FloatArray:
     return table
 
 
-def inverted_lists(index: Any) -> Any:
+def _inverted_lists(index: Any) -> Any:
     """The part of an index that needs a direct map to give vectors back, or None."""
-    faiss = import_faiss()
     try:
-        return faiss.extract_index_ivf(index)
+        return extra("faiss", "faiss").extract_index_ivf(index)
     except (RuntimeError, TypeError):
         return None
 
@@ -266,10 +257,10 @@ def _check_passages(ids: Sequence[str], texts: Sequence[str], n: int) -> None:
 
 
 def _check_labels(index: Any) -> None:
-    """Refuse labels that are no positions: hits would get the ids of other passages."""
+    """Refuse labels that are not positions: hits would get the ids of other passages."""
     if not hasattr(index, "id_map"):
         return
-    labels = import_faiss().vector_to_array(index.id_map)
+    labels = extra("faiss", "faiss").vector_to_array(index.id_map)
     if not np.array_equal(labels, np.arange(len(labels))):
         raise InputError(
             "the index has labels of its own, and not the positions of the ids",
@@ -278,24 +269,22 @@ def _check_labels(index: Any) -> None:
 
 
 def _check_reconstructs(index: Any) -> None:
-    if not index.ntotal or _reconstructs(index):
+    """Refuse an index that cannot give vectors back."""
+    if not index.ntotal:
         return
+    # A FastScan index that was read from a file crashes the process in `reconstruct`.
+    if "FastScan" not in type(index).__name__:
+        try:
+            index.reconstruct(0)
+            return
+        except RuntimeError:
+            pass
     remedy = (
-        "Call make_direct_map() on it"
-        if inverted_lists(index) is not None
-        else "Use an index that keeps its vectors (such as IDMap2 for IDMap)"
+        "Use an index that keeps its vectors (such as IDMap2 for IDMap)"
+        if _inverted_lists(index) is None
+        else "Call make_direct_map() on it"
     )
     raise ConfigurationError(
         f"a {type(index).__name__} cannot give vectors back, which feedback needs",
         hint=f"{remedy}, or give vectors=...",
     )
-
-
-def _reconstructs(index: Any) -> bool:
-    if "FastScan" in type(index).__name__:
-        return False  # it would crash the process where the index was read from a file
-    try:
-        index.reconstruct(0)
-    except RuntimeError:
-        return False
-    return True

@@ -1,69 +1,85 @@
-"""Saving and loading an index: a folder that is complete, or is the old one.
+"""Files of an index: a folder that always holds a whole index.
 
-Every save writes a folder of its own inside; then the manifest, which names it, is replaced in one
-step, and the one that it named before goes. A process that dies on the way leaves the old manifest
-with its files.
+Each save writes its files into a new folder inside it, a generation. Then the manifest, which names
+the generation, is replaced in one step, and the generation that it named before is removed. When a
+save is killed, the old manifest and its files remain.
 """
 
-import hashlib
 import json
-import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._extras import extra
+from ..._files import Stamp, digest, rows_of, sync_files, write_lines
 from ...errors import InputError
-from ...text import Passage
-from .faiss import FaissIndex, import_faiss
 
-VERSION = 1
 MANIFEST = "manifest.json"
+STAMP = Stamp("rerank-plugins index", 1)
 _INDEX, _PASSAGES, _VECTORS = "index.faiss", "passages.jsonl", "vectors.npy"
-_FORMAT = "rerank-plugins index"
 _GENERATION = "generation-"
 _ATTEMPTS = 20
 
 
-def save(index: FaissIndex, folder: Path) -> None:
+class Parts(NamedTuple):
+    """The parts of an index that are stored.
+
+    Attributes:
+        index: The FAISS index.
+        ids: One for each vector.
+        texts: One for each vector.
+        titles: One for each vector; empty where there is none.
+        vectors: The vectors, shape ``(n, dim)``, where they are kept beside the index.
+    """
+
+    index: Any
+    ids: Sequence[str]
+    texts: Sequence[str]
+    titles: Sequence[str]
+    vectors: Any | None
+
+
+def save(parts: Parts, folder: Path, *, metric: str) -> None:
     """Write an index.
+
+    Args:
+        parts: The index.
+        folder: Where to; made if it does not exist.
+        metric: The index's metric, noted in the manifest.
 
     Raises:
         InputError: The folder cannot be written, or holds something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is a file, expected a folder")
-    _check_ours(folder)
+    _require_ours(folder)
     generation = folder / f"{_GENERATION}{uuid.uuid4().hex}"
     try:
         generation.mkdir(parents=True)
-        _write(index, generation)
+        _write(parts, generation)
         manifest = {
-            "format": _FORMAT,
-            "version": VERSION,
             "generation": generation.name,
-            "passages": len(index),
-            "dimensions": index.index.d,
-            "metric": index.metric,
-            "files": {path.name: _digest(path) for path in sorted(generation.iterdir())},
+            "passages": len(parts.ids),
+            "dimensions": parts.index.d,
+            "metric": metric,
+            "files": {path.name: digest(path) for path in sorted(generation.iterdir())},
         }
-        before = _named(folder)
-        _replace(folder / MANIFEST, json.dumps(manifest, indent=1))
+        before = _generation_in(folder)
+        STAMP.write(folder / MANIFEST, manifest)
     except BaseException as error:
         shutil.rmtree(generation, ignore_errors=True)
         if isinstance(error, OSError | RuntimeError):
             raise InputError(f"cannot write the index into {str(folder)!r}: {error}") from error
         raise
-    # Nothing but what the old manifest named: another process may be writing its own. So what a
-    # process that was killed left stays; it is never read.
+    # Only the generation that the old manifest named: another process may be writing its own. A
+    # generation that a killed process left stays, and is never read.
     if before:
         shutil.rmtree(folder / before, ignore_errors=True)
 
 
-def load(folder: Path) -> FaissIndex:
+def load(folder: Path) -> Parts:
     """Read what `save` wrote.
 
     Raises:
@@ -80,128 +96,86 @@ def load(folder: Path) -> FaissIndex:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"the index in {str(folder)!r} cannot be read: {error}") from error
-    raise InputError(f"the index in {str(folder)!r} is replaced all the time")
-
-
-def _read(folder: Path, manifest: Mapping[str, Any]) -> FaissIndex:
-    generation = folder / Path(manifest["generation"]).name
-    for name, digest in manifest["files"].items():
-        path = generation / Path(name).name
-        if not path.is_file():
-            raise InputError(f"the index in {str(folder)!r} has lost its file {name!r}")
-        if _digest(path) != digest:
-            raise InputError(
-                f"the file {name!r} of the index in {str(folder)!r} is damaged or incomplete",
-                hint="Build the index again, or copy the whole folder again.",
-            )
-    index = import_faiss().read_index(str(generation / _INDEX))
-    passages = _passages(generation / _PASSAGES)
-    vectors = generation / _VECTORS
-    kept = np.load(vectors, allow_pickle=False) if _VECTORS in manifest["files"] else None
-    found = (index.ntotal, index.d, len(passages))
-    if found != (manifest["passages"], manifest["dimensions"], manifest["passages"]):
-        raise InputError(
-            f"the files of the index in {str(folder)!r} do not belong together: "
-            f"{index.ntotal} vectors of {index.d} dimensions, {len(passages)} passages"
-        )
-    return FaissIndex(
-        index, ids=[key for key, _ in passages], texts=[text for _, text in passages], vectors=kept
+    raise InputError(
+        f"the index in {str(folder)!r} was replaced {_ATTEMPTS} times while it was read",
+        hint="Save it less often, or load it again later.",
     )
 
 
-def _check_ours(folder: Path) -> None:
-    """Refuse a folder that holds something else; what a save that was killed left is ours."""
+def _require_ours(folder: Path) -> None:
+    """Refuse a file, and a folder that holds anything but an index or an unfinished save."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is a file, expected a folder")
     entries = list(folder.iterdir()) if folder.is_dir() else []
-    ours = all(e.name.startswith((_GENERATION, f"{MANIFEST}.")) for e in entries)
-    if ours or _named(folder):
-        return
-    raise InputError(f"{str(folder)!r} holds something else", hint="Give a new or an empty folder.")
+    unfinished = all(e.name.startswith((_GENERATION, f"{MANIFEST}.")) for e in entries)
+    if not unfinished and not _generation_in(folder):
+        raise InputError(
+            f"{str(folder)!r} holds something else", hint="Give a new or an empty folder."
+        )
 
 
-def _named(folder: Path) -> str:
-    """The generation that the manifest names; nothing where there is no manifest of ours."""
+def _generation_in(folder: Path) -> str:
+    """The generation that an index's manifest of any version names; empty without a manifest."""
     try:
         found = json.loads((folder / MANIFEST).read_text("utf-8"))
-        name = str(found["generation"]) if found["format"] == _FORMAT else ""
+        name = str(found["generation"]) if found["format"] == STAMP.format else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     return name if name.startswith(_GENERATION) and Path(name).name == name else ""
 
 
-def _write(index: FaissIndex, generation: Path) -> None:
-    faiss = import_faiss()
-    on_gpu = "Gpu" in type(index.index).__name__
-    faiss.write_index(
-        faiss.index_gpu_to_cpu(index.index) if on_gpu else index.index, str(generation / _INDEX)
+def _write(parts: Parts, generation: Path) -> None:
+    faiss = extra("faiss", "faiss")
+    on_gpu = "Gpu" in type(parts.index).__name__
+    index = faiss.index_gpu_to_cpu(parts.index) if on_gpu else parts.index
+    faiss.write_index(index, str(generation / _INDEX))
+    rows = (
+        {"id": key, "text": text, **({"title": title} if title else {})}
+        for key, text, title in zip(parts.ids, parts.texts, parts.titles, strict=True)
     )
-    with (generation / _PASSAGES).open("w", encoding="utf-8") as file:
-        for key, text in zip(index.ids, index.texts, strict=True):
-            row = {"id": key, "text": str(text)}
-            if isinstance(text, Passage) and text.passage_title:
-                row["title"] = text.passage_title
-            file.write(json.dumps(row) + "\n")
-    if index.vectors is not None:
-        np.save(generation / _VECTORS, index.vectors, allow_pickle=False)
-    for path in generation.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file in one step: readers see the old one or the new one."""
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_lines(generation / _PASSAGES, map(json.dumps, rows))
+    if parts.vectors is not None:
+        np.save(generation / _VECTORS, parts.vectors, allow_pickle=False)
+    sync_files(generation)
 
 
 def _manifest(folder: Path) -> Mapping[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(f"there is no saved index in {str(folder)!r}")
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"the manifest in {str(folder)!r} is damaged: {error}") from error
-    if not isinstance(found, dict) or found.get("format") != _FORMAT:
-        raise InputError(f"{str(path)!r} is not the manifest of an index")
-    if found.get("version") != VERSION:
-        raise InputError(
-            f"the index in {str(folder)!r} is of version {found.get('version')!r}, and this "
-            f"library reads {VERSION}",
-            hint="Build the index again.",
-        )
-    expected = {"generation": str, "passages": int, "dimensions": int, "files": dict}
-    if any(not isinstance(found.get(name), kind) for name, kind in expected.items()):
-        raise InputError(f"the manifest in {str(folder)!r} is incomplete")
+    found = STAMP.read(path, generation=str, passages=int, dimensions=int, files=dict)
     if missing := {_INDEX, _PASSAGES} - set(found["files"]):
-        raise InputError(f"the manifest in {str(folder)!r} names no {sorted(missing)}")
+        raise InputError(f"{str(path)!r} is damaged: it does not list {sorted(missing)}")
     return found
 
 
-def _passages(path: Path) -> list[tuple[str, str]]:
-    """Ids and texts; a text that had a title has it again."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file]
-        return [
-            (
-                str(row["id"]),
-                Passage(str(row["text"]), title=str(row["title"]))
-                if "title" in row
-                else str(row["text"]),
+def _read(folder: Path, manifest: Mapping[str, Any]) -> Parts:
+    generation = folder / Path(manifest["generation"]).name
+    for name, expected in manifest["files"].items():
+        path = generation / Path(name).name
+        if not path.is_file():
+            raise InputError(f"the index in {str(folder)!r} has lost its file {name!r}")
+        if digest(path) != expected:
+            raise InputError(
+                f"the file {name!r} of the index in {str(folder)!r} is damaged or incomplete",
+                hint="Build the index again, or copy the whole folder again.",
             )
-            for row in rows
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path.name!r} does not hold passages: {error}") from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    index = extra("faiss", "faiss").read_index(str(generation / _INDEX))
+    rows = [row for _, row in rows_of(generation / _PASSAGES)]
+    if not all(isinstance(row.get(name), str) for row in rows for name in ("id", "text")):
+        raise InputError(f"{_PASSAGES!r} in {str(generation)!r} does not hold passages")
+    found = (index.ntotal, index.d, len(rows))
+    if found != (manifest["passages"], manifest["dimensions"], manifest["passages"]):
+        raise InputError(
+            f"the files of the index in {str(folder)!r} do not belong together: "
+            f"{index.ntotal} vectors of {index.d} dimensions, {len(rows)} passages"
+        )
+    return Parts(
+        index,
+        [row["id"] for row in rows],
+        [row["text"] for row in rows],
+        [str(row.get("title", "")) for row in rows],
+        np.load(generation / _VECTORS, allow_pickle=False)
+        if _VECTORS in manifest["files"]
+        else None,
+    )

@@ -1,1 +1,27 @@
 """The numerical half of relevance feedback: pure functions on arrays."""
+
+from .opinion import FloatArray
+from .published import First, Refit
+from .refine import (
+    NEEDS_SCORES,
+    Refinement,
+    find_method,
+    keep_length,
+    needs_scores,
+    refine_query,
+)
+from .turn import Method, Turn
+
+__all__ = [
+    "NEEDS_SCORES",
+    "First",
+    "FloatArray",
+    "Method",
+    "Refinement",
+    "Refit",
+    "Turn",
+    "find_method",
+    "keep_length",
+    "needs_scores",
+    "refine_query",
+]

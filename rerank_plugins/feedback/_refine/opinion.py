@@ -1,4 +1,4 @@
-"""What the reranker said, in the form that the methods need: arrays that were checked."""
+"""`Feedback`: a reranker's opinion of the passages of a query, as arrays that were checked."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import InputError
-from .objectives import FloatArray, dots
 
+FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 FEW = "fewer than two passages have both a vector and a score"
@@ -20,19 +20,19 @@ NO_QUERY = "the query vector is zero, or too small or too large to measure"
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """A batch of queries with their passages and what a reranker thinks of those.
+    """A batch of queries with their passages and a reranker's opinion of those.
 
     Attributes:
         queries: Query vectors, shape ``(batch, dim)``, finite.
         passages: Passage vectors, shape ``(batch, n, dim)``; zeros where there is none.
-        present: Which passages have a vector, shape ``(batch, n)``.
-        complete: Whether all of them have.
-        count: How many have, at least 1, shape ``(batch, 1)``.
-        scores: Shape ``(batch, n)``; NaN where the reranker gave none. None where an order is all
-            that is known.
-        ordered: Ranks from 1 (best) by the order that was given, else by the scores, shape
+        present: True for passages with a vector, shape ``(batch, n)``.
+        complete: Whether all passages have one.
+        count: How many have one, at least 1, shape ``(batch, 1)``.
+        scores: Shape ``(batch, n)``; NaN where the reranker gave none. None if only an order is
+            known.
+        ordered: Ranks from 1 (best) by the given order, else by the scores, shape
             ``(batch, n)``; ties share their mean rank. NaN without a vector, an order or a score.
-        ranks: The same, where the passages that were not reranked share the last ranks.
+        ranks: Like ``ordered``, but the passages that were not reranked share the last ranks.
         both: Whether scores and an order were given.
         skipped: Why a query cannot be refined; empty where it can. Length ``batch``.
     """
@@ -67,12 +67,12 @@ class Feedback:
         )
 
     def target(self) -> FloatArray:
-        """What the query's own scores should look like, shape ``(batch, n)``.
+        """Compute the scores that the query should give its passages, shape ``(batch, n)``.
 
         Scores of any kind are standardised, minus the logarithm of the rank is too, and so is
-        their sum: scores alone lose half of the gain where they are probabilities, and an order
-        is only that logarithm. A passage without a score counts as the lowest that has one.
-        Mean 0 and variance 1 over the passages with a vector, 0 at the others.
+        their sum: scores alone lose half of the gain if they are probabilities. If only an order is
+        known, the target is that logarithm. A passage without a score counts as the lowest that has
+        one. Mean 0 and variance 1 over the passages with a vector, 0 for the others.
         """
         by_rank = standardised(-np.log(np.where(self.present, self.ranks, 1.0)), self)
         if self.scores is None:
@@ -88,9 +88,9 @@ class Feedback:
 
 
 def standardised(values: FloatArray, feedback: Feedback) -> FloatArray:
-    """Mean 0 and variance 1 over the passages with a vector; 0 at the others.
+    """Scale each row to mean 0 and variance 1 over the passages with a vector; 0 for the others.
 
-    A row whose values (of about 1) are all but equal is all zeros.
+    A row of nearly equal values (of about 1) becomes zeros.
     """
     n = feedback.count
     if feedback.complete:
@@ -104,7 +104,7 @@ def standardised(values: FloatArray, feedback: Feedback) -> FloatArray:
 
 
 def mean_ranks(scores: FloatArray) -> FloatArray:
-    """Ranks from 1 for the highest in each row; equal scores share their mean rank, NaN stays NaN.
+    """Rank each row from 1 for the highest; equal scores share their mean rank, NaN stays NaN.
 
     Examples:
         >>> mean_ranks(np.array([[2.0, np.nan, 5.0, 2.0]])).tolist()
@@ -128,35 +128,33 @@ def mean_ranks(scores: FloatArray) -> FloatArray:
     return ranks
 
 
+def dots(one: FloatArray, other: FloatArray) -> FloatArray:
+    """The inner product of each pair of rows, shape ``(rows, 1)``."""
+    found: FloatArray = np.einsum("ij,ij->i", one, other)[:, None]
+    return found
+
+
 def read_feedback(query: Any, passages: Any, scores: Any, order: Any) -> Feedback:
-    """Check what the caller of `refine_query` gave, as a batch.
+    """Check the arguments of `refine_query`, and make a batch of them.
 
     Raises:
         InputError: Shapes disagree, the query is not finite, or there is neither a score nor an
             order.
     """
-    queries = _array("the query", query, (1, 2))
-    vectors = _array("passages", passages, (queries.ndim + 1,))
-    if queries.ndim == 1:
-        queries, vectors = queries[None], vectors[None]
-        scores = None if scores is None else [scores]
-        order = None if order is None else [order]
-    if vectors.shape[0] != len(queries) or vectors.shape[2] != queries.shape[1]:
-        raise InputError(
-            f"passages has shape {vectors.shape}, which does not go with "
-            f"{len(queries)} queries of {queries.shape[1]} dimensions"
-        )
-    if not np.isfinite(queries).all():
-        raise InputError("the query vector holds values that are not finite")
+    queries, vectors = _batch(query, passages)
     if scores is None and order is None:
         raise InputError("there is nothing to learn from", hint="Give scores, an order, or both.")
+    if np.ndim(query) == 1:
+        scores, order = (None if given is None else [given] for given in (scores, order))
     shape = vectors.shape[:2]
-    table = None if scores is None else _scores(scores, shape)
+    table = None if scores is None else _array("scores", scores, (2,)).astype(np.float64)
+    if table is not None and table.shape != shape:
+        raise InputError(f"scores has shape {table.shape}, expected {shape}")
+    falling = _by_order(order, shape) if table is None or order is not None else table
     present = np.all(np.isfinite(vectors), axis=2)
     complete = bool(present.all())
     if not complete:
         vectors = np.where(present[..., None], vectors, 0).astype(vectors.dtype)
-    falling = _by_order(order, shape) if order is not None or table is None else table
     ordered = np.where(present, mean_ranks(falling), np.nan)
     return Feedback(
         queries=queries,
@@ -170,6 +168,22 @@ def read_feedback(query: Any, passages: Any, scores: Any, order: Any) -> Feedbac
         both=table is not None and order is not None,
         skipped=_reasons(queries, present, ordered, table),
     )
+
+
+def _batch(query: Any, passages: Any) -> tuple[FloatArray, FloatArray]:
+    """Query vectors, shape ``(batch, dim)``, and their passages' vectors, ``(batch, n, dim)``."""
+    queries = _array("the query", query, (1, 2))
+    vectors = _array("passages", passages, (queries.ndim + 1,))
+    if queries.ndim == 1:
+        queries, vectors = queries[None], vectors[None]
+    if vectors.shape[0] != len(queries) or vectors.shape[2] != queries.shape[1]:
+        raise InputError(
+            f"passages has shape {vectors.shape}, which does not go with "
+            f"{len(queries)} queries of {queries.shape[1]} dimensions"
+        )
+    if not np.isfinite(queries).all():
+        raise InputError("the query vector holds values that are not finite")
+    return queries, vectors
 
 
 def _array(name: str, values: Any, dimensions: tuple[int, ...]) -> FloatArray:
@@ -187,21 +201,27 @@ def _array(name: str, values: Any, dimensions: tuple[int, ...]) -> FloatArray:
     return array
 
 
-def _scores(scores: Any, shape: tuple[int, ...]) -> FloatArray:
-    table = _array("scores", scores, (2,)).astype(np.float64)
-    if table.shape != shape:
-        raise InputError(f"scores has shape {table.shape}, expected {shape}")
-    return table
-
-
 def _by_order(orders: Any, shape: tuple[int, ...]) -> FloatArray:
-    """Falling numbers along each order; NaN for what it leaves out."""
+    """Numbers that fall along each order; NaN for the passages that it leaves out."""
     falling = np.full(shape, np.nan)
     orders = [_listed(order) for order in _listed(orders)]
     if len(orders) != shape[0]:
         raise InputError(f"there are {len(orders)} orders for {shape[0]} queries")
     for row, order in zip(falling, orders, strict=True):
-        row[_places(order, shape[1])] = -np.arange(float(len(order)))
+        if not order:
+            continue
+        places = np.asarray(order)
+        whole = places.ndim == 1 and places.dtype.kind in "iu"
+        if (
+            not whole
+            or len(set(places.tolist())) < len(places)
+            or not 0 <= places.min() <= places.max() < shape[1]
+        ):
+            raise InputError(
+                f"the order is not one of {shape[1]} passages: a position repeats, is out of range "
+                "or is not an integer"
+            )
+        row[places] = -np.arange(float(len(order)))
     return falling
 
 
@@ -211,30 +231,8 @@ def _listed(values: Any) -> list[Any]:
     return list(values)
 
 
-def _places(order: Any, n: int) -> npt.NDArray[np.intp]:
-    """An order as positions.
-
-    Raises:
-        InputError: It is not one.
-    """
-    places = np.asarray(order)
-    if not places.size:
-        return np.zeros(0, dtype=np.intp)
-    whole = places.ndim == 1 and places.dtype.kind in "iu"
-    if (
-        not whole
-        or len(set(places.tolist())) < len(places)
-        or not 0 <= places.min() <= places.max() < n
-    ):
-        raise InputError(
-            f"the order is not one of {n} passages: a position repeats, is out of range or is no "
-            "integer"
-        )
-    return places.astype(np.intp)
-
-
 def _completed(known: FloatArray, present: Mask) -> FloatArray:
-    """Ranks without gaps, where the passages that have none share the last."""
+    """Fill gaps in ranks: the passages that have none share the last."""
     below = present & np.isnan(known)
     if (present & ~below).all():
         return known
@@ -247,10 +245,10 @@ def _completed(known: FloatArray, present: Mask) -> FloatArray:
 def _reasons(
     queries: FloatArray, present: Mask, ordered: FloatArray, scores: FloatArray | None
 ) -> tuple[str, ...]:
-    """Why nothing can be learned; empty where something can."""
+    """For each query, the reason why it cannot be refined; empty if it can."""
     known = ~np.isnan(ordered)
     n = known.sum(axis=1)
-    # The mean of the ranks 1 to n is (n + 1) / 2; where all are tied, so is the highest.
+    # The mean of the ranks 1 to n is (n + 1) / 2. If all are tied, that is the highest, too.
     tied = np.where(known, ordered, 0).max(axis=1, initial=0) * 2 == n + 1
     infinite = (
         np.zeros(len(n), bool) if scores is None else (np.isinf(scores) & present).any(axis=1)
@@ -267,7 +265,7 @@ def _reasons(
     reasons = [""] * len(queries)
     if not any(failed.any() for failed, _ in checks):
         return tuple(reasons)
-    for failed, reason in reversed(checks):  # the first one counts
+    for failed, reason in reversed(checks):  # the first reason overwrites the others
         for i in np.flatnonzero(failed):
             reasons[i] = reason
     return tuple(reasons)

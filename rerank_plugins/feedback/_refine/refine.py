@@ -1,27 +1,36 @@
-"""`refine_query`: the reranker's opinion, distilled into the retriever's query vector."""
+"""`refine_query`: move a query vector towards a reranker's opinion."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
+from ..._checks import known_keys
 from ...errors import InputError, UnknownNameError
-from .methods import METHODS, Method, Moved, Refit, lengths
-from .objectives import FloatArray, dots
-from .opinion import Feedback, read_feedback
+from .opinion import Feedback, FloatArray, dots, read_feedback
+from .published import First, Refit
+from .turn import Method, Moved, Turn, lengths
+
+METHODS: dict[str, Method] = {
+    "safe": Turn(),
+    "bold": Turn(degrees=45, smoothing=3, doubt=None),
+    "refit": Refit(),
+    "first": First(),
+}
+"""The methods by name."""
 
 NEEDS_SCORES = "this method needs scores, and the reranker gave an order"
 
 _CHUNK = 2**18
-"""Numbers that one step works on: about what a core's own cache holds."""
+"""Numbers in one step's arrays: about as many as fit into a core's own cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refinement:
-    """A refined query vector and how it came about.
+    """A refined query vector, and how it came about.
 
-    For a batch, every attribute has one value a query: arrays of shape ``(batch,)``, a tuple for
+    For a batch, every attribute has one value per query: arrays of shape ``(batch,)``, a tuple for
     ``skipped``, and ``vector`` of shape ``(batch, dim)``.
 
     Attributes:
@@ -32,9 +41,9 @@ class Refinement:
         loss_before: The method's loss at the old vector: 1 minus the correlation with the target
             (0 to 2) for ``"safe"`` and ``"bold"``, nats of KL divergence for ``"refit"``, weighted
             RankNet for ``"first"``. 0 where skipped for what was given.
-        loss_after: The same at the new vector.
-        trust: How far the reranker was believed, from 0 to 1.
-        skipped: Why the query was left as it was; empty where it was refined.
+        loss_after: The method's loss at the new vector.
+        trust: How far the reranker was trusted, from 0 to 1.
+        skipped: Why the query was not changed; empty if it was refined.
     """
 
     vector: FloatArray
@@ -101,11 +110,15 @@ def refine_query(
     found = find_method(method)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of queries that stay
         refined = _refinement(feedback, _moved(feedback, found))
-    return _first(refined) if single else refined
+    if not single:
+        return refined
+    numbers = ("angle", "displacement", "loss_before", "loss_after", "trust")
+    first = {name: float(getattr(refined, name)[0]) for name in numbers}
+    return Refinement(vector=refined.vector[0], skipped=refined.skipped[0], **first)
 
 
 def find_method(method: str | Mapping[str, Any] | Method) -> Method:
-    """The method that goes by a name, or the one that was given.
+    """Find the method of a name, or return the method that was given.
 
     Args:
         method: A name, a method, or a mapping of a ``name`` and constants to change.
@@ -121,13 +134,11 @@ def find_method(method: str | Mapping[str, Any] | Method) -> Method:
     if isinstance(method, Mapping):
         changes = {name: value for name, value in method.items() if name != "name"}
         found = find_method(str(method.get("name", "safe")))
-        known = [f.name for f in fields(found)]  # type: ignore[arg-type]  # all of ours are
-        if unknown := sorted(set(changes) - set(known)):
-            raise InputError(f"the method has no {unknown}", hint=f"It has {known}.")
+        known_keys("the method", changes, [f.name for f in fields(found)])  # type: ignore[arg-type]  # all of ours are dataclasses
         try:
             return replace(found, **changes)  # type: ignore[type-var]
         except TypeError as error:
-            raise InputError(f"a constant of the method is of a wrong type: {error}") from error
+            raise InputError(f"a constant of the method has a wrong type: {error}") from error
     if isinstance(method, str):
         if method not in METHODS:
             raise UnknownNameError(
@@ -140,12 +151,12 @@ def find_method(method: str | Mapping[str, Any] | Method) -> Method:
 
 
 def needs_scores(method: str | Mapping[str, Any] | Method) -> bool:
-    """Whether an order alone is not enough for a method."""
+    """True for a method that cannot use an order alone."""
     return isinstance(find_method(method), Refit)
 
 
 def keep_length(vector: FloatArray, original: FloatArray) -> FloatArray:
-    """A vector with the length of another one, on which a ranking by distance depends.
+    """Scale a vector to the length of another: a ranking by distance depends on the length.
 
     Examples:
         >>> keep_length(np.array([3.0, 4.0]), np.array([0.0, 10.0])).tolist()
@@ -156,28 +167,23 @@ def keep_length(vector: FloatArray, original: FloatArray) -> FloatArray:
 
 
 def _moved(feedback: Feedback, method: Method) -> Moved:
-    parts = [method.move(part) for part in _chunks(feedback)]
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
+    """Move the queries, some at a time."""
+    n = len(feedback)
+    size = max(1, _CHUNK // max(1, feedback.passages[0].size)) if n else 1
+    if not n:
         nothing = np.zeros(0)
         return Moved(feedback.queries, nothing, nothing, nothing, ())
+    if n <= size:
+        return method.move(feedback)
+    parts = [method.move(feedback[start : start + size]) for start in range(0, n, size)]
+    vectors, before, after, trust, skipped = zip(*parts, strict=True)
     return Moved(
-        np.concatenate([part.vectors for part in parts]),
-        np.concatenate([part.before for part in parts]),
-        np.concatenate([part.after for part in parts]),
-        np.concatenate([part.trust for part in parts]),
-        tuple(reason for part in parts for reason in part.skipped),
+        np.concatenate(vectors),
+        np.concatenate(before),
+        np.concatenate(after),
+        np.concatenate(trust),
+        tuple(reason for reasons in skipped for reason in reasons),
     )
-
-
-def _chunks(feedback: Feedback) -> Iterator[Feedback]:
-    size = max(1, _CHUNK // max(1, feedback.passages[0].size)) if len(feedback) else 1
-    if size >= len(feedback) > 0:
-        yield feedback
-        return
-    for start in range(0, len(feedback), size):
-        yield feedback[start : start + size]
 
 
 def _refinement(feedback: Feedback, moved: Moved) -> Refinement:
@@ -200,16 +206,4 @@ def _refinement(feedback: Feedback, moved: Moved) -> Refinement:
         loss_after=np.where(untold, 0.0, np.where(stays, moved.before, moved.after)),
         trust=np.where(stays, 0.0, moved.trust),
         skipped=reasons,
-    )
-
-
-def _first(batch: Refinement) -> Refinement:
-    return Refinement(
-        vector=batch.vector[0],
-        angle=float(batch.angle[0]),
-        displacement=float(batch.displacement[0]),
-        loss_before=float(batch.loss_before[0]),
-        loss_after=float(batch.loss_after[0]),
-        trust=float(batch.trust[0]),
-        skipped=batch.skipped[0],
     )

@@ -17,8 +17,7 @@ from rerank_plugins import (
 )
 from rerank_plugins.calls import Hit, Reply, Search
 from rerank_plugins.feedback import FaissIndex, FeedbackOptions, FeedbackSearch, Turn, fused
-from rerank_plugins.feedback._fusion import dealt
-from rerank_plugins.feedback._judged import Judged
+from rerank_plugins.feedback._judged import Judged, merge_by_level
 from rerank_plugins.middleware import recorded
 from rerank_plugins.strategies import (
     FullList,
@@ -179,8 +178,8 @@ def test_fusions_by_their_definition():
         ),
     )
     assert fused("", "", "") == []
-    assert dealt("", "xy", {"x": 1, "y": 2}) == ["x", "y"]
-    assert dealt("ab", "xy", dict.fromkeys("abxy", 1.0)) == ["a", "b", "x", "y"]
+    assert merge_by_level("", "xy", {"x": 1, "y": 2}) == ["x", "y"]
+    assert merge_by_level("ab", "xy", dict.fromkeys("abxy", 1.0)) == ["a", "b", "x", "y"]
 
 
 def test_scores_of_one_list_do_not_decide_between_lists():
@@ -189,12 +188,10 @@ def test_scores_of_one_list_do_not_decide_between_lists():
     second = Ranking((0, 1), (9.0, 8.0), "z-score")
     assert not first.comparable(second)
     level = {"a": 4.0, "b": 1.0, "c": 3.0, "d": 2.0}
-    assert first.grown(("c", "d"), second, level).order == ("a", "c", "d", "b")
+    assert first.with_ranking(("c", "d"), second, level).order == ("a", "c", "d", "b")
     logits = Judged(("a", "b"), {"a": 1.0, "b": -1.0}, "logit")
-    assert logits.grown(("c", "d"), replace(second, score_kind="logit"), level).order[:2] == (
-        "c",
-        "d",
-    )
+    merged = logits.with_ranking(("c", "d"), replace(second, score_kind="logit"), level)
+    assert merged.order[:2] == ("c", "d")
 
 
 # --- failures ----------------------------------------------------------------------------------
@@ -240,7 +237,7 @@ def test_what_the_second_search_adds_may_fail_alone(index):
     model = Failing(down, when=lambda call: call.passage not in first, otherwise=Oracle(key=key))
     reranker = Reranker(PairScore(), model, on_error="keep_order")
     found = searcher(index, reranker=reranker).search("a question", QUERY)
-    assert "was not reranked: BackendError: the server is down" in found.skipped
+    assert "were not reranked: BackendError: the server is down" in found.skipped
     assert found.failed
     assert len(found.reranked) == 40
     assert found.new

@@ -8,9 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from rerank_plugins import InputError, UnknownNameError
 from rerank_plugins.feedback import First, Refit, Turn, refine_query
-from rerank_plugins.feedback._refine.descent import adam
-from rerank_plugins.feedback._refine.objectives import softmax_kl, weighted_ranknet
 from rerank_plugins.feedback._refine.opinion import mean_ranks
+from rerank_plugins.feedback._refine.published import adam, softmax_kl, weighted_ranknet
 
 METHODS = ["safe", "bold", "refit", "first"]
 
@@ -490,7 +489,7 @@ def test_lists_are_as_good_as_arrays():
 def test_a_method_of_ones_own():
     class Stay:
         def move(self, feedback):
-            from rerank_plugins.feedback._refine.methods import Moved
+            from rerank_plugins.feedback._refine.turn import Moved
 
             zero = np.zeros(len(feedback))
             return Moved(feedback.queries * 2, zero, zero, zero + 1, ("",) * len(feedback))
