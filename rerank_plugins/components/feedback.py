@@ -1,24 +1,41 @@
 """Relevance feedback between the parts of a framework: its embedders, retrievers and rerankers.
 
-The parts answer three more kinds of calls, which belong to no model and no index of this library.
-A component makes a backend of its parts; everything else is here, and has no colour.
+The parts answer three more kinds of calls, which no model and no index of this library answers. A
+component makes a backend of its parts, a subclass of `PartsBackend`; everything else is here.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
-from ..calls import Call, Hit, Plan
-from ..errors import InputError
+from .._runner import Runner, results_of
+from ..calls import Batch, Call, Hit, Plan, Replies, Reply
+from ..errors import CallError, InputError
 from ..feedback import FeedbackOptions, FeedbackResult, Refinement, refine_query
 from ..feedback import search_with_feedback as search_plan
 from ..feedback._refine import NEEDS_SCORES, keep_length, needs_scores
 from ..feedback._search import NO_VECTORS, Vector, query_vector
+from ..handlers import failure
 from ..middleware import metered
 from ..plans import ask
 from ..ranking import Ranking, Report, ScoreKind, Usage
 from ._items import check_top_k
+
+__all__ = [
+    "EmbedQuery",
+    "FeedbackOutcome",
+    "FetchVectors",
+    "PartsBackend",
+    "RankHits",
+    "conclude_feedback",
+    "feedback_options",
+    "ranking_of",
+    "refine_from_items",
+    "results_of",
+    "retrieve_with_feedback",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +47,7 @@ class EmbedQuery(Call[Vector]):
 
 @dataclass(frozen=True, slots=True)
 class RankHits(Call[Ranking]):
-    """The order of hits, by whatever reranks in the framework."""
+    """The order of hits, by the framework's reranker."""
 
     query: str
     hits: tuple[Hit, ...]
@@ -38,26 +55,66 @@ class RankHits(Call[Ranking]):
 
 @dataclass(frozen=True, slots=True)
 class FetchVectors(Call[Sequence[Vector]]):
-    """The vectors of hits; an empty one where there is none."""
+    """The vectors of hits; an empty one for a hit without a vector."""
 
     hits: tuple[Hit, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackOutcome:
-    """What a retriever returns.
+    """The result of a retriever.
 
     Attributes:
-        lines: Id and score of what was found, best first.
+        lines: Id and score of each hit, best first.
         vector: The query vector of the last search.
         meta: Plain values for the user.
-        warning: One sentence for the log; empty when all went well.
+        warning: One sentence for the log; empty if nothing failed.
     """
 
     lines: tuple[tuple[str, float | None], ...]
     vector: list[float]
     meta: dict[str, Any]
     warning: str
+
+
+class PartsBackend(ABC):
+    """The parts of a framework's retriever as a backend.
+
+    Each call is answered by one part. An exception in it fails that call alone.
+    """
+
+    @abstractmethod
+    def answer(self, call: Call[Any]) -> Any:
+        """Answer a call."""
+
+    @abstractmethod
+    async def aanswer(self, call: Call[Any]) -> Any:
+        """`answer`, without blocking the event loop."""
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer every call, one after the other."""
+        replies: list[Reply[Any] | CallError] = []
+        for call in calls:
+            try:
+                replies.append(Reply(self.answer(call)))
+            except Exception as error:  # noqa: BLE001 - the framework's parts may raise anything
+                replies.append(failure(error))
+        return replies
+
+    async def arun(self, calls: Batch) -> Replies:
+        """`run`, on an event loop."""
+        replies: list[Reply[Any] | CallError] = []
+        for call in calls:
+            try:
+                replies.append(Reply(await self.aanswer(call)))
+            except Exception as error:  # noqa: BLE001 - the framework's parts may raise anything
+                replies.append(failure(error))
+        return replies
+
+    @property
+    def runner(self) -> Runner:
+        """Runs plans over these parts."""
+        return Runner(self)
 
 
 def feedback_options(
@@ -83,12 +140,12 @@ def feedback_options(
 def retrieve_with_feedback(
     query: str, vector: Vector | None, options: FeedbackOptions, *, embeds: bool
 ) -> Plan[FeedbackResult]:
-    """Embed the query where it has no vector, and search with feedback.
+    """Embed the query if it has no vector, and search with feedback.
 
     Args:
-        query: What is asked.
-        vector: Its vector, where the caller has it.
-        options: How to search.
+        query: The query.
+        vector: Its vector, if the caller has it.
+        options: Options of the search.
         embeds: Whether `FetchVectors` can be answered.
     """
     spent: list[Usage] = []
@@ -106,7 +163,7 @@ def retrieve_with_feedback(
         return (yield from search_plan(query, start, rank=rank, options=options, vectors=vectors))
 
     found, usage = yield from metered(search())
-    # What the parts did is no call of ours: the reranker says what it asked.
+    # The calls to parts do not count: the reranker reports the calls that it made.
     models = sum(spent, Usage())
     return replace(found, usage=replace(models, searches=usage.searches, seconds=usage.seconds))
 
@@ -117,18 +174,18 @@ def ranking_of(
     scores: Sequence[float | None],
     meta: object = None,
 ) -> Ranking:
-    """What a framework's reranker returned, as a ranking of what it was given.
+    """Make a ranking of the result of a framework's reranker.
 
-    Items that it left out follow in their order. Scores count where it says (in ``meta``) what
-    they are: of an unknown reranker the order is all that can be trusted.
+    Items that it left out follow in their order. Scores count if the reranker says (in ``meta``)
+    what they are: of an unknown reranker only the order can be trusted.
 
     Args:
         given: Ids, in the order in which it got them.
         ranked: Ids, as it returned them.
         scores: Their scores.
-        meta: What one of our own rankers says beside them.
+        meta: The report of a reranker of this library; anything else is ignored.
     """
-    said = _ours(meta)
+    said = _own_report(meta)
     place = {key: i for i, key in enumerate(given)}
     best: dict[int, float | None] = {}
     for key, score in zip(ranked, scores, strict=True):
@@ -149,8 +206,8 @@ def ranking_of(
     return Ranking(tuple(order), values, kind, usage=usage, report=report)
 
 
-def _ours(meta: object) -> dict[str, Any]:
-    """What one of our rankers says; nothing where it is somebody else's ``meta``."""
+def _own_report(meta: object) -> dict[str, Any]:
+    """``meta`` if a reranker of this library wrote it, else nothing."""
     if not isinstance(meta, Mapping) or meta.get("score_kind") not in get_args(ScoreKind):
         return {}
     usage = meta.get("usage")
@@ -168,18 +225,18 @@ def refine_from_items(
 ) -> tuple[list[float], dict[str, Any], str]:
     """Refine a query with items in a reranker's order.
 
-    Scores are used where each item has one and they never rise along the order: those of a store
-    that returns distances, or of before the reranking, do.
+    Scores are used if each item has one and they never rise along the order. A store's distances,
+    and scores from before the reranking, do rise.
 
     Args:
         vector: The query vector.
-        vectors: Of the items; empty where there is none.
-        scores: Of the first ``reranked`` items.
+        vectors: The items' vectors; empty for an item without one.
+        scores: The scores of the first ``reranked`` items.
         reranked: How many of the items were reranked; the others count as less relevant.
-        method: As for `refine_query`.
+        method: A method of `refine_query`.
 
     Returns:
-        The vector, plain values for the user, and a warning (empty when all went well).
+        The vector, plain values for the user, and a warning (empty if nothing failed).
     """
     start = query_vector(vector)
     if not any(len(own) for own in vectors):
@@ -205,7 +262,7 @@ def refine_from_items(
 
 
 def conclude_feedback(found: FeedbackResult, top_k: int | None) -> FeedbackOutcome:
-    """The result of a component."""
+    """Make a component's result of a search's."""
     scored, kind = found.scored(top_k)
     meta = {
         "score_kind": kind,

@@ -95,6 +95,12 @@ def run(part, colour, **inputs):
     return part.run(**inputs) if colour == "sync" else asyncio.run(part.run_async(**inputs))
 
 
+def run_many(part, colour, **inputs):
+    if colour == "sync":
+        return part.run_many(**inputs)
+    return asyncio.run(part.run_many_async(**inputs, max_concurrency=2))
+
+
 def found_ids(result):
     return [d.id for d in result["documents"]]
 
@@ -354,6 +360,64 @@ def test_options_that_cannot_be(options):
         FeedbackRetriever(retriever=in_memory(), ranker=ranker(), **options)
     with pytest.raises(UnknownNameError):
         QueryFeedback(method="brave")
+
+
+@COLOURS
+def test_many_queries_get_what_each_gets_alone(colour):
+    composite = FeedbackRetriever(retriever=in_memory(), ranker=ranker(), top_k=5, search_k=K)
+    queries = [f"question {i}" for i in range(4)]
+    embeddings = [VECTORS[i].tolist() for i in range(4)]
+    inputs = {"queries": queries, "query_embeddings": embeddings}
+    found = run_many(composite, colour, **inputs)
+    alone = [
+        composite.run(query=q, query_embedding=e) for q, e in zip(queries, embeddings, strict=True)
+    ]
+    assert [found_ids(one) for one in found] == [found_ids(one) for one in alone]
+    assert [one["query_embedding"] for one in found] == [one["query_embedding"] for one in alone]
+    assert [one["meta"]["usage"]["calls"] for one in found] == [
+        one["meta"]["usage"]["calls"] for one in alone
+    ]
+
+
+@COLOURS
+def test_one_of_many_queries_that_fails_leaves_the_others_alone(colour):
+    class Picky(Oracle):
+        def run(self, calls):
+            if any(call.query == "bad" for call in calls):
+                raise RuntimeError("out of memory")
+            return super().run(calls)
+
+    model = Picky(key=lambda query, passage: float(RELEVANCE[int(passage.split()[-1])]))
+    composite = FeedbackRetriever(retriever=in_memory(), ranker=ranker(model), search_k=K)
+    inputs = {"queries": ["good", "bad"], "query_embeddings": [QUERY, QUERY]}
+    good, bad = run_many(composite, colour, **inputs)
+    assert good["meta"]["skipped"] == ""
+    assert "out of memory" in bad["meta"]["skipped"]
+    with pytest.raises(InputError, match="2 queries and 1 embeddings"):
+        composite.run_many(["a", "b"], [QUERY])
+    with pytest.raises(InputError, match="max_concurrency is 0"):
+        asyncio.run(composite.run_many_async(**inputs, max_concurrency=0))
+
+
+@COLOURS
+def test_a_retriever_that_fails_for_one_of_many_raises_after_the_others(colour):
+    class Picky(InMemoryEmbeddingRetriever):
+        def run(self, query_embedding, **inputs):
+            if query_embedding[0] == 0.0:
+                raise RuntimeError("no such shard")
+            return super().run(query_embedding, **inputs)
+
+        async def run_async(self, query_embedding, **inputs):
+            return self.run(query_embedding, **inputs)
+
+    model = oracle()
+    retriever = Picky(in_memory().document_store)
+    composite = FeedbackRetriever(retriever=retriever, ranker=ranker(model), search_k=K)
+    zero = [0.0] * len(QUERY)
+    inputs = {"queries": ["bad", "good"], "query_embeddings": [zero, QUERY]}
+    with pytest.raises(BackendError, match="no such shard"):
+        run_many(composite, colour, **inputs)
+    assert model.asked
 
 
 @COLOURS

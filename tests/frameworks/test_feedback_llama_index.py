@@ -331,6 +331,26 @@ def test_options_that_cannot_be(options):
         FeedbackRetriever(simple().as_retriever(similarity_top_k=K), reranker(), **options)
 
 
+@COLOURS
+def test_many_queries_get_what_each_gets_alone(colour, events):
+    retriever = FeedbackRetriever(
+        simple().as_retriever(similarity_top_k=K), reranker(oracle()), top_k=5
+    )
+    queries = [QueryBundle(f"question {i}", embedding=VECTORS[i].tolist()) for i in range(4)]
+    found = (
+        retriever.retrieve_many(queries)
+        if colour == "sync"
+        else asyncio.run(retriever.aretrieve_many(queries, max_concurrency=2))
+    )
+    assert len(events) == len(queries)
+    alone = [retriever.retrieve(query) for query in queries]
+    assert [[(number(n.node), n.score) for n in one] for one in found] == [
+        [(number(n.node), n.score) for n in one] for one in alone
+    ]
+    with pytest.raises(InputError, match="max_concurrency is 0"):
+        asyncio.run(retriever.aretrieve_many(queries, max_concurrency=0))
+
+
 def test_prompts_of_the_reranker_can_be_seen():
     retriever = FeedbackRetriever(
         simple().as_retriever(similarity_top_k=K), FirstRerank(backend=oracle())

@@ -1,4 +1,4 @@
-"""Relevance feedback as a LlamaIndex retriever: the reranker teaches the query's embedding."""
+"""Relevance feedback as a LlamaIndex retriever: a reranker refines the query's embedding."""
 
 from ._base import FeedbackEvent, FeedbackRetriever
 

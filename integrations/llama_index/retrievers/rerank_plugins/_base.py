@@ -1,5 +1,6 @@
 """`FeedbackRetriever`: retrieve, rerank, refine the query, retrieve again."""
 
+import asyncio
 import logging
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence
@@ -11,14 +12,15 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts.mixin import PromptMixinType
-from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, QueryType
 from llama_index.postprocessor.rerank_plugins._base import Rerank
 
 from rerank_plugins import ConfigurationError, InputError, Ranking
-from rerank_plugins.calls import Batch, Call, Hit, Plan, Replies, Reply, Search
+from rerank_plugins.calls import Call, Hit, Plan, Search
 from rerank_plugins.components.feedback import (
     EmbedQuery,
     FetchVectors,
+    PartsBackend,
     RankHits,
     conclude_feedback,
     feedback_options,
@@ -26,8 +28,6 @@ from rerank_plugins.components.feedback import (
     retrieve_with_feedback,
 )
 from rerank_plugins.feedback import FeedbackResult, Fuse
-from rerank_plugins.middleware import guarded
-from rerank_plugins.plans import arun, run
 
 from ._vectors import Vectors, anode_vectors, node_vectors
 
@@ -38,7 +38,7 @@ _FEW = 10
 
 
 class FeedbackEvent(BaseEvent):
-    """What came of the feedback for one query."""
+    """The result of the feedback for one query."""
 
     meta: Dict[str, Any]
 
@@ -49,33 +49,33 @@ class FeedbackEvent(BaseEvent):
 
 
 class FeedbackRetriever(BaseRetriever):
-    """Retrieves, reranks, and lets the reranker teach the query for a second retrieval.
+    """Retrieve, rerank, refine the query's embedding, and retrieve again.
 
-    What the reranker liked among the first nodes is distilled into the query's embedding;
-    retrieving with that finds relevant nodes that were missed. No node is reranked twice. Works
-    with every retriever that honours `QueryBundle.embedding`, such as an index' own.
+    The reranker's opinion of the first nodes is distilled into the query's embedding; retrieving
+    with that finds relevant nodes that were missed. No node is reranked twice. Works with every
+    retriever that uses `QueryBundle.embedding`, such as those of an index.
 
     Args:
-        retriever: What to search with. Its ``similarity_top_k`` is what each search finds: give it
-            50 or 100, and not the framework's default of 2.
-        reranker: Any postprocessor that ranks. A ``top_n`` of its own is not applied here.
-        embed_model: Embeds the query, and nodes whose vectors the store does not give back. By
-            default the retriever's own.
+        retriever: The retriever. Its ``similarity_top_k`` is the number of nodes of each search:
+            give it 50 or 100, and not the framework's default of 2.
+        reranker: Any postprocessor that ranks. Its ``top_n`` is not applied here.
+        embed_model: Embeds the query, and nodes whose vectors the store does not return. By default
+            the retriever's own.
         top_k: How many nodes to return at most; all when None.
         depth: How many nodes of each search are reranked; all when None. 20 of 100 bring about half
             of the gain.
-        method: ``"safe"`` turns the query's embedding by at most 25 degrees, and not at all where
+        method: ``"safe"`` turns the query's embedding by at most 25 degrees, and not at all if
             the reranker's scores look random; ``"bold"`` always by 45 degrees, for a strong
             reranker. ``"refit"`` and ``"first"`` are the published recipes. A dictionary changes
             constants: ``{"name": "safe", "degrees": 30}``.
-        rounds: How often the query is refined and searched with again.
-        rerank_new: Rerank what the last search adds, too.
+        rounds: How often the query is refined, and used for another search.
+        rerank_new: Rerank the new nodes of the last search, too.
         fuse: ``"head"``: reranked nodes first, then those of the second search. ``"rrf"``:
             reciprocal rank fusion of both. ``"second"``: the second search alone.
-        head: How many of the reranked nodes come first where ``fuse="head"``; all when None.
-        raise_on_failure: Raise when the reranker or a later search fails, instead of returning what
-            the first search found.
-        callback_manager: As everywhere in the framework.
+        head: How many of the reranked nodes come first with ``fuse="head"``; all when None.
+        raise_on_failure: Raise when the reranker or a later search fails, instead of returning the
+            nodes of the first search.
+        callback_manager: The framework's own.
 
     Raises:
         InputError: An argument is out of range, or the second search could not change the result.
@@ -127,8 +127,8 @@ class FeedbackRetriever(BaseRetriever):
         )
         if finds < _FEW:
             logger.warning(
-                "FeedbackRetriever: similarity_top_k is %s; feedback learns from what the first "
-                "search finds, so give the retriever 50 or 100",
+                "FeedbackRetriever: similarity_top_k is %s; feedback learns from the nodes of the "
+                "first search, so give the retriever 50 or 100",
                 finds,
             )
         self._retriever, self._reranker = retriever, _uncut(reranker)
@@ -136,18 +136,43 @@ class FeedbackRetriever(BaseRetriever):
         self._top_k = top_k
         super().__init__(callback_manager=callback_manager)
 
+    def retrieve_many(self, queries: Sequence[QueryType]) -> List[List[NodeWithScore]]:
+        """`retrieve` for each query, one after the other."""
+        return [self.retrieve(query) for query in queries]
+
+    async def aretrieve_many(
+        self, queries: Sequence[QueryType], *, max_concurrency: int = 16
+    ) -> List[List[NodeWithScore]]:
+        """`aretrieve` for each query, several at once.
+
+        Args:
+            queries: The queries.
+            max_concurrency: How many are under way at once.
+
+        Raises:
+            InputError: ``max_concurrency`` is not positive.
+        """
+        if max_concurrency < 1:
+            raise InputError(f"max_concurrency is {max_concurrency}, expected at least 1")
+        slots = asyncio.Semaphore(max_concurrency)
+
+        async def one(query: QueryType) -> List[NodeWithScore]:
+            async with slots:
+                return await self.aretrieve(query)
+
+        return list(await asyncio.gather(*map(one, queries)))
+
     def _get_prompt_modules(self) -> PromptMixinType:
         prompted = {"retriever": self._retriever, "reranker": self._reranker}
         return {k: v for k, v in prompted.items() if hasattr(v, "get_prompts")}  # type: ignore[misc]
 
     def _retrieve(self, query_bundle: QueryBundle) -> List[NodeWithScore]:
         parts = _Parts(self, query_bundle)
-        return self._result(run(self._plan(query_bundle), guarded(parts).run), parts)
+        return self._result(parts.runner.run(self._plan(query_bundle)), parts)
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> List[NodeWithScore]:
         parts = _Parts(self, query_bundle)
-        found = await arun(self._plan(query_bundle), guarded(parts).arun, in_threads=True)
-        return self._result(found, parts)
+        return self._result(await parts.runner.arun(self._plan(query_bundle)), parts)
 
     def _plan(self, bundle: QueryBundle) -> Plan[FeedbackResult]:
         if not bundle.query_str.strip() and bundle.embedding is None:
@@ -166,24 +191,18 @@ class FeedbackRetriever(BaseRetriever):
         ]
 
 
-class _Parts:
+class _Parts(PartsBackend):
     """The parts of a retriever as a backend, for one query.
 
     Attributes:
-        nodes: What was retrieved, by id.
+        nodes: The retrieved nodes, by id.
     """
 
     def __init__(self, held: Any, bundle: QueryBundle) -> None:
         self._held, self._bundle = held, bundle
         self.nodes: Dict[str, NodeWithScore] = {}
 
-    def run(self, calls: Batch) -> Replies:
-        return [Reply(self._answer(call)) for call in calls]
-
-    async def arun(self, calls: Batch) -> Replies:
-        return [Reply(await self._aanswer(call)) for call in calls]
-
-    def _answer(self, call: Call[Any]) -> Any:
+    def answer(self, call: Call[Any]) -> Any:
         held = self._held
         match call:
             case EmbedQuery():
@@ -201,7 +220,7 @@ class _Parts:
             case _:
                 raise ConfigurationError(f"no part answers a {type(call).__name__}")
 
-    async def _aanswer(self, call: Call[Any]) -> Any:
+    async def aanswer(self, call: Call[Any]) -> Any:
         held = self._held
         match call:
             case EmbedQuery():
@@ -226,7 +245,7 @@ class _Parts:
         model: Optional[BaseEmbedding] = self._held._embed_model
         if model is None:
             raise ConfigurationError(
-                "the query has no embedding, and the retriever shows no embedding model",
+                "the query has no embedding, and the retriever has no embedding model",
                 hint="Give embed_model=... to FeedbackRetriever.",
             )
         return model
@@ -235,7 +254,7 @@ class _Parts:
         return replace(self._bundle, embedding=list(vector))
 
     def _given(self, hits: Sequence[Hit]) -> List[NodeWithScore]:
-        """The nodes of hits, in shells of their own: some rerankers write into them."""
+        """The nodes of hits, each with a new score object: some rerankers write into those."""
         return [
             NodeWithScore(node=self.nodes[hit.id].node, score=self.nodes[hit.id].score)
             for hit in hits
@@ -271,7 +290,7 @@ def _ranking(
 
 
 def _uncut(reranker: BaseNodePostprocessor) -> BaseNodePostprocessor:
-    """The reranker without a limit on what it returns: a node left out would count as bad."""
+    """Remove a reranker's limit: a node that it leaves out would count as irrelevant."""
     if isinstance(reranker, Rerank):
         return reranker.model_copy(update={"top_n": None, "score_threshold": None})
     if "top_n" in type(reranker).model_fields:

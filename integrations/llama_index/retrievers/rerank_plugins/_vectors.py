@@ -1,4 +1,4 @@
-"""The vectors of nodes: LlamaIndex' retrievers leave them behind in the store."""
+"""The vectors of nodes, which LlamaIndex' retrievers do not return with them."""
 
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -16,7 +16,7 @@ Vectors = Dict[str, Sequence[float]]
 def node_vectors(
     retriever: BaseRetriever, nodes: List[BaseNode], embed_model: BaseEmbedding | None
 ) -> Vectors:
-    """Vectors by node id: the nodes' own, the store's, or made again by the embedding model."""
+    """Get vectors by node id: the nodes' own, the store's, or new ones of the embedding model."""
     found = _own(nodes)
     store = _store(retriever)
     found |= _direct(retriever, store, _missing(nodes, found))
@@ -55,26 +55,22 @@ def _store(retriever: BaseRetriever) -> Any:
 
 
 def _direct(retriever: BaseRetriever, store: Any, wanted: List[str]) -> Vectors:
-    """From stores that can be read in place: the simple one, and FAISS."""
+    """Get vectors from stores that can be read in place: the simple one, and FAISS."""
     if isinstance(store, SimpleVectorStore):
         known = store.data.embedding_dict
         return {key: known[key] for key in wanted if key in known}
     client: Any = getattr(store, "client", None)
     if not hasattr(client, "reconstruct"):
         return {}
-    places = {node_id: place for place, node_id in _nodes_dict(retriever).items()}
+    struct = getattr(getattr(retriever, "_index", None), "index_struct", None)
+    nodes: Dict[str, str] = getattr(struct, "nodes_dict", {})
+    places = {node_id: place for place, node_id in nodes.items()}
     found: Vectors = {}
     for key in wanted:
         try:
             found[key] = client.reconstruct(int(places[key]))
-        except (KeyError, ValueError, RuntimeError):  # compressed, or with ids of its own
+        except (KeyError, ValueError, RuntimeError):  # compressed, or with other ids
             return {}
-    return found
-
-
-def _nodes_dict(retriever: BaseRetriever) -> Dict[str, str]:
-    struct = getattr(getattr(retriever, "_index", None), "index_struct", None)
-    found: Dict[str, str] = getattr(struct, "nodes_dict", {})
     return found
 
 
@@ -83,7 +79,7 @@ def _of_nodes(nodes: Any) -> Vectors:
 
 
 def _try(store: Any, method: str, **inputs: Any) -> Any:
-    """What a store answers; None where it has no such method."""
+    """Call a store's method; None if it has no such method."""
     try:
         return getattr(store, method)(**inputs)
     except (AttributeError, NotImplementedError):

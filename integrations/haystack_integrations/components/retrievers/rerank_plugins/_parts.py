@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The components that a composite holds: how to call, warm up and close them in either colour."""
+"""The components inside a composite: calling, warming up and closing them, sync and async."""
 
 import inspect
-from typing import Any
+from typing import Any, Self
+
+from haystack import default_from_dict
 
 from rerank_plugins.components import off_loop
 
 
 def takes(part: Any, name: str) -> bool:
-    """Whether a component's `run` has an argument."""
+    """True if a component's `run` has an argument."""
     return name in inspect.signature(part.run).parameters
 
 
@@ -21,7 +23,17 @@ async def run_async(part: Any, **inputs: Any) -> dict[str, Any]:
 
 
 class Composite:
-    """The lifecycle of a component that holds others. Not a component itself."""
+    """The life cycle and the loading of a component that holds others. Not a component itself."""
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """
+        Deserializes the component from a dictionary.
+
+        :param data: Dictionary to deserialize from.
+        :returns: Deserialized component.
+        """
+        return default_from_dict(cls, data)
 
     def warm_up(self) -> None:
         """Warm up every part."""

@@ -4,27 +4,26 @@
 from dataclasses import replace
 from typing import Any, Literal
 
-from haystack import Document, component, default_from_dict, default_to_dict, logging
+from haystack import Document, component, default_to_dict, logging
 from haystack.components.embedders.types import DocumentEmbedder, TextEmbedder
 from haystack.components.retrievers.types import EmbeddingRetriever
 from haystack.core.serialization import component_to_dict
 
-from rerank_plugins.calls import Batch, Call, Hit, Plan, Replies, Reply, Search
+from rerank_plugins import InputError, UnsupportedCallError
+from rerank_plugins.calls import Call, Hit, Plan, Search
 from rerank_plugins.components import check_top_k
 from rerank_plugins.components.feedback import (
     EmbedQuery,
     FetchVectors,
+    PartsBackend,
     RankHits,
     conclude_feedback,
     feedback_options,
     ranking_of,
+    results_of,
     retrieve_with_feedback,
 )
-from rerank_plugins.errors import UnsupportedCallError
 from rerank_plugins.feedback import FeedbackOptions, FeedbackResult
-from rerank_plugins.middleware import guarded
-from rerank_plugins.plans import arun, run
-from rerank_plugins.ranking import Ranking
 
 from ._parts import Composite, run_async, takes
 
@@ -34,11 +33,11 @@ _PARTS = ("retriever", "ranker", "text_embedder", "document_embedder")
 
 @component
 class FeedbackRetriever(Composite):
-    """Retrieves, reranks, and lets the reranker teach the query for a second retrieval.
+    """Retrieves, reranks, refines the query's embedding, and retrieves again.
 
-    What the reranker liked among the first documents is distilled into the query's embedding;
-    retrieving with that finds relevant documents that were missed. No document is reranked twice.
-    Works with any embedding retriever and any ranker.
+    The ranker's opinion of the first documents is distilled into the query's embedding; retrieving
+    with that finds relevant documents that were missed. No document is reranked twice. Works with
+    any embedding retriever and any ranker.
 
     ### Usage example
 
@@ -86,10 +85,10 @@ class FeedbackRetriever(Composite):
         """
         Creates a FeedbackRetriever.
 
-        :param retriever: Any embedding retriever. It is asked for embeddings where its `run` has
+        :param retriever: Any embedding retriever. It is asked for embeddings if its `run` has
             ``return_embedding``; a store that returns none needs ``document_embedder``.
         :param ranker: Any ranker: a component with ``run(query, documents)``. Its own ``top_k`` and
-            threshold do not drop documents here: those it leaves out come after the others.
+            threshold drop no documents here: those that it leaves out come after the others.
         :param text_embedder: Embeds the query, unless `run` is given ``query_embedding``.
         :param document_embedder: Makes the embeddings of documents that come without one. It must
             be the one that the store was filled with.
@@ -99,15 +98,15 @@ class FeedbackRetriever(Composite):
             the gain.
         :param method: ``"safe"``, ``"bold"``, ``"refit"``, ``"first"``, or a dictionary such as
             ``{"name": "safe", "degrees": 30}``: see `QueryFeedback`.
-        :param rounds: How often the query is refined and searched with again.
-        :param rerank_new: Rerank what the last search adds, too.
+        :param rounds: How often the query is refined, and used for another search.
+        :param rerank_new: Rerank the new documents of the last search, too.
         :param fuse: ``"head"``: reranked documents first, then those of the second search.
             ``"rrf"``: reciprocal rank fusion of both. ``"second"``: the second search alone.
-        :param head: How many of the reranked documents come first where ``fuse="head"``; all when
+        :param head: How many of the reranked documents come first with ``fuse="head"``; all when
             None.
-        :param return_embedding: Leave the embeddings on the documents that are returned.
+        :param return_embedding: Return the documents with their embeddings.
         :param raise_on_failure: Raise when the ranker or a later search fails, instead of returning
-            what the first search found.
+            the documents of the first search.
         :raises ValueError: An argument is out of range, or the second search could not change the
             result.
         :raises UnknownNameError: There is no such method.
@@ -150,20 +149,20 @@ class FeedbackRetriever(Composite):
     ) -> dict[str, Any]:
         """Retrieve with feedback.
 
-        :param query: What is asked; the ranker reads it. A blank query is not reranked.
+        :param query: The query; the ranker reads it. A blank query is not reranked.
         :param query_embedding: Its embedding, instead of the text embedder's.
         :param filters: For both searches.
         :param top_k: How many documents to return at most, instead of the component's own number.
         :returns: ``documents`` with new scores, ``query_embedding`` (of the last search), and
-            ``meta``: ``score_kind`` (``"index"`` where nothing was reranked), ``skipped`` (why
-            there was no feedback; empty where there was), ``found_by_feedback``, ``rounds``,
+            ``meta``: ``score_kind`` (``"index"`` if nothing was reranked), ``skipped`` (why
+            there was no feedback; empty if there was), ``found_by_feedback``, ``rounds``,
             ``usage``, ``fallback``, ``causes``.
         :raises ValueError: ``top_k`` is not positive, or embeddings differ in their dimensions.
         :raises RerankError: The first search failed; or a part did and ``raise_on_failure`` is set.
         """
         limit, parts = self._limit(top_k), _Parts(self, filters)
         plan = self._plan(query, query_embedding)
-        return self._result(run(plan, guarded(parts).run), parts, limit)
+        return self._result(parts.runner.run(plan), parts, limit)
 
     @component.output_types(
         documents=list[Document], query_embedding=list[float], meta=dict[str, Any]
@@ -177,18 +176,65 @@ class FeedbackRetriever(Composite):
     ) -> dict[str, Any]:
         """`run` without blocking the event loop.
 
-        :param query: As for ``run``.
-        :param query_embedding: As for ``run``.
-        :param filters: As for ``run``.
-        :param top_k: As for ``run``.
-        :returns: As for ``run``.
-        :raises ValueError: As for ``run``.
-        :raises RerankError: As for ``run``.
+        :param query: The query; the ranker reads it. A blank query is not reranked.
+        :param query_embedding: Its embedding, instead of the text embedder's.
+        :param filters: For both searches.
+        :param top_k: How many documents to return at most, instead of the component's own number.
+        :returns: The outputs of ``run``.
+        :raises ValueError: ``top_k`` is not positive, or embeddings differ in their dimensions.
+        :raises RerankError: The first search failed; or a part did and ``raise_on_failure`` is set.
         """
         limit, parts = self._limit(top_k), _Parts(self, filters)
         plan = self._plan(query, query_embedding)
-        found = await arun(plan, guarded(parts).arun, in_threads=True)
-        return self._result(found, parts, limit)
+        return self._result(await parts.runner.arun(plan), parts, limit)
+
+    def run_many(
+        self,
+        queries: list[str],
+        query_embeddings: list[list[float]] | None = None,
+        filters: dict[str, Any] | None = None,
+        top_k: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Retrieve with feedback for many queries.
+
+        :param queries: The queries.
+        :param query_embeddings: Their embeddings, instead of the text embedder's.
+        :param filters: For all searches.
+        :param top_k: How many documents to return at most for each query.
+        :returns: The outputs of ``run`` for each query.
+        :raises ValueError: ``top_k`` is not positive, or there are fewer or more embeddings than
+            queries.
+        :raises RerankError: The first of the errors that ``run`` would raise, after the other
+            queries are done.
+        """
+        limit, parts = self._limit(top_k), _Parts(self, filters)
+        plans = self._plans(queries, query_embeddings)
+        found = results_of(parts.runner.settle_many(plans))
+        return [self._result(result, parts, limit) for result in found]
+
+    async def run_many_async(
+        self,
+        queries: list[str],
+        query_embeddings: list[list[float]] | None = None,
+        filters: dict[str, Any] | None = None,
+        top_k: int | None = None,
+        max_concurrency: int = 16,
+    ) -> list[dict[str, Any]]:
+        """`run_many` without blocking the event loop, several queries at once.
+
+        :param queries: The queries.
+        :param query_embeddings: Their embeddings, instead of the text embedder's.
+        :param filters: For all searches.
+        :param top_k: How many documents to return at most for each query.
+        :param max_concurrency: How many queries are under way at once.
+        :returns: The outputs of ``run`` for each query.
+        :raises ValueError: As in ``run_many``, or ``max_concurrency`` is not positive.
+        :raises RerankError: As in ``run_many``.
+        """
+        limit, parts = self._limit(top_k), _Parts(self, filters)
+        plans = self._plans(queries, query_embeddings)
+        found = results_of(await parts.runner.asettle_many(plans, max_concurrency))
+        return [self._result(result, parts, limit) for result in found]
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -212,16 +258,6 @@ class FeedbackRetriever(Composite):
             raise_on_failure=self.raise_on_failure,
         )
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "FeedbackRetriever":
-        """
-        Deserializes the component from a dictionary.
-
-        :param data: Dictionary to deserialize from.
-        :returns: Deserialized component.
-        """
-        return default_from_dict(cls, data)
-
     def _parts(self) -> list[Any]:
         held = (getattr(self, name) for name in _PARTS)
         return [part for part in held if part is not None]
@@ -235,6 +271,14 @@ class FeedbackRetriever(Composite):
     def _plan(self, query: str, query_embedding: list[float] | None) -> Plan[FeedbackResult]:
         embeds = self.document_embedder is not None
         return retrieve_with_feedback(query, query_embedding, self._options, embeds=embeds)
+
+    def _plans(
+        self, queries: list[str], embeddings: list[list[float]] | None
+    ) -> list[Plan[FeedbackResult]]:
+        if embeddings is not None and len(embeddings) != len(queries):
+            raise InputError(f"there are {len(queries)} queries and {len(embeddings)} embeddings")
+        given = [None] * len(queries) if embeddings is None else embeddings
+        return [self._plan(q, e) for q, e in zip(queries, given, strict=True)]
 
     def _result(self, found: FeedbackResult, parts: "_Parts", limit: int | None) -> dict[str, Any]:
         outcome = conclude_feedback(found, limit)
@@ -250,11 +294,11 @@ class FeedbackRetriever(Composite):
         }
 
 
-class _Parts:
-    """The parts of a component as a backend, for one run.
+class _Parts(PartsBackend):
+    """The parts of a component as a backend, for one call of the component.
 
     Attributes:
-        documents: What was retrieved, by id.
+        documents: The retrieved documents, by id.
     """
 
     def __init__(self, held: Any, filters: dict[str, Any] | None) -> None:
@@ -262,17 +306,16 @@ class _Parts:
         self._filters = filters
         self.documents: dict[str, Document] = {}
 
-    def run(self, calls: Batch) -> Replies:
-        return [
-            self._reply(call, part.run(**inputs)) for call, part, inputs in map(self._job, calls)
-        ]
+    def answer(self, call: Call[Any]) -> Any:
+        part, inputs = self._job(call)
+        return self._read(call, part.run(**inputs))
 
-    async def arun(self, calls: Batch) -> Replies:
-        jobs = [self._job(call) for call in calls]
-        return [self._reply(call, await run_async(part, **inputs)) for call, part, inputs in jobs]
+    async def aanswer(self, call: Call[Any]) -> Any:
+        part, inputs = self._job(call)
+        return self._read(call, await run_async(part, **inputs))
 
-    def _job(self, call: Call[Any]) -> tuple[Call[Any], Any, dict[str, Any]]:
-        """Which part answers a call, and what it is given."""
+    def _job(self, call: Call[Any]) -> tuple[Any, dict[str, Any]]:
+        """The part that answers a call, and its inputs."""
         held = self._held
         match call:
             case EmbedQuery(query=query):
@@ -281,46 +324,43 @@ class _Parts:
                         "the query has no embedding",
                         hint="Give query_embedding, or a text_embedder to the component.",
                     )
-                return call, held.text_embedder, {"text": query}
+                return held.text_embedder, {"text": query}
             case Search(vector=vector, k=k):
                 inputs = {"query_embedding": list(vector), "filters": self._filters, "top_k": k}
                 if takes(held.retriever, "return_embedding"):
                     inputs["return_embedding"] = True
-                return call, held.retriever, inputs
+                return held.retriever, inputs
             case RankHits(query=query, hits=hits):
-                documents = [self.documents[hit.id] for hit in hits]
+                documents = [replace(self.documents[hit.id], score=hit.score) for hit in hits]
                 limit = {"top_k": len(hits)} if takes(held.ranker, "top_k") else {}
-                return call, held.ranker, {"query": query, "documents": documents, **limit}
+                return held.ranker, {"query": query, "documents": documents, **limit}
             case FetchVectors(hits=hits):
                 documents = [self.documents[hit.id] for hit in hits]
-                return call, held.document_embedder, {"documents": documents}
+                return held.document_embedder, {"documents": documents}
             case _:
                 raise UnsupportedCallError(f"no part answers a {type(call).__name__}")
 
-    def _reply(self, call: Call[Any], output: dict[str, Any]) -> Reply[Any]:
+    def _read(self, call: Call[Any], output: dict[str, Any]) -> Any:
+        """The answer in a part's output."""
         match call:
             case EmbedQuery():
-                return Reply(output["embedding"])
+                return output["embedding"]
             case Search():
-                return Reply(tuple(self._hit(d) for d in output["documents"]))
+                return tuple(self._hit(d) for d in output["documents"])
             case RankHits(hits=hits):
-                return Reply(_ranking(hits, output))
+                ranked = output["documents"]
+                return ranking_of(
+                    [hit.id for hit in hits],
+                    [d.id for d in ranked],
+                    [d.score for d in ranked],
+                    output.get("meta"),
+                )
             case FetchVectors(hits=hits):
                 made = {d.id: d.embedding or () for d in output["documents"]}
-                return Reply([made.get(hit.id, ()) for hit in hits])
+                return [made.get(hit.id, ()) for hit in hits]
             case _:
                 raise UnsupportedCallError(f"no part answers a {type(call).__name__}")
 
     def _hit(self, document: Document) -> Hit:
         self.documents.setdefault(document.id, document)
         return Hit(document.id, document.content or "", document.embedding or (), document.score)
-
-
-def _ranking(hits: tuple[Hit, ...], output: dict[str, Any]) -> Ranking:
-    ranked = output["documents"]
-    return ranking_of(
-        [hit.id for hit in hits],
-        [d.id for d in ranked],
-        [d.score for d in ranked],
-        output.get("meta"),
-    )

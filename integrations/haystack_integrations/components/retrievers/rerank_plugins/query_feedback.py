@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`QueryFeedback`: a reranker's opinion, distilled into the query's embedding."""
+"""`QueryFeedback`: refines a query's embedding by a reranker's opinion."""
 
 from dataclasses import replace
 from typing import Any
 
-from haystack import Document, component, default_from_dict, default_to_dict, logging
+from haystack import Document, component, default_to_dict, logging
 from haystack.components.embedders.types import DocumentEmbedder
 from haystack.core.serialization import component_to_dict
 
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 @component
 class QueryFeedback(Composite):
-    """Moves a query's embedding towards the documents that a reranker liked.
+    """Moves a query's embedding towards the documents that a reranker placed first.
 
-    It stands between two embedding retrievers over the same store: what the second one finds, the
-    first one missed. No model is called. The documents need their embeddings: give the first
-    retriever `return_embedding=True` where it has that, or this component a document embedder.
+    It stands between two embedding retrievers over the same store: the second one finds documents
+    that the first one missed. No model is called. The documents need their embeddings: give the
+    first retriever `return_embedding=True` if it has that, or this component a document embedder.
 
-    Recall@100 without and with feedback, and how a reranker that is no good is noticed:
-    docs/feedback.md of rerank-plugins.
+    Recall@100 without and with feedback, and how a bad reranker is recognised: docs/feedback.md of
+    rerank-plugins.
 
     ### Usage example
 
@@ -70,7 +70,7 @@ class QueryFeedback(Composite):
         """
         Creates a QueryFeedback.
 
-        :param method: ``"safe"`` turns the embedding by at most 25 degrees, and not at all where
+        :param method: ``"safe"`` turns the embedding by at most 25 degrees, and not at all if
             the reranker's scores look random. ``"bold"`` always turns it by 45 degrees, for a
             strong reranker. ``"refit"`` and ``"first"`` are the published recipes. A dictionary
             changes constants: ``{"name": "safe", "degrees": 30}``.
@@ -93,15 +93,15 @@ class QueryFeedback(Composite):
     ) -> dict[str, Any]:
         """Refine the embedding.
 
-        :param query_embedding: What the first retriever searched with.
-        :param documents: Documents in the reranker's order. Their scores count where they fall
+        :param query_embedding: The embedding that the first retriever searched with.
+        :param documents: Documents in the reranker's order. Their scores are used if they fall
             along that order; else the order alone.
-        :param candidates: All that the first retriever found, where the reranker returns fewer:
-            those that it left out count as less relevant, which makes feedback better.
-        :param ranker_meta: What a ranker of rerank-plugins says in ``meta``: with it, feedback is
-            skipped where the ranker failed.
+        :param candidates: All documents of the first retriever, if the reranker returns fewer:
+            those that it left out count as less relevant, which improves feedback.
+        :param ranker_meta: The ``meta`` output of a ranker of rerank-plugins: with it, feedback is
+            skipped if the ranker failed.
         :returns: ``query_embedding`` (of the same length as before) and ``meta``: ``skipped`` (why
-            it is the old one; empty where it is new), ``angle`` in degrees, ``displacement``,
+            it was not changed; empty if it was), ``angle`` in degrees, ``displacement``,
             ``loss_before``, ``loss_after``, ``trust``.
         :raises ValueError: Embeddings differ in their dimensions.
         """
@@ -120,12 +120,12 @@ class QueryFeedback(Composite):
     ) -> dict[str, Any]:
         """`run` without blocking the event loop.
 
-        :param query_embedding: As for ``run``.
-        :param documents: As for ``run``.
-        :param candidates: As for ``run``.
-        :param ranker_meta: As for ``run``.
-        :returns: As for ``run``.
-        :raises ValueError: As for ``run``.
+        :param query_embedding: The embedding that the first retriever searched with.
+        :param documents: Documents in the reranker's order.
+        :param candidates: All documents of the first retriever, if the reranker returns fewer.
+        :param ranker_meta: The ``meta`` output of a ranker of rerank-plugins.
+        :returns: The outputs of ``run``.
+        :raises ValueError: Embeddings differ in their dimensions.
         """
         items = _items(documents, candidates)
         bare = self._bare(items)
@@ -149,21 +149,11 @@ class QueryFeedback(Composite):
             ),
         )
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "QueryFeedback":
-        """
-        Deserializes the component from a dictionary.
-
-        :param data: Dictionary to deserialize from.
-        :returns: Deserialized component.
-        """
-        return default_from_dict(cls, data)
-
     def _parts(self) -> list[Any]:
         return [] if self.document_embedder is None else [self.document_embedder]
 
     def _bare(self, items: list[Document]) -> list[Document]:
-        """The documents whose embedding has to be made."""
+        """The documents whose embedding is missing."""
         if self.document_embedder is None:
             return []
         return [d for d in items if d.embedding is None and (d.content or "").strip()]
@@ -194,7 +184,7 @@ class QueryFeedback(Composite):
 
 
 def _items(documents: list[Document], candidates: list[Document] | None) -> list[Document]:
-    """Each document once: those that were reranked, then the others."""
+    """List each document once: those that were reranked, then the others."""
     found: dict[str, Document] = {}
     for document in (*documents, *(candidates or [])):
         found.setdefault(document.id, document)
@@ -206,7 +196,7 @@ def _items(documents: list[Document], candidates: list[Document] | None) -> list
 
 
 def _failure(ranker_meta: dict[str, Any] | None) -> str:
-    """Why a ranker of ours did not rank; nothing where it did, or where it is not known."""
+    """Why a ranker of this library did not rank; empty if it did, or if it is not known."""
     said = ranker_meta or {}
     if not said.get("fallback") or said.get("score_kind") != "rank":
         return ""
