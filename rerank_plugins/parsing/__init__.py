@@ -1,4 +1,4 @@
-"""Orders and grades from what models write. Repairs are counted, nothing is guessed."""
+"""Orders and grades read from models' answers. Repairs are counted, nothing is guessed."""
 
 from ._grades import Grades, parse_grade, parse_grades
 from ._orders import Parsed, answer_text, parse_label, parse_permutation

@@ -1,4 +1,4 @@
-"""From what a model wrote to grades, with a count of the repairs.
+"""Grades from a model's answer, with a count of the repairs.
 
 A grade that cannot be read is unknown. It is never taken for zero, which would be the judgement
 that a passage is useless, and never guessed from a number that was cut or is off the scale.
@@ -15,24 +15,24 @@ from ._orders import answer_text
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*?)```", re.DOTALL)
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _KEY = re.compile(r"\[{0,3}(\d{1,9})\]{0,3}\.?")
-# A pair in a damaged object. What follows shows that the number is whole. Every repetition has an
-# end: model output must not be able to cost minutes of matching.
+# A pair in a damaged object. The character after it shows that the number is whole. Every
+# repetition is bounded: no model output may cost minutes of matching.
 _PAIR = re.compile(
     r"\"?(\[{0,3}\w{1,20}\]{0,3})\"?\s{0,9}:\s{0,9}\"?(-?\d{1,9}(?:\.\d{1,9})?)\"?(?=\s{0,9}[,}\n])"
 )
 _INTEGER = re.compile(r"[\s\[*\"']*(\d{1,9})(?![\d%]|[.,]\d)")
-_LONGEST = 100_000  # characters of an answer that are looked at
+_LONGEST = 100_000  # characters of an answer that are read
 
 
 @dataclass(frozen=True, slots=True)
 class Grades:
-    """Grades by position, and what was wrong with the others.
+    """Grades by position, and counts of those that could not be used.
 
     Attributes:
         by_position: The grade of each passage that has one.
         duplicates: Passages that were graded again; the first grade counted.
         out_of_range: Keys that name no passage.
-        invalid: Grades that are no whole number of the scale.
+        invalid: Grades that are not whole numbers of the scale.
     """
 
     by_position: dict[int, int]
@@ -45,10 +45,10 @@ def parse_grades(text: str, n: int, top: int = 10, *, reasoning: bool = True) ->
     """Read the grades of ``n`` passages from a JSON object: ``{"[1]": 5, "[2]": 3}``.
 
     Args:
-        text: What the model wrote.
+        text: The model's answer.
         n: The number of passages in the group.
         top: The highest grade; the lowest is 0.
-        reasoning: As for `answer_text`.
+        reasoning: Whether the prompt demanded reasoning and then ``<answer>...</answer>``.
 
     Examples:
         >>> parse_grades('<answer>{"[1]": 7, "[0]": 9, "[2]": 11}</answer>', 2)
@@ -76,8 +76,12 @@ def parse_grades(text: str, n: int, top: int = 10, *, reasoning: bool = True) ->
 def parse_grade(text: str, *, reasoning: bool = False) -> tuple[int, int, int] | None:
     """Read one integer at the start of an answer.
 
+    Args:
+        text: The model's answer.
+        reasoning: Whether the prompt demanded reasoning and then ``<answer>...</answer>``.
+
     Returns:
-        The integer, and where its digits start and stop in ``text``; None when there is none.
+        The integer, and the start and stop of its digits in ``text``; None if there is none.
 
     Examples:
         >>> parse_grade("<think>a 3?</think><answer>10</answer>", reasoning=True)

@@ -1,8 +1,8 @@
-"""From what a model wrote to an order, with a count of the repairs.
+"""Orders from a model's answer, with a count of the repairs.
 
-Written against what real 7B and 13B rerankers answered: a lost first bracket (``12] > [13]``),
+Written against answers of real 7B and 13B rerankers: a lost first bracket (``12] > [13]``),
 list numbers beside identifiers (``1. [14] > 2. [19]``), prose with digits (``20 passages have
-been provided.``), empty brackets, repetitions and reasoning. Digits in prose are never mined for
+been provided.``), empty brackets, repetitions and reasoning. Digits in prose are never read as
 identifiers; an answer without identifiers is malformed and leaves the order as it was.
 """
 
@@ -18,23 +18,29 @@ _REASONING_ENDS = re.compile(r"</(?:think|reason)>")
 _ANSWER_OPEN, _ANSWER_CLOSE = "<answer>", "</answer>"
 
 _ITEM = re.compile(r"[A-Za-z0-9]+")
-# What may stand between brackets: "3", or "3, 1, 2".
+# The text between brackets: "3", or "3, 1, 2".
 _LIST = re.compile(r"[A-Za-z0-9]+(?:\s*[,;>]\s*[A-Za-z0-9]+)*")
-# A whole answer that is nothing but identifiers: "3 > 1 > 2", "B, A, C", one a line.
+# A whole answer that is nothing but identifiers: "3 > 1 > 2", "B, A, C", or one per line.
 _BARE_LIST = re.compile(r"[A-Za-z0-9]+(?:\s*(?:[>,;]|\n)\s*[A-Za-z0-9]+)+[\s.>]*")
-_LONGEST_LIST = 2_000  # characters; model output must not be able to cost minutes of matching
+_LONGEST_LIST = 2_000  # characters; no model output may cost minutes of matching
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Positions read from an answer, in order and without repetition, and what was wrong."""
+    """Positions read from an answer, in order and without repetition.
+
+    Attributes:
+        positions: The positions.
+        duplicates: Identifiers that were repeated; the first mention counted.
+        out_of_range: Identifiers that name no passage; ignored.
+    """
 
     positions: tuple[int, ...]
     duplicates: int = 0
     out_of_range: int = 0
 
     def missing(self, n: int) -> tuple[int, ...]:
-        """Which of ``n`` positions were not read, in the input order."""
+        """The positions, out of ``n``, that were not read, in the input order."""
         found = set(self.positions)
         return tuple(i for i in range(n) if i not in found)
 
@@ -43,7 +49,7 @@ class Parsed:
         return replace(self, positions=self.positions[:m])
 
     def completed(self, n: int) -> tuple[int, ...]:
-        """A permutation of ``n``: what was read, then the rest in the input order."""
+        """A permutation of ``n``: the positions read, then the others in the input order."""
         return self.positions + self.missing(n)
 
 
@@ -53,13 +59,13 @@ def parse_permutation(
     """Read the identifiers of ``n`` passages from a listwise answer.
 
     Args:
-        text: What the model wrote.
+        text: The model's answer.
         n: The number of passages in the window.
-        alphabet: Which identifiers the prompt used.
-        reasoning: As for `answer_text`.
+        alphabet: The identifiers in the prompt.
+        reasoning: Whether the prompt demanded reasoning and then ``<answer>...</answer>``.
 
     Returns:
-        What was read; no positions at all when the answer is unusable.
+        The positions; none if the answer is unusable.
 
     Examples:
         >>> parse_permutation("[2] > [3] > [1]", 3).positions
@@ -85,13 +91,13 @@ def parse_permutation(
 
 
 def answer_text(text: str, *, reasoning: bool = False) -> str:
-    """The part after the model's reasoning; empty when there is none.
+    """The part after the model's reasoning; empty if there is none.
 
-    What stands between ``<answer>`` and ``</answer>`` counts, where it is there; an answer that the
+    If it has an ``<answer>``, only the text from there to ``</answer>`` counts; an answer that the
     token limit cut has no closing tag.
 
     Args:
-        text: What the model wrote.
+        text: The model's whole output.
         reasoning: Whether the prompt demanded the tags. Then text without them is reasoning, and
             never read as an answer.
 
@@ -107,7 +113,7 @@ def answer_text(text: str, *, reasoning: bool = False) -> str:
     """
     *reasons, tail = _REASONING_ENDS.split(text)
     if not reasons and _REASONING_STARTS.search(tail):
-        # Never closed. Its drafts are no answers; a complete one at the very end is.
+        # Never closed: drafts in it are not answers, but a complete one at the very end is.
         last = tail.rstrip().removesuffix(_ANSWER_CLOSE)
         return last.rpartition(_ANSWER_OPEN)[2] if last != tail.rstrip() else ""
     _, opened, answer = tail.rpartition(_ANSWER_OPEN)
@@ -126,7 +132,7 @@ def _identifiers(text: str) -> Sequence[str]:
 
 
 def _bracketed(before: str) -> str:
-    """The identifiers that a closing bracket ends, given the text since the last one.
+    """The identifiers before a closing bracket, given the text since the last one.
 
     A first bracket may be lost (``12] > [13]``): then the last word counts.
     """
@@ -146,8 +152,14 @@ def _position(identifier: str, alphabet: Alphabet) -> int | None:
 def parse_label(text: str, n: int, alphabet: Alphabet, *, reasoning: bool = False) -> int | None:
     """Read the one passage that a setwise answer names: ``[3]``, ``B`` or ``Passage B``.
 
+    Args:
+        text: The model's answer.
+        n: The number of passages in the set.
+        alphabet: The identifiers in the prompt.
+        reasoning: Whether the prompt demanded reasoning and then ``<answer>...</answer>``.
+
     Returns:
-        Its position; None when the answer names none of the ``n``, or more than one.
+        Its position; None if the answer names none of the ``n``, or more than one.
 
     Examples:
         >>> parse_label("Passage C", 4, "letters"), parse_label("It depends.", 4, "letters")

@@ -1,7 +1,7 @@
-"""Prompts as versioned data: one TOML file per checkpoint contract, validated when it is loaded.
+"""Prompts as versioned data: one TOML file for each, validated when it is loaded.
 
 A prompt that a public checkpoint was trained with is an interface: changing one character is a
-breaking change and gets a new version. Rendering is pure and keeps what comes from outside in
+breaking change and gets a new version. Rendering is pure and keeps queries and passages in
 `Untrusted` parts.
 """
 
@@ -14,13 +14,15 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..errors import ConfigurationError, InputError, UnknownNameError
 from ._kinds import LikelihoodPrompt, ListwisePrompt, PointwisePrompt
-from ._templates import chat, fill
+from ._templates import PassageForm, Rendered, chat, fill
 
 __all__ = [
     "AnyPrompt",
     "LikelihoodPrompt",
     "ListwisePrompt",
+    "PassageForm",
     "PointwisePrompt",
+    "Rendered",
     "chat",
     "fill",
     "list_prompts",
@@ -31,19 +33,23 @@ __all__ = [
 AnyPrompt: TypeAlias = ListwisePrompt | PointwisePrompt | LikelihoodPrompt
 """A prompt of any kind."""
 
-P = TypeVar("P", bound="AnyPrompt")
+_KINDS: dict[str, type[AnyPrompt]] = {
+    cls.kind: cls for cls in (ListwisePrompt, PointwisePrompt, LikelihoodPrompt)
+}
+
+P = TypeVar("P", bound=AnyPrompt)
 
 
 def load_prompt(name: str) -> AnyPrompt:
-    """A prompt by its versioned name, or from a TOML file of your own.
+    """Load a prompt by its versioned name, or from your own TOML file.
 
     Args:
-        name: A name that `list_prompts` gives, or a path that ends in ``.toml``: a file with
+        name: A name from `list_prompts`, or a path that ends in ``.toml``: a file with
             ``kind = "listwise"``, ``"pointwise"`` or ``"likelihood"`` and the fields of that
             class as keys.
 
     Raises:
-        UnknownNameError: No such prompt.
+        UnknownNameError: There is no prompt of that name, or the file cannot be read.
         ConfigurationError: The file is not a valid prompt.
 
     Examples:
@@ -69,11 +75,12 @@ def list_prompts() -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
 
 
-def require(prompt: "str | Path | P", expected: type[P]) -> P:
-    """The prompt itself, or the one of that name, of the kind a strategy needs.
+def require(prompt: str | Path | P, expected: type[P]) -> P:
+    """The prompt itself, or the one of that name, if it is of the kind a strategy needs.
 
     Raises:
         ConfigurationError: It is of another kind.
+        UnknownNameError: There is no prompt of that name.
     """
     found = load_prompt(str(prompt)) if isinstance(prompt, str | Path) else prompt
     if not isinstance(found, expected):
@@ -92,14 +99,10 @@ def _parse(source: str, name: str) -> AnyPrompt:
         values: dict[str, Any] = tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"the prompt {name!r} is not valid TOML: {error}") from error
-    kinds: dict[str, type[AnyPrompt]] = {
-        cls.kind: cls for cls in (ListwisePrompt, PointwisePrompt, LikelihoodPrompt)
-    }
-    cls = kinds.get(values.pop("kind", ""))
+    cls = _KINDS.get(values.pop("kind", ""))
     if cls is None:
-        raise ConfigurationError(f"the prompt {name!r} needs kind = one of {sorted(kinds)}")
-    known = {f.name for f in fields(cls)}
-    if unknown := sorted(set(values) - known):
+        raise ConfigurationError(f"the prompt {name!r} needs kind = one of {sorted(_KINDS)}")
+    if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
         raise ConfigurationError(f"the prompt {name!r} has unknown keys {unknown}")
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     try:

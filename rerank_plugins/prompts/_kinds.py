@@ -1,17 +1,18 @@
-"""The three kinds of prompts: of a window, of one passage, of a query after a passage."""
+"""The three kinds of prompts: for a window, for one passage, for a query after a passage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..calls import Message, Part, Prompt, Untrusted
-from ..errors import ConfigurationError, InputError
+from .._checks import at_least
+from ..calls import Identifier, Message, Part, Untrusted
+from ..errors import ConfigurationError
 from ..text import Alphabet, labels, passage_cleaner, repair_encoding
-from ._templates import Limits, chat, check_fields, fill, identifiers
+from ._templates import PassageForm, Rendered, chat, check_fields, fill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListwisePrompt(Limits):
+class ListwisePrompt(PassageForm):
     """A prompt that shows a window of passages under identifiers and asks about all of them.
 
     Args:
@@ -21,18 +22,18 @@ class ListwisePrompt(Limits):
             ``{example}``.
         passage: One passage, with the fields ``{label}`` and ``{passage}``.
         system: The system message, or nothing.
-        prefill: How the answer begins; ``[`` where the next token is to be an identifier.
-        before_label: What the identifier's token begins with after ``prefill``: a space after
-            a word.
-        example: What replaces ``{example}``.
+        prefill: The beginning of the answer; ``[`` where the next token should be an identifier.
+        before_label: The beginning of the identifier's token after ``prefill``: a space after a
+            word.
+        example: The text that replaces ``{example}``.
         opening: The first user's message, with ``{num}`` and ``{query}``, of a conversation that
-            gives each passage a turn of its own; ``user`` then is its last message.
+            gives each passage a turn of its own; ``user`` is its last message then.
         opening_reply: The assistant's reply to it.
         passage_reply: The assistant's reply to each passage, with ``{label}``.
         reasoning: Whether the answer is reasoning first and then ``<answer>...</answer>``.
         chat: Whether the model's chat template is used.
-        max_passage_words: As the next ones, see `Limits`.
-        max_passage_tokens: Tokens kept of each passage.
+        max_passage_words: Words kept of each passage; None for no such limit.
+        max_passage_tokens: Tokens kept of each passage, counted by the backend.
         max_passage_characters: Characters kept of each passage.
         join_lines: Whether line breaks in a passage become spaces.
         titled: The form of a passage that has a title.
@@ -71,26 +72,27 @@ class ListwisePrompt(Limits):
         self.check()
 
     def names(self, n: int) -> tuple[str, ...]:
-        """The labels of ``n`` passages as the next token: identifiers after `before_label`."""
+        """The next tokens that name ``n`` passages: identifiers after `before_label`."""
         return tuple(self.before_label + name for name in labels(self.alphabet, n))
 
-    def render(
-        self, query: str, passages: Sequence[str], max_words: int | None = None
-    ) -> tuple[Prompt, frozenset[int]]:
-        """The prompt for a window, and the positions of the passages that were shortened.
+    def render(self, query: str, passages: Sequence[str], max_words: int | None = None) -> Rendered:
+        """The prompt for a window.
 
         Args:
             query: The query.
             passages: The window's passages, best first.
-            max_words: Words kept of each passage, where that is less than the prompt's own limit.
+            max_words: Words kept of each passage, if less than the prompt's own limit.
 
         Raises:
-            InputError: More passages than the alphabet has identifiers.
+            InputError: There are more passages than the alphabet has identifiers.
         """
         word = self.passage.partition("{label}")[0].strip().strip("[")
         clean = passage_cleaner(self.alphabet, repair=self.repair_encoding, word=word)
         cut = [self.cut(p, max_words) for p in passages]
-        names = identifiers(labels(self.alphabet, len(cut)), picked=self.alphabet == "tokens")
+        names: list[Part] = [
+            Identifier(i) if self.alphabet == "tokens" else name
+            for i, name in enumerate(labels(self.alphabet, len(cut)))
+        ]
         lines = [
             fill(self.passage, {"label": [name], "passage": [self.part(clean(text))]})
             for name, (text, _) in zip(names, cut, strict=True)
@@ -101,21 +103,21 @@ class ListwisePrompt(Limits):
             "passages": [part for line in lines for part in line],
             "example": [self.example],
         }
-        prompt = chat(self.system, fill(self.user, values), self.prefill)
-        prompt = replace(prompt, chat=self.chat)
+        user = fill(self.user, values)
+        prompt = chat(self.system, user, self.prefill, templated=self.chat)
         if self.opening:
-            prompt = replace(prompt, messages=self._conversation(prompt, values, names, lines))
-        return prompt, frozenset(i for i, (_, shortened) in enumerate(cut) if shortened)
+            *head, last = prompt.messages
+            turns = self._turns(values, names, lines)
+            prompt = replace(prompt, messages=(*head, *turns, last))
+        return Rendered(prompt, frozenset(i for i, (_, shortened) in enumerate(cut) if shortened))
 
-    def _conversation(
+    def _turns(
         self,
-        prompt: Prompt,
         values: dict[str, list[Part]],
         names: Sequence[Part],
         lines: Sequence[Sequence[Part]],
-    ) -> tuple[Message, ...]:
-        """A turn for the question, one for each passage, and the question again."""
-        *head, last = prompt.messages
+    ) -> list[Message]:
+        """The conversation before the last message: the question and each passage, with replies."""
         turns = [
             Message("user", tuple(fill(self.opening, values))),
             Message("assistant", (self.opening_reply,)),
@@ -123,28 +125,28 @@ class ListwisePrompt(Limits):
         for name, line in zip(names, lines, strict=True):
             reply = fill(self.passage_reply, {"label": [name]})
             turns += [Message("user", tuple(line)), Message("assistant", tuple(reply))]
-        return (*head, *turns, last)
+        return turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PointwisePrompt(Limits):
+class PointwisePrompt(PassageForm):
     """A prompt that shows one passage and asks how relevant it is.
 
     Args:
         user: The user's message with the fields ``{query}``, ``{passage}`` and ``{instruction}``.
         labels: The two words that may come next, the one for "relevant" first.
         top_grade: Instead of ``labels``: the model writes an integer from 0 to this.
-        instruction: What relevance means, where the caller does not say it.
+        instruction: The meaning of relevance, unless the caller gives one.
         system: The system message, or nothing.
-        prefill: How the answer begins.
+        prefill: The beginning of the answer.
         reasoning: Whether the answer is reasoning first and then ``<answer>...</answer>``.
         chat: Whether the model's chat template is used.
-        max_passage_words: As the next ones, see `Limits`.
-        max_passage_tokens: Tokens kept of the passage.
+        max_passage_words: Words kept of the passage; None for no such limit.
+        max_passage_tokens: Tokens kept of the passage, counted by the backend.
         max_passage_characters: Characters kept of the passage.
         join_lines: Whether line breaks in a passage become spaces.
         titled: The form of a passage that has a title.
-        max_query_tokens: Tokens kept of the query.
+        max_query_tokens: Tokens kept of the query, counted by the backend.
         repair_encoding: Whether query and passage go through ``ftfy`` first.
         checkpoints: The models that were trained with it.
     """
@@ -169,8 +171,7 @@ class PointwisePrompt(Limits):
             raise ConfigurationError("a pointwise prompt needs two labels or a top_grade")
         if self.top_grade is not None and self.top_grade < 1:
             raise ConfigurationError(f"top_grade is {self.top_grade}, expected at least 1")
-        if self.max_query_tokens is not None and self.max_query_tokens < 1:
-            raise InputError(f"max_query_tokens is {self.max_query_tokens}, expected at least 1")
+        at_least(1, max_query_tokens=self.max_query_tokens)
         self.check()
 
     def render(
@@ -180,8 +181,15 @@ class PointwisePrompt(Limits):
         *,
         instruction: str | None = None,
         max_words: int | None = None,
-    ) -> tuple[Prompt, bool]:
-        """The prompt for one passage, and whether the passage was shortened."""
+    ) -> Rendered:
+        """The prompt for one passage.
+
+        Args:
+            query: The query.
+            passage: The passage.
+            instruction: The meaning of relevance, instead of the prompt's own.
+            max_words: Words kept of the passage, if less than the prompt's own limit.
+        """
         text, shortened = self.cut(passage, max_words)
         if self.repair_encoding:
             text, query = repair_encoding(text), repair_encoding(query)
@@ -190,23 +198,24 @@ class PointwisePrompt(Limits):
             "passage": [self.part(text)],
             "instruction": [self.instruction if instruction is None else instruction],
         }
-        prompt = chat(self.system, fill(self.user, values), self.prefill)
-        return replace(prompt, chat=self.chat), shortened
+        user = fill(self.user, values)
+        prompt = chat(self.system, user, self.prefill, templated=self.chat)
+        return Rendered(prompt, frozenset({0} if shortened else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LikelihoodPrompt(Limits):
+class LikelihoodPrompt(PassageForm):
     """A prompt that shows one passage, after which a query is more or less likely.
 
     Args:
         user: The message with the field ``{passage}``.
         system: The system message, or nothing.
-        prefill: What stands between the message and the query.
-        separator: What comes before the query and is scored with its first token; a space
-            after a word, nothing after a chat template.
+        prefill: The text between the message and the query.
+        separator: The text before the query that is scored with its first token: a space after a
+            word, nothing after a chat template.
         chat: Whether the model's chat template is used.
-        max_passage_words: As the next ones, see `Limits`.
-        max_passage_tokens: Tokens kept of the passage.
+        max_passage_words: Words kept of the passage; None for no such limit.
+        max_passage_tokens: Tokens kept of the passage, counted by the backend.
         max_passage_characters: Characters kept of the passage.
         join_lines: Whether line breaks in a passage become spaces.
         titled: The form of a passage that has a title.
@@ -223,8 +232,14 @@ class LikelihoodPrompt(Limits):
         check_fields("user", self.user, {"passage"}, {"passage"})
         self.check()
 
-    def render(self, passage: str, max_words: int | None = None) -> tuple[Prompt, bool]:
-        """The prompt for one passage, and whether the passage was shortened."""
+    def render(self, passage: str, max_words: int | None = None) -> Rendered:
+        """The prompt for one passage.
+
+        Args:
+            passage: The passage.
+            max_words: Words kept of the passage, if less than the prompt's own limit.
+        """
         text, shortened = self.cut(passage, max_words)
-        prompt = chat(self.system, fill(self.user, {"passage": [self.part(text)]}), self.prefill)
-        return replace(prompt, chat=self.chat), shortened
+        user = fill(self.user, {"passage": [self.part(text)]})
+        prompt = chat(self.system, user, self.prefill, templated=self.chat)
+        return Rendered(prompt, frozenset({0} if shortened else ()))

@@ -1,23 +1,32 @@
-"""Filling templates, and cutting passages to the length a checkpoint was trained with."""
+"""Templates and their fields, and passages in the form that a checkpoint was trained with."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
+from typing import NamedTuple
 
-from ..calls import Identifier, Message, Part, Prompt, Untrusted, text_of
-from ..errors import ConfigurationError, InputError
+from .._checks import at_least
+from ..calls import Message, Part, Prompt, Untrusted, text_of
+from ..errors import ConfigurationError
 from ..text import Passage, limit_words
 
 _LINE_BREAKS = re.compile(r"\n+")
 
 
+class Rendered(NamedTuple):
+    """A prompt, and the positions of the passages that were shortened for it."""
+
+    prompt: Prompt
+    cut: frozenset[int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How a prompt prepares a passage: its form, and its length in the checkpoint's own unit.
+class PassageForm:
+    """The form of a passage in a prompt, and its length in the checkpoint's own unit.
 
     Args:
-        max_passage_words: Words kept of each passage; None where another unit counts.
+        max_passage_words: Words kept of each passage; None for no such limit.
         max_passage_tokens: Tokens kept of each passage, counted by the backend.
         max_passage_characters: Characters kept of each passage.
         join_lines: Whether line breaks in a passage become spaces.
@@ -32,30 +41,43 @@ class Limits:
     titled: str = ""
 
     def check(self) -> None:
-        """Refuse limits that are no positive numbers, and a form of a title without its text."""
-        for name in ("max_passage_words", "max_passage_tokens", "max_passage_characters"):
-            value: object = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(f"{name} is {value!r}, expected at least 1")
+        """Refuse limits that are not positive, and a ``titled`` without its fields.
+
+        Raises:
+            InputError: A limit is not positive.
+            ConfigurationError: ``titled`` lacks a field, or has an unknown one.
+        """
+        at_least(
+            1,
+            max_passage_words=self.max_passage_words,
+            max_passage_tokens=self.max_passage_tokens,
+            max_passage_characters=self.max_passage_characters,
+        )
         if self.titled:
             check_fields("titled", self.titled, {"title", "passage"}, {"title", "passage"})
 
     @property
     def most_words(self) -> int:
-        """No passage has more words than this, whichever unit counts."""
+        """A number of words that no passage exceeds, whichever unit limits it."""
         known = (self.max_passage_words, self.max_passage_tokens, self.max_passage_characters)
         return min((limit for limit in known if limit is not None), default=1 << 30)
 
     def cut(self, passage: str, max_words: int | None = None) -> tuple[str, bool]:
         """The passage as the prompt shows it, before escaping, and whether it was shortened.
 
-        A limit in tokens is not applied here: the tokenizer is the backend's.
+        A limit in tokens is not applied here, because the backend has the tokenizer.
 
         Args:
             passage: A text, or a `Passage` with a title.
-            max_words: A word limit beside the prompt's own.
+            max_words: A word limit in addition to the prompt's own.
         """
-        text = self._with_title(passage)
+        text = str(passage)
+        if self.titled:
+            title = Passage.of(passage).passage_title
+            if title:
+                text = text_of(fill(self.titled, {"title": [title], "passage": [text]}))
+            else:  # remove what the loaders of the listwise checkpoints write for an empty title
+                text = text.removeprefix("Title: Content: ")
         if self.join_lines:
             text = _LINE_BREAKS.sub(" ", text)
         cut = self.max_passage_characters is not None and len(text) > self.max_passage_characters
@@ -67,20 +89,13 @@ class Limits:
         keeps_lines = self.max_passage_words is None and not fewer
         return (text if keeps_lines else shortened), cut or fewer
 
-    def _with_title(self, passage: str) -> str:
-        title = Passage.of(passage).passage_title
-        if title and self.titled:
-            return text_of(fill(self.titled, {"title": [title], "passage": [str(passage)]}))
-        # What the loaders of the listwise checkpoints leave behind where a title is empty.
-        return str(passage).removeprefix("Title: Content: ") if self.titled else str(passage)
-
     def part(self, text: str) -> Untrusted:
         """A prepared passage as a part of a prompt."""
         return Untrusted(text, "passage", self.max_passage_tokens)
 
 
 def fill(template: str, values: Mapping[str, Sequence[Part]]) -> list[Part]:
-    """A template's literal text and the parts that replace its fields.
+    """Put parts in the place of a template's fields.
 
     Values are never read as templates: braces in a passage stay braces.
 
@@ -97,19 +112,25 @@ def fill(template: str, values: Mapping[str, Sequence[Part]]) -> list[Part]:
     return parts
 
 
-def chat(system: str, user: Sequence[Part], prefill: str) -> Prompt:
-    """A system message where there is one, and a user's message."""
+def chat(system: str, user: Sequence[Part], prefill: str, *, templated: bool = True) -> Prompt:
+    """A prompt of a user's message, after a system message if there is one.
+
+    Args:
+        system: The system message, or nothing.
+        user: The parts of the user's message.
+        prefill: The beginning of the answer.
+        templated: Whether the model's chat template is used.
+    """
     head = (Message("system", (system,)),) if system else ()
-    return Prompt((*head, Message("user", tuple(user))), prefill)
-
-
-def identifiers(names: Sequence[str], *, picked: bool) -> list[Part]:
-    """The identifiers of a window as parts: as they are, or for the backend to pick."""
-    return [Identifier(i) if picked else name for i, name in enumerate(names)]
+    return Prompt((*head, Message("user", tuple(user))), prefill, chat=templated)
 
 
 def check_fields(where: str, template: str, allowed: set[str], required: set[str]) -> None:
-    """Refuse a template with unknown fields, or without one that it needs."""
+    """Refuse a template with unknown fields, or without one that it needs.
+
+    Raises:
+        ConfigurationError: It has one, lacks one, or is not a template.
+    """
     try:
         found = {f for _, f, _, _ in Formatter().parse(template) if f is not None}
     except ValueError as error:

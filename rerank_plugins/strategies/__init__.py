@@ -1,20 +1,22 @@
 """Ranking algorithms, each written once: plans of calls that any backend can answer."""
 
-from ._cascade import Cascade, Consensus
-from ._combine import Blend, Hybrid
-from ._full_list import ConstrainedPermutation, FullList, Read
-from ._grading import PointwiseGrade
+from ._cascade import Cascade
+from ._consensus import Consensus
+from ._full_list import FullList, Read
 from ._groupwise import Groupwise
+from ._hybrid import Blend, Hybrid
 from ._keep_order import KeepOrder
-from ._likelihood import QueryLikelihood
-from ._listwise import Permutation
+from ._pair_score import PairScore
 from ._pairwise import Pairwise
-from ._pointwise import PairScore, Pointwise
+from ._permutation import ConstrainedPermutation, Permutation
+from ._pointwise import Pointwise
+from ._pointwise_grade import PointwiseGrade
+from ._query_likelihood import QueryLikelihood
 from ._sampling import Sampling
 from ._schedules import TopDown, Tournament
 from ._setwise import Setwise
 from ._single_token import Policy, SingleToken
-from ._windows import SlidingWindow, windows
+from ._sliding_window import SlidingWindow, windows
 
 __all__ = [
     "Blend",

@@ -1,6 +1,6 @@
-"""From a matrix of pairwise preferences to an order.
+"""Orders from a matrix of pairwise preferences.
 
-``preferences[i][j]`` is how surely ``i`` is better than ``j``, from 0 to 1. All functions return
+``preferences[i][j]`` is the probability that ``i`` is better than ``j``. All functions return
 positions, best first, ties in the input order.
 """
 
@@ -10,11 +10,11 @@ from itertools import pairwise
 Matrix = Sequence[Sequence[float]]
 
 EXACT_PATH = 10
-"""The longest list whose best path is searched exactly: the effort doubles with each passage."""
+"""The longest list whose best path is found exactly: the work doubles with each passage."""
 
 
 def copeland(preferences: Matrix) -> tuple[int, ...]:
-    """Order by the number of others that each one beats; a draw counts half.
+    """Order by the number of others that each item beats; a draw counts half.
 
     Examples:
         >>> copeland([[0, 0.2, 0.9], [0.8, 0, 0.7], [0.1, 0.3, 0]])
@@ -32,17 +32,17 @@ def copeland(preferences: Matrix) -> tuple[int, ...]:
 
 
 def borda(preferences: Matrix) -> tuple[int, ...]:
-    """Order by the sum of each one's preferences over all others."""
-    return _descending(
-        [sum(p for j, p in enumerate(r) if j != i) for i, r in enumerate(preferences)]
-    )
+    """Order by the sum of each item's preferences over all others."""
+    sums = [sum(p for j, p in enumerate(row) if j != i) for i, row in enumerate(preferences)]
+    return _descending(sums)
 
 
 def best_path(preferences: Matrix) -> tuple[int, ...]:
-    """The order whose neighbours are the surest: the maximum-weight Hamiltonian path.
+    """Order by the maximum-weight Hamiltonian path: neighbours are the most certain pairs.
 
     Exact up to `EXACT_PATH` items, by dynamic programming over subsets. Longer lists start from a
-    greedy path and are improved by moving and reversing pieces (2-opt) until nothing helps.
+    greedy path, which is improved by reversing a piece or moving an item (2-opt) until no such
+    step makes it heavier.
 
     References:
         Li et al., TSPRank, arXiv:2411.12064, 2024.
@@ -51,10 +51,15 @@ def best_path(preferences: Matrix) -> tuple[int, ...]:
         >>> best_path([[0, 0.2, 0.9], [0.8, 0, 0.7], [0.1, 0.3, 0]])
         (1, 0, 2)
     """
-    n = len(preferences)
-    if n <= EXACT_PATH:
+    if len(preferences) <= EXACT_PATH:
         return _exact_path(preferences)
-    return _improved(_greedy_path(preferences), preferences)
+    path = _greedy_path(preferences)
+    while True:
+        least = weight(path, preferences) + 1e-9  # beyond rounding
+        heavier = next((p for p in _neighbours(path) if weight(p, preferences) > least), None)
+        if heavier is None:
+            return tuple(path)
+        path = heavier
 
 
 def weight(path: Sequence[int], preferences: Matrix) -> float:
@@ -67,9 +72,10 @@ def _descending(scores: Sequence[float]) -> tuple[int, ...]:
 
 
 def _exact_path(preferences: Matrix) -> tuple[int, ...]:
-    """Held and Karp: for each set and its first item, the best path through the set.
+    """The best path by Held and Karp: for each set of items and each first item of it, one path.
 
-    Built from the back, so that of equal paths the one that is first in the input order wins.
+    Paths grow from their last item to their first, so that of equal ones the one that comes first
+    in the input order wins.
     """
     n = len(preferences)
     best: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {
@@ -93,14 +99,14 @@ def _exact_path(preferences: Matrix) -> tuple[int, ...]:
 
 
 def _better(found: tuple[float, tuple[int, ...]], known: tuple[float, tuple[int, ...]]) -> bool:
-    """Heavier beyond rounding, or as heavy and earlier in the input order."""
+    """Whether a path is heavier beyond rounding, or as heavy and earlier in the input order."""
     if abs(found[0] - known[0]) > 1e-9:
         return found[0] > known[0]
     return found[1] < known[1]
 
 
 def _greedy_path(preferences: Matrix) -> list[int]:
-    """Items by Borda count, each put where the path gains the most; at the end among equals."""
+    """Insert items in the order of `borda`, each where the path gains most, the later of equals."""
     path: list[int] = []
     for item in borda(preferences):
         gains = [_gain(path, place, item, preferences) for place in range(len(path) + 1)]
@@ -116,21 +122,8 @@ def _gain(path: Sequence[int], place: int, item: int, preferences: Matrix) -> fl
     return before + after - lost
 
 
-def _improved(path: list[int], preferences: Matrix) -> tuple[int, ...]:
-    """2-opt: reverse or move a piece of the path as long as that makes it heavier."""
-    total = weight(path, preferences)
-    improving = True
-    while improving:
-        improving = False
-        for candidate in _neighbours(path):
-            found = weight(candidate, preferences)
-            if found > total + 1e-9:
-                path, total, improving = candidate, found, True
-                break
-    return tuple(path)
-
-
 def _neighbours(path: list[int]) -> Iterator[list[int]]:
+    """The path with each piece reversed, then with each item at each other place."""
     n = len(path)
     for i in range(n):
         for j in range(i + 2, n + 1):

@@ -1,11 +1,11 @@
-"""A ranking that a failed call cut short, as a value."""
+"""Rankings that a failed call or an unreadable answer left incomplete, as values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..calls import Plan
 from ..errors import CallError
-from ..ranking import Ranking, Strategy, input_order
+from ..ranking import Ranking, Report, ScoreKind, Strategy, by_score, input_order
 from ..text import Passage
 
 
@@ -24,7 +24,7 @@ class Attempt:
         """The ranking, if nothing failed.
 
         Raises:
-            CallError: Something did.
+            CallError: The failure, if there was one.
         """
         if self.error is not None:
             raise self.error
@@ -41,3 +41,44 @@ def attempt(strategy: Strategy, query: str, passages: Sequence[Passage]) -> Plan
     except CallError as error:
         return Attempt(input_order(len(passages)), error)
     return known
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A passage's score, and its report; None when the model's answer has no score."""
+
+    score: float | None
+    report: Report = field(default_factory=Report)
+
+
+def rank_scored(
+    answers: Sequence[Scored | CallError], kind: ScoreKind, *, report: Report | None = None
+) -> Attempt:
+    """Rank by score. A passage without one keeps its place, and the others are sorted around it.
+
+    In that case the ranking has scores of kind ``"rank"``, because its order is not that of the
+    scores.
+
+    Args:
+        answers: One for each passage.
+        kind: The kind of the scores.
+        report: Added to the reports of the passages.
+
+    Returns:
+        The ranking, and the first failure among the answers.
+    """
+    if not answers:
+        return Attempt(input_order(0))
+    scored = [a if isinstance(a, Scored) else Scored(None) for a in answers]
+    known = {i: a.score for i, a in enumerate(scored) if a.score is not None}
+    total = report or Report()
+    for i, answer in enumerate(scored):
+        total += answer.report.mapped([i])
+    errors = [a for a in answers if isinstance(a, CallError)]
+    if len(known) == len(answers):
+        return Attempt(by_score(list(known.values()), kind, report=total))
+    unread = frozenset(i for i, a in enumerate(answers) if i not in known and a not in errors)
+    best_first = iter(sorted(known, key=lambda i: -known[i]))
+    order = tuple(next(best_first) if i in known else i for i in range(len(answers)))
+    total += Report(missing=unread)
+    return Attempt(Ranking(order, report=total), errors[0] if errors else None)

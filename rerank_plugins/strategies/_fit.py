@@ -1,22 +1,28 @@
-"""What to do when a prompt does not fit: shorten the passages and ask again."""
+"""Questions whose prompt may not fit: shorten the passages and ask again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from ..calls import Call, Plan, Prompt, Reply
 from ..errors import PromptTooLongError
 from ..plans import ask_replies
+from ..prompts import ListwisePrompt, Rendered
 from ..text import count_words
 
 A = TypeVar("A")
-Render = Callable[[int | None], tuple[Prompt, frozenset[int]]]
-"""A prompt with at most that many words of each passage, and the passages that were shortened."""
+
+
+class Render(Protocol):
+    """Makes the prompt, with at most ``max_words`` words of each passage."""
+
+    def __call__(self, *, max_words: int | None) -> Rendered: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted(Generic[A]):
-    """An answer, the prompt that fitted, and the passages that were shortened for it."""
+    """An answer, the prompt that fitted, and the positions of the passages that were shortened."""
 
     answer: A
     prompt: Prompt
@@ -30,8 +36,8 @@ def ask_fitted(
 
     Args:
         render: Makes the prompt.
-        call: Makes the question.
-        passages: What the prompt shows.
+        call: Makes the question from the prompt.
+        passages: The passages in the prompt.
         most_words: No passage has more words in the prompt than this.
 
     Raises:
@@ -39,13 +45,31 @@ def ask_fitted(
     """
     words: int | None = None
     while True:
-        prompt, cut = render(words)
+        prompt, cut = render(max_words=words)
         [reply] = yield from ask_replies([call(prompt)])
         if isinstance(reply, Reply):
-            return Fitted(reply.answer, prompt, cut | _cut_by_backend(prompt, reply))
+            if reply.truncated:  # the backend cut these untrusted parts to their limit in tokens
+                shown = [i for i, part in enumerate(prompt.untrusted) if part.kind == "passage"]
+                cut |= {place for place, i in enumerate(shown) if i in reply.truncated}
+            return Fitted(reply.answer, prompt, cut)
         if not isinstance(reply, PromptTooLongError):
             raise reply
         words = shorter(words or most_words, reply, passages)
+
+
+def ask_window(
+    template: ListwisePrompt,
+    query: str,
+    passages: Sequence[str],
+    call: Callable[[Prompt], Call[A]],
+) -> Plan[Fitted[A]]:
+    """`ask_fitted` about a window of passages in a listwise prompt.
+
+    Raises:
+        PromptTooLongError: It does not fit with one word of each passage either.
+    """
+    render = partial(template.render, query, passages)
+    return (yield from ask_fitted(render, call, passages, template.most_words))
 
 
 def shorter(limit: int, error: PromptTooLongError, passages: Sequence[str]) -> int:
@@ -56,7 +80,7 @@ def shorter(limit: int, error: PromptTooLongError, passages: Sequence[str]) -> i
     not cost the others their content.
 
     Raises:
-        PromptTooLongError: One word a passage was too long already.
+        PromptTooLongError: The limit was one word per passage already.
 
     Examples:
         >>> shorter(300, PromptTooLongError(800), ["word " * 400] * 20)
@@ -67,17 +91,8 @@ def shorter(limit: int, error: PromptTooLongError, passages: Sequence[str]) -> i
         raise PromptTooLongError(
             error.excess_tokens,
             limit=error.limit,
-            hint="It does not fit with one word a passage either: use a smaller window, a shorter "
-            "query, less room for the answer (max_tokens) or a model with a longer context.",
+            hint="It does not fit with one word per passage either: use a smaller window, a "
+            "shorter query, a smaller max_tokens or a model with a longer context.",
         ) from error
     step = max(1, error.excess_tokens // (4 * len(passages)))
     return longest - min(step, longest // 2)
-
-
-def _cut_by_backend(prompt: Prompt, reply: Reply[A]) -> frozenset[int]:
-    """Which passages the backend cut to their limit in tokens."""
-    if not reply.truncated:
-        return frozenset()
-    cut = set(reply.truncated)
-    passages = [i for i, part in enumerate(prompt.untrusted) if part.kind == "passage"]
-    return frozenset(place for place, i in enumerate(passages) if i in cut)

@@ -4,16 +4,16 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from .._checks import at_least
 from ..calls import Plan
 from ..errors import CallError, InputError
 from ..parsing import parse_grades
 from ..plans import gather, settle
 from ..prompts import ListwisePrompt, require
-from ..ranking import Ranking, Report, input_order
-from ._attempt import Attempt
-from ._listwise import fitted
+from ..ranking import Ranking, Report
+from ._attempt import Attempt, Scored, rank_scored
+from ._fit import ask_window
 from ._sampling import GREEDY, Sampling
-from ._scored import Scored, rank_scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,25 +21,27 @@ class Groupwise:
     """Grade groups of passages from 0 to 10, and average each passage's grades over its groups.
 
     The list is shuffled and cut into overlapping groups, all asked at once. A passage's grade is
-    the mean over the groups in which the model really graded it: a group whose answer cannot be
-    read is missing and not zero. Integer grades tie all the time, so the order of the first stage
-    is part of the method: a score is ``weight`` times the mean grade on a scale from 0 to 1, and
-    the rest of the weight times ``(n - place) / n``, with places from 0 (``score_kind="grade"``).
-    That needs no scores of the retriever. A passage that no group graded keeps its place.
+    the mean over the groups in which the model graded it: a group whose answer cannot be read is
+    missing and not zero. Integer grades tie often, so the order of the first stage is part of the
+    method: with the mean grade scaled to 0 to 1 and places counted from 0, a score is ``weight *
+    grade + (1 - weight) * (n - place) / n`` (``score_kind="grade"``). It needs no scores from the
+    retriever. A passage that no group graded keeps its place.
 
     Args:
         prompt: A listwise prompt that asks for grades as JSON, or its versioned name.
         size: Passages in a group.
-        interval: How far apart the groups begin in the shuffled list; below ``size`` they overlap.
-        repeats: How often the list is shuffled and grouped anew: more calls, steadier grades.
-        weight: Of the grade against the first stage's order, 0 to 1.
+        interval: Passages between the starts of two groups in the shuffled list; below ``size``,
+            groups overlap.
+        repeats: The number of times that the list is shuffled and grouped: more calls, steadier
+            grades.
+        weight: The weight of the grade against the first stage's order, 0 to 1.
         top_grade: The highest grade of the prompt's scale.
         max_tokens: The longest answer.
         sampling: How the answers are decoded.
-        seed: Of the shuffles.
+        seed: The seed of the shuffles.
 
     Raises:
-        InputError: A number is out of range.
+        InputError: A number is out of range, or the prompt's identifiers are not numbers.
 
     References:
         GroupRank, arXiv:2511.11653, 2025. Its paper uses groups of 20; its maintainers an interval
@@ -64,15 +66,19 @@ class Groupwise:
     seed: int = 666
 
     def __post_init__(self) -> None:
-        if require(self.prompt, ListwisePrompt).alphabet != "numbers":
-            raise InputError("grades are read by number: use a prompt with numbers")
-        for name in ("size", "interval", "repeats", "top_grade", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        alphabet = require(self.prompt, ListwisePrompt).alphabet
+        if alphabet != "numbers":
+            raise InputError(
+                f"the prompt's identifiers are {alphabet}, and grades are read by number",
+                hint="Use a prompt with alphabet = 'numbers'.",
+            )
+        at_least(1, size=self.size, interval=self.interval, repeats=self.repeats)
+        at_least(1, top_grade=self.top_grade, max_tokens=self.max_tokens)
         if self.interval > self.size:
             raise InputError(
-                f"the interval is {self.interval} and the size {self.size}",
-                hint="Passages between two groups would not be graded.",
+                f"interval is {self.interval} and size {self.size}: passages between two groups "
+                "would not be graded",
+                hint="Give an interval of at most size.",
             )
         if not 0 <= self.weight <= 1:
             raise InputError(f"weight is {self.weight}, expected a number from 0 to 1")
@@ -92,14 +98,12 @@ class Groupwise:
         return found
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
-        """Plan one call a group, all in one batch. One passage gets its grade too."""
+        """Plan one call per group, all in one batch. One passage gets its grade too."""
         return (yield from self.attempt(query, passages)).result()
 
     def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
-        """`rank`, or where a group failed the ranking by the grades of the others."""
+        """Plan `rank`; if a group fails, keep the ranking by the grades of the others."""
         n = len(passages)
-        if not n:
-            return Attempt(input_order(0))
         groups = self.groups(n)
         plans = [settle(self._graded(query, [passages[i] for i in g])) for g in groups]
         grades: list[list[int]] = [[] for _ in range(n)]
@@ -108,25 +112,21 @@ class Groupwise:
             if isinstance(answer, CallError):
                 errors.append(answer)
                 continue
-            found, said = answer
-            report += said.mapped(group)
-            for place, grade in found.items():
+            by_place, own = answer
+            report += own.mapped(group)
+            for place, grade in by_place.items():
                 grades[group[place]].append(grade)
         known = rank_scored(self._scores(grades), "grade", report=report)
         return replace(known, error=errors[0]) if errors else known
 
     def _graded(self, query: str, texts: Sequence[str]) -> Plan[tuple[dict[int, int], Report]]:
-        """The grades of one group by place, and what its answer was like."""
+        """The grades of one group by place, and the report of its answer."""
         template = require(self.prompt, ListwisePrompt)
-        read = yield from fitted(
+        read = yield from ask_window(
             template, query, texts, lambda p: self.sampling.generate(p, self.max_tokens)
         )
-        found = parse_grades(
-            read.answer.text,
-            len(texts),
-            self.top_grade,
-            reasoning=template.reasoning,
-        )
+        text, top = read.answer.text, self.top_grade
+        found = parse_grades(text, len(texts), top, reasoning=template.reasoning)
         report = Report(
             malformed=int(not found.by_position),
             duplicates=found.duplicates,

@@ -1,9 +1,13 @@
-"""How a model's answer is decoded, for checkpoints whose authors sample."""
+"""Decoding of a model's answer: greedy, or by sampling as some checkpoints' authors do."""
 
 from dataclasses import dataclass
 
+from .._checks import at_least
 from ..calls import Generate, Prompt
 from ..errors import InputError
+
+REASONING_TOKENS = 3072
+"""Tokens for the reasoning before an answer, as ReasonRank's authors allow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,9 +16,10 @@ class Sampling:
 
     Args:
         temperature: 0 for greedy decoding.
-        top_p: Sample from the likeliest tokens that make up this probability.
+        top_p: Sample from the likeliest tokens that make up this probability, above 0 and at
+            most 1.
         top_k: Sample from this many tokens; 0 for all.
-        seed: Makes sampling repeatable, where the backend can.
+        seed: Makes sampling repeatable, if the backend supports it.
 
     Raises:
         InputError: A number is out of range.
@@ -26,12 +31,10 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise InputError(f"temperature is {self.temperature}, expected 0 or more")
+        at_least(0.0, temperature=self.temperature)
+        at_least(0, top_k=self.top_k)
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}, expected a number above 0 and at most 1")
-        if self.top_k < 0:
-            raise InputError(f"top_k is {self.top_k}, expected 0 or more")
 
     def generate(self, prompt: Prompt, max_tokens: int, *, logprobs: bool = False) -> Generate:
         """The call that writes up to ``max_tokens`` tokens after ``prompt``."""

@@ -1,14 +1,15 @@
 """Schedules that rank windows side by side: fewer rounds than a window that slides."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .._checks import at_least
 from ..calls import Plan
-from ..errors import InputError
 from ..plans import gather
-from ..ranking import Cost, Ranking, Report, Strategy, input_order
+from ..ranking import Cost, Ranking, Strategy, input_order
 from ..text import Passage
-from ._windows import check_window
+from ._sliding_window import WindowRanker, check_window
 
 
 def deal(items: Sequence[int], size: int) -> list[list[int]]:
@@ -26,12 +27,12 @@ def deal(items: Sequence[int], size: int) -> list[list[int]]:
 class TopDown:
     """Rank windows of the whole list in one round, then the best of each against each other.
 
-    The list is dealt into windows, all ranked at once. A final window holds the best of each. As
-    far down as the best that a window has left could still come before, its order is settled; then
-    the next ones join. With a model that is always right the first ``top_m`` places are exactly
-    right, in two or three rounds for 100 passages where a sliding window takes nine, and with two
-    thirds of its tokens. Below ``top_m`` passages are in the order of their places in their own
-    windows, which is coarse.
+    The list is dealt into windows, all ranked at once. A final window then ranks the best of each.
+    Its order is settled down to the place where a passage that it did not show could come next;
+    those passages join the next final. With a model that is always right the first ``top_m`` places
+    are exactly right, in two or three rounds for 100 passages where a sliding window takes nine,
+    and with two thirds of its tokens. Below ``top_m``, passages are in the order of their places in
+    their own windows, which is coarse.
 
     Lists that fit one window are answered by ``inner`` itself, scores included; longer ones get
     scores of kind ``"rank"``.
@@ -39,14 +40,14 @@ class TopDown:
     Args:
         inner: Orders one window.
         size: Passages in a window, at least 4.
-        top_m: How many places at the top are to be right.
+        top_m: The number of places at the top that must be right.
 
     Raises:
         InputError: ``size`` or ``top_m`` is out of range.
 
     References:
         The first two rounds: Parry et al., Top-Down Partitioning for Efficient List-Wise Ranking,
-        arXiv:2405.14589, 2024. The rule for what is settled is our own.
+        arXiv:2405.14589, 2024. The rule for what is settled is this library's own.
 
     Examples:
         >>> from rerank_plugins import Reranker
@@ -64,10 +65,8 @@ class TopDown:
 
     def __post_init__(self) -> None:
         check_window(self.inner, self.size)
-        if self.size < 4:
-            raise InputError(f"the window size is {self.size}, expected at least 4")
-        if self.top_m < 1:
-            raise InputError(f"top_m is {self.top_m}, expected at least 1")
+        at_least(4, size=self.size)
+        at_least(1, top_m=self.top_m)
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the windows, then the finals."""
@@ -76,15 +75,13 @@ class TopDown:
             return input_order(n)
         if n <= self.size:
             return (yield from self.inner.rank(query, passages))
-        window = _Windows(self.inner, query, passages)
-        lists = yield from gather([window.best(g) for g in deal(range(n), self.size)])
-        window.places = {i: place for items in lists for place, i in enumerate(items)}
-        while len(lists) > self._fan_in:
-            some = range(0, len(lists), self._fan_in)
-            merging = [self._merged(window, lists[i : i + self._fan_in]) for i in some]
-            lists = yield from gather(merging)
-        order = yield from self._merged(window, lists)
-        return Ranking(tuple(order), report=window.report)
+        ranker = WindowRanker(self.inner, query, passages)
+        lists = yield from gather([ranker.best_first(g) for g in deal(range(n), self.size)])
+        places = {i: place for items in lists for place, i in enumerate(items)}
+        while len(lists) > 1:
+            some = [lists[i : i + self._fan_in] for i in range(0, len(lists), self._fan_in)]
+            lists = yield from gather([self._merged(ranker, places, few) for few in some])
+        return Ranking(tuple(lists[0]), report=ranker.report)
 
     def cost(self, n: int) -> Cost:
         """The most windows that a list of ``n`` can need, and the most rounds.
@@ -110,46 +107,88 @@ class TopDown:
 
     @property
     def _fan_in(self) -> int:
-        """How many lists a final merges: few enough that each shows several passages."""
+        """The number of lists that one merge takes: few enough that each shows several passages."""
         return max(2, self.size // 4)
 
     def _most_rounds(self, lists: int) -> int:
         """The most finals that merging so many lists can take."""
-        share = self.size // lists  # so many of each list are in the first final
-        left = self.top_m - share  # and so many places, at least, are settled by it
+        share = self.size // lists  # the first final shows so many of each list
+        left = self.top_m - share  # and settles at least as many places
         if left <= 0:
             return 1
-        # The k-th list to run out has k * share passages above what it could still add.
-        late = left + sum(max(0, self.top_m - k * share) for k in range(1, lists + 1))
-        if left <= self.size // 2 and late <= self.size:
+        # Going down its order, the k-th list to run out has k * share passages before its next one,
+        # so it can add top_m - k * share. A second final is the last one if all of these fit.
+        second = left + sum(max(0, self.top_m - k * share) for k in range(1, lists + 1))
+        if left <= self.size // 2 and second <= self.size:
             return 2
-        return 1 + -(-left // max(1, (self.size - self.size // 2) // lists))
+        # Each further final shows at least so many of each list, and settles as many places.
+        fewest = max(1, (self.size - self.size // 2) // lists)
+        return 1 + -(-left // fewest)
 
-    def _merged(self, window: "_Windows", lists: Sequence[Sequence[int]]) -> Plan[list[int]]:
-        """Merge sorted lists: settle the first ``top_m`` places, then go by place in the list."""
+    def _merged(
+        self, ranker: WindowRanker, places: Mapping[int, int], lists: Sequence[Sequence[int]]
+    ) -> Plan[list[int]]:
+        """Merge sorted lists: the first ``top_m`` places by finals, the others by ``places``.
+
+        Invariant: ``settled`` is the beginning of the merged list. The passages of ``tail`` follow
+        in this order, but others, which are in neither, may belong between them.
+        """
         if len(lists) == 1:
             return list(lists[0])
-        settled, tail = list[int](), list[int]()  # in their final order; known to come next
-        while len(settled) < self.top_m:
-            wanted = self.top_m - len(settled)
-            shown = _next(lists, settled, tail, wanted, self.size)
-            if not any(shown.values()):
+        settled, tail = list[int](), list[int]()
+        while (wanted := self.top_m - len(settled)) > 0:
+            candidates = [_candidates(items, settled, tail, wanted) for items in lists]
+            # `tail` takes at most half of a window and a merge at most max(2, size // 4) lists,
+            # so every list that has candidates shows at least one.
+            shown = _in_turn(candidates, self.size - len(tail[:wanted]))
+            if not any(shown):  # no other passage can come before those of `tail`
                 settled, tail = settled + tail, []
                 break
-            heads = [i for items in shown.values() for i in items]
-            ranked = yield from window.best(sorted(tail[:wanted] + heads))
-            # Nothing below the last passage that such a list has shown is certain: its next one
-            # was not there.
-            ends = {
-                shown[k][-1]
-                for k in shown
-                if len(shown[k]) < _useful(lists[k], settled, tail, wanted)
-            }
-            sure = next((k + 1 for k, i in enumerate(ranked) if i in ends), len(ranked))
-            sure = min(sure, wanted)  # a list that showed that many may hold the next one
-            settled, tail = settled + ranked[:sure], ranked[sure:][: self.size // 2]
+            heads = [i for items in shown for i in items]
+            ranked = yield from ranker.best_first(sorted(tail[:wanted] + heads))
+            # A list with more candidates than it showed continues somewhere after the last one
+            # shown, so the order is certain down to the first of those last ones, and not below.
+            last = {s[-1] for s, c in zip(shown, candidates, strict=True) if len(s) < len(c)}
+            certain = next((k for k, i in enumerate(ranked, start=1) if i in last), len(ranked))
+            certain = min(certain, wanted)  # below that, any list may continue
+            settled, tail = settled + ranked[:certain], ranked[certain:][: self.size // 2]
         rest = {i for items in lists for i in items} - {*settled, *tail}
-        return settled + _interleaved(tail, rest, window.places)
+        return settled + _by_place(tail, rest, places)
+
+
+def _candidates(
+    items: Sequence[int], settled: Sequence[int], tail: Sequence[int], wanted: int
+) -> list[int]:
+    """The passages of a sorted list that are in neither, but may be in the next ``wanted`` places.
+
+    They come after those of the list that are in ``tail``, so the places down to the last of those
+    are taken.
+    """
+    taken = max((tail.index(i) + 1 for i in items if i in tail), default=0)
+    left = [i for i in items if i not in settled and i not in tail]
+    return left[: max(0, wanted - taken)]
+
+
+def _in_turn(lists: Sequence[Sequence[int]], room: int) -> list[Sequence[int]]:
+    """The first items of lists, taken from each in turn until there are ``room`` of them.
+
+    Examples:
+        >>> _in_turn([[1, 2, 3], [4], [5, 6]], 5)
+        [[1, 2], [4], [5, 6]]
+    """
+    turns = sorted((turn, k) for k, items in enumerate(lists) for turn in range(len(items)))
+    taken = Counter(k for _, k in turns[:room])
+    return [items[: taken[k]] for k, items in enumerate(lists)]
+
+
+def _by_place(tail: Sequence[int], rest: Iterable[int], places: Mapping[int, int]) -> list[int]:
+    """Passages by place in their first windows, then by position; ``tail`` keeps its order."""
+    keys = [((places[i], i), i) for i in rest]
+    lowest = (0, 0)
+    for i in tail:
+        lowest = max(lowest, (places[i], i))
+        keys.append((lowest, i))
+    return [i for _, i in sorted(keys, key=lambda pair: pair[0])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,15 +232,17 @@ class Tournament:
             return input_order(n)
         if n <= self.size:
             return (yield from self.inner.rank(query, passages))
-        window = _Windows(self.inner, query, passages)
-        left, out = list(range(n)), list[int]()
+        ranker = WindowRanker(self.inner, query, passages)
+        left, lost = list(range(n)), list[int]()
         while len(left) > self.size:
-            ranked = yield from gather([window.best(g) for g in deal(left, self.size)])
-            out = _by_place([group[self._kept :] for group in ranked]) + out
+            ranked = yield from gather([ranker.best_first(g) for g in deal(left, self.size)])
+            places = {i: place for group in ranked for place, i in enumerate(group)}
+            by_place = sorted(left, key=lambda i: (places[i], i))
+            lost = [i for i in by_place if places[i] >= self._kept] + lost
             # In the retriever's order again, so that the next deal spreads good and bad.
-            left = sorted(i for group in ranked for i in group[: self._kept])
-        order = yield from window.best(left)
-        return Ranking(tuple(order + out), report=window.report)
+            left = [i for i in left if places[i] < self._kept]
+        order = yield from ranker.best_first(left)
+        return Ranking(tuple(order + lost), report=ranker.report)
 
     def cost(self, n: int) -> Cost:
         """The windows and rounds of a list of ``n``."""
@@ -215,67 +256,3 @@ class Tournament:
     @property
     def _kept(self) -> int:
         return max(1, self.size // 2)
-
-
-@dataclass(slots=True)
-class _Windows:
-    """Ranks windows of one list and gathers their reports. Lives for one plan."""
-
-    inner: Strategy
-    query: str
-    passages: Sequence[Passage]
-    report: Report = field(default_factory=Report)
-    places: dict[int, int] = field(default_factory=dict)  # of each passage in its first window
-
-    def best(self, positions: Sequence[int]) -> Plan[list[int]]:
-        """These positions, best first. One alone is no question."""
-        if len(positions) < 2:
-            return list(positions)
-        texts = [self.passages[i] for i in positions]
-        ranking = yield from self.inner.rank(self.query, texts)
-        self.report += ranking.report.mapped(positions)
-        return [positions[j] for j in ranking.order]
-
-
-def _useful(items: Sequence[int], settled: Sequence[int], tail: Sequence[int], wanted: int) -> int:
-    """How many more of a sorted list can be among the next ``wanted``.
-
-    Its next passage comes after the last one that is in ``tail``.
-    """
-    left = len([i for i in items if i not in settled and i not in tail])
-    above = max((tail.index(i) + 1 for i in items if i in tail), default=0)
-    return min(left, max(0, wanted - above))
-
-
-def _next(
-    lists: Sequence[Sequence[int]],
-    settled: Sequence[int],
-    tail: Sequence[int],
-    wanted: int,
-    size: int,
-) -> dict[int, list[int]]:
-    """What each sorted list shows beside ``tail`` in the next window: its heads, in turn."""
-    useful = [_useful(items, settled, tail, wanted) for items in lists]
-    taken = [0] * len(lists)
-    for _ in range(size - len(tail[:wanted])):
-        more = [k for k in range(len(lists)) if taken[k] < useful[k]]
-        if more:
-            taken[min(more, key=lambda k: taken[k])] += 1
-    left = [[i for i in items if i not in settled and i not in tail] for items in lists]
-    return {k: left[k][: taken[k]] for k in range(len(lists)) if taken[k]}
-
-
-def _interleaved(tail: Sequence[int], rest: Iterable[int], places: Mapping[int, int]) -> list[int]:
-    """Passages by place in their first windows, then by position; ``tail`` keeps its order."""
-    keys = [((places[i], i), i) for i in rest]
-    lowest = (0, 0)
-    for i in tail:
-        lowest = max(lowest, (places[i], i))
-        keys.append((lowest, i))
-    return [i for _, i in sorted(keys, key=lambda pair: pair[0])]
-
-
-def _by_place(lists: Sequence[Sequence[int]]) -> list[int]:
-    """Sorted lists as one: by place in the own list, then by position."""
-    placed = [(place, i) for items in lists for place, i in enumerate(items)]
-    return [i for _, i in sorted(placed)]

@@ -1,22 +1,24 @@
-"""Sorting with a model that names the best passage of a small set."""
+"""Sorting by a model that names the best passage of a small set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..calls import Generate, NextToken, Plan, Prompt
+from .._checks import at_least, one_of
+from ..calls import Plan
 from ..errors import CallError, InputError
 from ..parsing import parse_label
 from ..prompts import ListwisePrompt, require
 from ..ranking import Ranking, Report, input_order
 from ._attempt import Attempt
-from ._listwise import REASONING_TOKENS, check_identifiers, fitted, label_scores
-from ._sampling import GREEDY, Sampling
+from ._fit import ask_window
+from ._labels import ask_labels, check_identifiers
+from ._sampling import GREEDY, REASONING_TOKENS, Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setwise:
-    """Bring the best passages up by a heap sort or a bubble sort with a model as comparator.
+    """Sort the best passages to the top, by a heap sort or a bubble sort that asks a model.
 
     Each question shows a passage and a few others and asks which is the most relevant. The first
     ``top_m`` places are sorted, the others follow in their input order. Scores are of kind
@@ -28,14 +30,15 @@ class Setwise:
         method: ``"heap"`` needs fewer questions; ``"bubble"`` stops early on sorted lists.
         answer: ``"likelihood"``: the label with the highest log-probability, one forward pass.
             ``"written"``: the label that the model writes, after reasoning where the prompt asks
-            for it. An answer that names no passage keeps the one that stood higher.
-        others: How many passages each is compared with at once.
-        top_m: How many places at the top to sort.
+            for it. After an answer that names no passage, the one that stood highest stays there.
+        others: The number of passages that each is compared with at once.
+        top_m: The number of places at the top to sort.
         max_tokens: The longest written answer; by default 8, and 3072 with reasoning.
         sampling: How a written answer is decoded.
 
     Raises:
-        InputError: A number is out of range, or a set is larger than the prompt's identifiers.
+        InputError: A number is out of range, a value is unknown, or the prompt has too few
+            identifiers, or identifiers that a model cannot write.
 
     References:
         Zhuang et al., A Setwise Approach for Effective and Highly Efficient Zero-shot Ranking,
@@ -60,25 +63,23 @@ class Setwise:
 
     def __post_init__(self) -> None:
         template = require(self.prompt, ListwisePrompt)
-        if self.method not in ("heap", "bubble"):
-            raise InputError(f"method is {self.method!r}, expected 'heap' or 'bubble'")
-        if self.answer not in ("likelihood", "written"):
-            raise InputError(f"answer is {self.answer!r}, expected 'likelihood' or 'written'")
-        for name in ("others", "top_m", "max_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}, expected at least 1")
+        one_of("method", self.method, ("heap", "bubble"))
+        one_of("answer", self.answer, ("likelihood", "written"))
+        at_least(1, others=self.others, top_m=self.top_m, max_tokens=self.max_tokens)
         if self.answer == "likelihood":
             check_identifiers(template, self.others + 1)
         if template.alphabet == "tokens" and self.answer == "written":
-            raise InputError("written answers need a prompt with letters or numbers")
+            raise InputError(
+                "answer is 'written', and the backend picks the prompt's identifiers",
+                hint="Use a prompt with letters or numbers.",
+            )
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan the sort."""
         return (yield from self.attempt(query, passages)).result()
 
     def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
-        """`rank`, or where a call failed the places that are sorted before the others."""
+        """Plan `rank`; if a call fails, keep the places that are sorted."""
         n = len(passages)
         if n < 2:
             return Attempt(input_order(n))
@@ -93,7 +94,7 @@ class Setwise:
 
 @dataclass(slots=True)
 class _Sort:
-    """One sort under way. Lives for one plan."""
+    """The state of one sort, for one plan."""
 
     settings: Setwise
     query: str
@@ -102,12 +103,12 @@ class _Sort:
     top: list[int] = field(default_factory=list)
 
     def ranking(self) -> Ranking:
-        """What is sorted so far, and the rest in the input order."""
+        """The places that are sorted so far, and the rest in the input order."""
         rest = (i for i in range(len(self.passages)) if i not in self.top)
         return Ranking((*self.top, *rest), report=self.report)
 
     def heap(self, order: list[int]) -> Plan[tuple[int, ...]]:
-        """Take the root of a heap ``top_m`` times, each node having ``others`` children."""
+        """Take the root of a heap ``top_m`` times; each node has ``others`` children."""
         for root in reversed(range((len(order) - 2) // self.settings.others + 1)):
             yield from self._sift(order, root)
         while order and len(self.top) < self.settings.top_m:
@@ -151,36 +152,25 @@ class _Sort:
         shown = sorted(positions)
         texts = [self.passages[i] for i in shown]
         template = require(self.settings.prompt, ListwisePrompt)
-        if self.settings.answer == "likelihood":
-            names = template.names(len(shown))
-            read = yield from fitted(
-                template, self.query, texts, lambda prompt: NextToken(prompt, names)
-            )
-            scores = label_scores(read.answer, names)
-            unseen = sum(name not in read.answer.seen for name in names)
-            self._note(Report(unseen_labels=unseen, truncated=read.cut), shown)
-            return shown[max(range(len(shown)), key=lambda i: scores[i])]
-        chosen = yield from self._written(template, texts, shown)
-        return positions[0] if chosen is None else shown[chosen]
+        if self.settings.answer == "written":
+            chosen, report = yield from self._written(template, texts)
+            best = positions[0] if chosen is None else shown[chosen]
+        else:
+            scores, report = yield from ask_labels(template, self.query, texts)
+            best = shown[max(range(len(shown)), key=lambda i: scores[i])]
+        self.report += report.mapped(shown)
+        return best
 
     def _written(
-        self, template: ListwisePrompt, texts: Sequence[str], shown: Sequence[int]
-    ) -> Plan[int | None]:
-        """Which passage the model's answer names, where it names one."""
+        self, template: ListwisePrompt, texts: Sequence[str]
+    ) -> Plan[tuple[int | None, Report]]:
+        """The passage that the model's answer names, None if it names none, and the report."""
         room = self.settings.max_tokens or (REASONING_TOKENS if template.reasoning else 8)
-
-        def call(prompt: Prompt) -> Generate:
-            return self.settings.sampling.generate(prompt, room)
-
-        found = yield from fitted(template, self.query, texts, call)
-        chosen = parse_label(
-            found.answer.text, len(shown), template.alphabet, reasoning=template.reasoning
+        found = yield from ask_window(
+            template, self.query, texts, lambda p: self.settings.sampling.generate(p, room)
         )
-        cut = int(chosen is None and found.answer.finish_reason == "length")
-        self._note(
-            Report(malformed=int(chosen is None), cut_answers=cut, truncated=found.cut), shown
-        )
-        return chosen
-
-    def _note(self, report: Report, shown: Sequence[int]) -> None:
-        self.report += report.mapped(shown)
+        text, finish = found.answer.text, found.answer.finish_reason
+        chosen = parse_label(text, len(texts), template.alphabet, reasoning=template.reasoning)
+        unread = chosen is None
+        cut = unread and finish == "length"
+        return chosen, Report(malformed=int(unread), cut_answers=int(cut), truncated=found.cut)

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from .._checks import one_of
 from ..calls import LabelLogprobs, NextToken, Plan
-from ..errors import CallError, InputError, LogprobsError
+from ..errors import CallError, LogprobsError
 from ..prompts import ListwisePrompt, require
 from ..ranking import Ranking, Report, by_score, input_order
 from ._attempt import Attempt
-from ._listwise import ONE_TOKEN, Permutation, check_identifiers, fitted, label_scores
+from ._fit import ask_window
+from ._labels import ONE_TOKEN, check_identifiers, label_scores
+from ._permutation import Permutation
 
 Policy = Literal["keep_order", "ask_again", "generate"]
-"""What becomes of passages whose identifiers the server did not report."""
+"""The way to order passages whose identifiers the server did not report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +27,10 @@ class SingleToken:
     generated. Scores are those log-probabilities in nats (``score_kind="logprob"``); they can be
     compared within one window only, so wrap the strategy in `SlidingWindow` for longer lists.
 
-    Servers that report the likeliest few tokens only (20, or 5) leave identifiers out. Those that
-    are reported are in their exact order and before all others, whose log-probability is at most
-    the lowest one that was reported: that is their score, and ``report.unseen_labels`` counts
-    them. ``policy`` says how the others are ordered.
+    Servers that report only the likeliest few tokens (20, or 5) leave identifiers out. The reported
+    ones are in their exact order and before all others, whose log-probability is at most the lowest
+    reported one: that is their score, and ``report.unseen_labels`` counts them. ``policy`` says how
+    the others are ordered.
 
     Args:
         prompt: A listwise prompt or its versioned name. ``first.v1`` for
@@ -36,13 +39,13 @@ class SingleToken:
             passages than there are letters.
         policy: ``"keep_order"``: unreported passages follow in their input order.
             ``"ask_again"``: the model is asked about them alone, until every passage has its
-            place. ``"generate"``: the model writes their order, as `Permutation` asks for it;
-            also that of the whole window, where the server reports no log-probabilities at all,
-            which is an error under the other policies.
+            place. ``"generate"``: the model writes their order, as `Permutation` asks for it, and
+            the order of the whole window if the server reports no log-probabilities at all, which
+            is an error under the other policies.
 
     Raises:
-        InputError: More passages than identifiers (26 letters, or 9 numbers that are one token),
-            or a policy that is none or does not go with the prompt.
+        InputError: There are more passages than identifiers (26 letters, or 9 numbers that are one
+            token), or the policy is unknown or cannot be used with the prompt.
         LogprobsError: When ranking, the server reports no log-probabilities.
 
     References:
@@ -62,19 +65,13 @@ class SingleToken:
 
     def __post_init__(self) -> None:
         require(self.prompt, ListwisePrompt)
-        if self.policy not in get_args(Policy):
-            raise InputError(
-                f"policy is {self.policy!r}", hint=f"Give one of {', '.join(get_args(Policy))}."
-            )
+        one_of("policy", self.policy, get_args(Policy))
         if self.policy == "generate":
-            Permutation(prompt=self.prompt)  # says which prompts cannot
+            Permutation(prompt=self.prompt)  # refuses prompts whose orders cannot be written
 
     @property
     def max_passages(self) -> int | None:
-        """How many identifiers there are that a model can write as one token.
-
-        None where that depends on the model's vocabulary.
-        """
+        """The number of identifiers that are one token; None where it depends on the model."""
         return ONE_TOKEN[require(self.prompt, ListwisePrompt).alphabet]
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
@@ -82,14 +79,14 @@ class SingleToken:
         return (yield from self.attempt(query, passages)).result()
 
     def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
-        """`rank`, or the order of the reported passages where asking about the others failed."""
+        """Plan `rank`; if asking again fails, keep the order of the reported passages."""
         template = require(self.prompt, ListwisePrompt)
         if len(passages) < 2:
             return Attempt(input_order(len(passages)))
         check_identifiers(template, len(passages))
         names = template.names(len(passages))
         try:
-            found = yield from fitted(
+            found = yield from ask_window(
                 template, query, passages, lambda prompt: NextToken(prompt, names)
             )
             logprobs = label_scores(found.answer, names)
@@ -104,7 +101,7 @@ class SingleToken:
         again = self.rank if self.policy == "ask_again" else self._written
         try:
             tail = yield from again(query, [passages[i] for i in unseen])
-        except LogprobsError as error:  # the server knows no more: what is known stays
+        except LogprobsError as error:  # nothing more is reported: keep the order that is known
             fallback = Report(fallbacks=(str(error),))
             return Attempt(replace(ranking, report=ranking.report + fallback))
         except CallError as error:
@@ -121,16 +118,16 @@ class SingleToken:
 def reported_first(
     answer: LabelLogprobs, names: Sequence[str], logprobs: Sequence[float], cut: frozenset[int]
 ) -> Ranking:
-    """By log-probability, and every label that was reported before those that were not.
+    """Rank by log-probability, with every reported label before all unreported ones.
 
     An unreported label is at most as likely as the floor, so it cannot come before a reported
-    one, also where their values are the same.
+    one, even if their values are the same.
     """
     unseen = [name not in answer.seen for name in names]
     if not any(unseen):
         return by_score(logprobs, "logprob", report=Report(truncated=cut))
     order = sorted(range(len(names)), key=lambda i: (unseen[i], -logprobs[i]))
-    # A floor above a reported value would be a wrong one: scores must not rise.
+    # Scores must not rise, even if a server's floor is above a value that it reported.
     lowest = min((logprobs[i] for i in order if not unseen[i]), default=0.0)
     scores = tuple(min(logprobs[i], lowest) if unseen[i] else logprobs[i] for i in order)
     report = Report(unseen_labels=sum(unseen), truncated=cut)

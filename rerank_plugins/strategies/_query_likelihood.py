@@ -1,25 +1,25 @@
-"""Query likelihood: the passage that makes the query likely is relevant to it."""
+"""Query likelihood: a passage is relevant if it makes the query likely."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from ..calls import ContinuationLogprob, Likelihood, Plan, Prompt, Untrusted
+from ..calls import Likelihood, Plan, Untrusted
 from ..errors import ModelOutputError
 from ..plans import gather, settle
 from ..prompts import LikelihoodPrompt, require
-from ..ranking import Ranking, Report, input_order
-from ._attempt import Attempt
-from ._fit import Render, ask_fitted
-from ._scored import Scored, rank_scored
+from ..ranking import Ranking, Report
+from ._attempt import Attempt, Scored, rank_scored
+from ._fit import ask_fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryLikelihood:
     """Score a passage by the mean log-probability of the query's tokens after it.
 
-    Needs no training as a reranker and generates nothing: one forward pass a passage, all of
-    them independent. Scores are nats a token (``score_kind="logprob"``, at most 0), comparable
+    Needs no training as a reranker and generates nothing: one forward pass per passage, all of
+    them independent. Scores are nats per token (``score_kind="logprob"``, at most 0), comparable
     across passages of one query, and the same whatever else is in the list.
 
     Args:
@@ -43,13 +43,11 @@ class QueryLikelihood:
         require(self.prompt, LikelihoodPrompt)
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
-        """Plan one call a passage, all in one batch. One passage gets its score too."""
+        """Plan one call per passage, all in one batch. One passage gets its score too."""
         return (yield from self.attempt(query, passages)).result()
 
     def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
-        """`rank`, or where a call failed the ranking of the passages that have scores."""
-        if not passages:
-            return Attempt(input_order(0))
+        """Plan `rank`; if a call fails, keep the ranking of the passages that have scores."""
         template = require(self.prompt, LikelihoodPrompt)
         plans = [settle(_scored(template, query, passage)) for passage in passages]
         return rank_scored((yield from gather(plans)), "logprob")
@@ -58,32 +56,16 @@ class QueryLikelihood:
 def _scored(template: LikelihoodPrompt, query: str, passage: str) -> Plan[Scored]:
     continuation = Untrusted(template.separator + query.strip(), "query")
     found = yield from ask_fitted(
-        _render(template, passage),
+        partial(template.render, passage),
         lambda prompt: Likelihood(prompt, continuation),
         [passage],
         template.most_words,
     )
-    return Scored(mean_logprob(found.answer), Report(truncated=found.cut))
-
-
-def _render(template: LikelihoodPrompt, passage: str) -> Render:
-    def render(words: int | None) -> tuple[Prompt, frozenset[int]]:
-        prompt, cut = template.render(passage, words)
-        return prompt, frozenset({0} if cut else ())
-
-    return render
-
-
-def mean_logprob(answer: ContinuationLogprob) -> float:
-    """Nats a token.
-
-    Raises:
-        ModelOutputError: The continuation has no tokens, or the value is not a finite number.
-    """
-    mean = answer.logprob / answer.tokens if answer.tokens else math.nan
+    logprob, tokens = found.answer.logprob, found.answer.tokens
+    mean = logprob / tokens if tokens else math.nan
     if not math.isfinite(mean):
         raise ModelOutputError(
             "the model's log-probability of the query is not a finite number",
             hint="Try dtype='float32'.",
         )
-    return mean
+    return Scored(mean, Report(truncated=found.cut))

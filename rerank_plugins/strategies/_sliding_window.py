@@ -1,8 +1,9 @@
-"""Windows over a list: the one schedule that every listwise strategy shares."""
+"""A window that slides over the list, and what every schedule of windows needs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from .._checks import at_least
 from ..calls import Plan
 from ..errors import InputError
 from ..ranking import Cost, Ranking, Report, Strategy, check_inner, input_order
@@ -32,15 +33,15 @@ class SlidingWindow:
 
     One pass lets the best ``size - stride`` passages of the whole list reach the top; it is not
     a full sort. Each further pass leaves those alone and brings up the next ones. A window of one
-    passage is left alone. Lists that fit one window are answered by ``inner`` itself, scores
+    passage needs no call. Lists that fit one window are answered by ``inner`` itself, scores
     included; longer ones get scores of kind ``"rank"``, because an inner strategy's scores cannot
     be compared across windows.
 
     Args:
         inner: Orders one window.
         size: Passages in a window, at least 2.
-        stride: How far the window moves, at least 1 and below ``size``.
-        passes: How often the window goes up the list, at least 1.
+        stride: The number of places that the window moves, at least 1 and below ``size``.
+        passes: The number of passes over the list, at least 1.
 
     Raises:
         InputError: ``size``, ``stride`` or ``passes`` is out of range.
@@ -65,8 +66,7 @@ class SlidingWindow:
 
     def __post_init__(self) -> None:
         check_window(self.inner, self.size)
-        if self.passes < 1:
-            raise InputError(f"passes is {self.passes}, expected at least 1")
+        at_least(1, passes=self.passes)
         if not 1 <= self.stride < self.size:
             raise InputError(
                 f"the stride is {self.stride} and the window size {self.size}",
@@ -80,14 +80,11 @@ class SlidingWindow:
             return input_order(n)
         if n <= self.size:
             return (yield from self.inner.rank(query, passages))
+        ranker = WindowRanker(self.inner, query, passages)
         order = list(range(n))
-        report = Report()
         for window in self._windows(n):
-            seen = order[window]
-            best = yield from self.inner.rank(query, [passages[i] for i in seen])
-            order[window] = [seen[j] for j in best.order]
-            report += best.report.mapped(seen)
-        return Ranking(tuple(order), report=report)
+            order[window] = yield from ranker.best_first(order[window])
+        return Ranking(tuple(order), report=ranker.report)
 
     def cost(self, n: int) -> Cost:
         """The windows of a list of ``n``; each waits for the one before it.
@@ -111,15 +108,33 @@ def check_window(inner: object, size: int) -> None:
     """Refuse windows that the inner strategy cannot order.
 
     Raises:
-        InputError: ``inner`` is no strategy, or takes fewer than ``size`` passages, or ``size`` is
-            below 2.
+        InputError: ``inner`` is not a strategy, or takes fewer than ``size`` passages, or ``size``
+            is below 2.
     """
     check_inner(inner)
+    at_least(2, size=size)
     most = getattr(inner, "max_passages", None)
     if most is not None and size > most:
         raise InputError(
-            f"the window size is {size}, and {type(inner).__name__} takes at most {most} passages "
-            "with its prompt"
+            f"size is {size}, and {type(inner).__name__} with its prompt takes at most {most} "
+            "passages"
         )
-    if size < 2:
-        raise InputError(f"the window size is {size}, expected at least 2")
+
+
+@dataclass(slots=True)
+class WindowRanker:
+    """Ranks windows of one list and collects their reports, for one plan."""
+
+    inner: Strategy
+    query: str
+    passages: Sequence[Passage]
+    report: Report = field(default_factory=Report)
+
+    def best_first(self, positions: Sequence[int]) -> Plan[list[int]]:
+        """Plan the order of these positions. One alone needs no call."""
+        if len(positions) < 2:
+            return list(positions)
+        texts = [self.passages[i] for i in positions]
+        ranking = yield from self.inner.rank(self.query, texts)
+        self.report += ranking.report.mapped(positions)
+        return [positions[j] for j in ranking.order]

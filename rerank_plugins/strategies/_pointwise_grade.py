@@ -1,24 +1,24 @@
-"""Pointwise scores from integer grades that a model writes."""
+"""Scores of single passages from integer grades that a model writes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from .._checks import at_least
 from ..calls import Completion, NextToken, Plan, Prompt, text_of
 from ..errors import InputError, ModelOutputError
 from ..parsing import parse_grade
 from ..plans import ask, gather, settle
 from ..prompts import PointwisePrompt, require
-from ..ranking import Ranking, Report, input_order
-from ._attempt import Attempt
+from ..ranking import Ranking, Report
+from ._attempt import Attempt, Scored, rank_scored
 from ._fit import ask_fitted
-from ._listwise import REASONING_TOKENS, label_scores
-from ._pointwise import rendering
-from ._sampling import GREEDY, Sampling
-from ._scored import Scored, rank_scored
+from ._labels import label_scores
+from ._sampling import GREEDY, REASONING_TOKENS, Sampling
 
 MOST_GRADES = 19
-"""The highest grade whose expectation is read: one digit, or 1 and another."""
+"""The highest grade whose expectation can be read: one digit, or 1 and another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +34,17 @@ class PointwiseGrade:
     Args:
         prompt: A pointwise prompt with a ``top_grade``, or its versioned name: ``erank.v1``, and
             ``grades.v1`` for models that were not trained to rerank.
-        instruction: What relevance means here, instead of the prompt's own words.
+        instruction: The meaning of relevance, instead of the prompt's own words.
         expectation: Read the distribution over all grades. Without reasoning nothing is generated
             then. Grades of two digits are read digit by digit, which is how the tokenizers of
             Qwen, Gemma and SmolLM write them; for one that has tokens of two digits (Llama 3) use a
             prompt whose grades end at 9.
-        max_tokens: The longest answer; by default 4096 where the prompt asks for reasoning.
+        max_tokens: The longest answer; by default 4096 if the prompt asks for reasoning, else 8.
         sampling: How the answer is decoded.
 
     Raises:
-        InputError: The prompt asks for words, ``max_tokens`` is not positive, or the expectation is
-            wanted over a scale that goes above 19.
+        InputError: The prompt asks for words, ``max_tokens`` is not positive, or ``expectation`` is
+            set and the prompt's highest grade is above 19.
 
     References:
         Cai et al., ERank, arXiv:2509.00520, 2025; Zhuang et al., Beyond Yes and No (expected
@@ -72,49 +72,46 @@ class PointwiseGrade:
                 f"{self.prompt!r} asks for one of two words and not for a grade",
                 hint="Use Pointwise with it.",
             )
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise InputError(f"max_tokens is {self.max_tokens}, expected at least 1")
+        at_least(1, max_tokens=self.max_tokens)
         if self.expectation and top > MOST_GRADES:
-            raise InputError(f"the expectation needs grades of at most {MOST_GRADES}, not {top}")
+            raise InputError(
+                f"expectation needs a top_grade of at most {MOST_GRADES}, and the prompt's is {top}"
+            )
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan the answers of all passages side by side. One passage gets its score too."""
         return (yield from self.attempt(query, passages)).result()
 
     def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
-        """`rank`, or where a call failed the ranking of the passages that have scores."""
-        if not passages:
-            return Attempt(input_order(0))
+        """Plan `rank`; if a call fails, keep the ranking of the passages that have scores."""
         template = require(self.prompt, PointwisePrompt)
         plans = [settle(self._scored(template, query, passage)) for passage in passages]
         return rank_scored((yield from gather(plans)), "grade")
 
     def _scored(self, template: PointwisePrompt, query: str, passage: str) -> Plan[Scored]:
         top = template.top_grade or 0
-        render = rendering(template, query, passage, self.instruction)
+        render = partial(template.render, query, passage, instruction=self.instruction)
+        words = template.most_words
         if self.expectation and not template.reasoning:
             digits = _digits(top)
-            read = yield from ask_fitted(
-                render, lambda p: NextToken(p, digits), [passage], template.most_words
-            )
-            first = label_scores(read.answer, digits)
-            score = yield from _mean_grade(read.prompt, first, top)
+            read = yield from ask_fitted(render, lambda p: NextToken(p, digits), [passage], words)
+            score = yield from _mean_grade(read.prompt, label_scores(read.answer, digits), top)
             return Scored(score, Report(truncated=read.cut))
         room = self.max_tokens or (REASONING_TOKENS + 1024 if template.reasoning else 8)
         found = yield from ask_fitted(
-            render,
-            lambda prompt: self.sampling.generate(prompt, room, logprobs=True),
-            [passage],
-            template.most_words,
+            render, lambda p: self.sampling.generate(p, room, logprobs=True), [passage], words
         )
         written = read_grade(found.answer, top, reasoning=template.reasoning)
-        written = replace(written, report=written.report + Report(truncated=found.cut))
+        report = written.report + Report(truncated=found.cut)
         if not self.expectation or written.score is None:
-            return written
-        before = _before_grade(found.prompt, found.answer)
+            return replace(written, report=report)
+        # The mean of what could stand where the written grade starts.
+        text = _text(found.answer)
+        grade = parse_grade(text, reasoning=True)
+        before = _continued(found.prompt, text[: grade[1]] if grade else text)
         [answer] = yield from ask([NextToken(before, _digits(top))])
         score = yield from _mean_grade(before, label_scores(answer, _digits(top)), top)
-        return replace(written, score=score)
+        return Scored(score, report)
 
 
 def read_grade(answer: Completion, top: int, *, reasoning: bool) -> Scored:
@@ -126,45 +123,35 @@ def read_grade(answer: Completion, top: int, *, reasoning: bool) -> Scored:
     if found is None or (cut and found[2] == len(text)):
         return Scored(None, Report(malformed=1, cut_answers=cut))
     grade, start, stop = found
-    logprob = sum(_overlapping(answer.tokens, start, stop))
+    place, logprob = 0, 0.0
+    for token, value in answer.tokens:
+        if place < stop and place + len(token) > start:  # it has a character of the grade
+            logprob += value
+        place += len(token)
     if grade > top or math.isnan(logprob):
         return Scored(None, Report(invalid_grades=1))
     return Scored(grade * math.exp(min(logprob, 0.0)))
 
 
 def _text(answer: Completion) -> str:
-    """What was written, in the tokens' own spelling where they are there."""
+    """The answer's text, put together from its tokens if they are known."""
     return "".join(token for token, _ in answer.tokens) or answer.text
-
-
-def _overlapping(tokens: Sequence[tuple[str, float]], start: int, stop: int) -> Iterator[float]:
-    """The log-probabilities of the tokens that spell the characters ``start`` to ``stop``."""
-    place = 0
-    for token, logprob in tokens:
-        if place < stop and place + len(token) > start:
-            yield logprob
-        place += len(token)
-
-
-def _before_grade(prompt: Prompt, answer: Completion) -> Prompt:
-    """The prompt, continued up to where the answer's grade stands."""
-    text = _text(answer)
-    found = parse_grade(text, reasoning=True)
-    written = text if found is None else text[: found[1]]
-    return replace(prompt, prefill=text_of(prompt.prefill) + written)
 
 
 def _digits(top: int) -> tuple[str, ...]:
     return tuple(map(str, range(min(top, 9) + 1)))
 
 
+def _continued(prompt: Prompt, written: str) -> Prompt:
+    return replace(prompt, prefill=text_of(prompt.prefill) + written)
+
+
 def _mean_grade(prompt: Prompt, first: Sequence[float], top: int) -> Plan[float]:
     """The mean grade, given the log-probabilities of its first digit."""
     weights = [math.exp(min(logprob, 0.0)) for logprob in first]
     if top > 9:
-        after_one = replace(prompt, prefill=text_of(prompt.prefill) + "1")
         second = _digits(top - 10)
-        [answer] = yield from ask([NextToken(after_one, second)])
+        [answer] = yield from ask([NextToken(_continued(prompt, "1"), second)])
         longer = [math.exp(min(x, 0.0)) for x in label_scores(answer, second)]
         one = weights[1]
         weights[1] = one * max(0.0, 1.0 - sum(longer))

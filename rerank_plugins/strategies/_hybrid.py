@@ -1,10 +1,11 @@
-"""The reranker and the first stage together."""
+"""Rankings combined with the first stage's order or scores."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 
+from .._checks import at_least
 from ..calls import Plan
 from ..errors import InputError
 from ..ranking import Ranking, Strategy, by_score, check_inner
@@ -20,7 +21,7 @@ class Blend:
 
     Args:
         inner: The strategy whose order is combined with the input's.
-        k: How little the top ranks dominate; 60 is the usual value.
+        k: A constant added to each rank, usually 60: the larger, the less the top ranks dominate.
 
     Raises:
         InputError: ``k`` is negative.
@@ -43,11 +44,10 @@ class Blend:
 
     def __post_init__(self) -> None:
         check_inner(self.inner)
-        if not self.k >= 0:
-            raise InputError(f"k is {self.k}, expected 0 or more")
+        at_least(0.0, k=self.k)
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
-        """Plan what ``inner`` plans."""
+        """Plan the ranking of ``inner``, and fuse it with the input's order."""
         ranking = yield from self.inner.rank(query, passages)
         fused = {i: 1 / (self.k + rank) for rank, i in enumerate(ranking.order, start=1)}
         scores = [1 / (self.k + i + 1) + fused[i] for i in range(len(passages))]
@@ -56,23 +56,25 @@ class Blend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hybrid:
-    """Mix the reranker's scores with the first stage's, each in units of its own spread.
+    """Mix the reranker's scores with the first stage's, both as z-scores.
 
     Scores are ``alpha * z(first stage) + (1 - alpha) * z(reranker)``, with ``z(x) = (x - mean) /
     standard deviation`` over the list (``score_kind="z-score"``: any real number, comparable within
-    the result alone). The first stage's scores are those of the `Passage` objects that are ranked,
-    which is what the framework components and the commands give.
+    the result alone). The first stage's scores are those of the `Passage` objects that are ranked;
+    the framework components and the commands set them.
+
+    If a call of ``inner`` failed, the result is the ranking of ``inner`` alone.
 
     Args:
-        inner: Gives the reranker's scores. One that gives only an order (``score_kind="rank"``)
-            takes part with its places.
+        inner: Gives the reranker's scores; their places if it gives only an order
+            (``score_kind="rank"``).
         alpha: The weight of the first stage, 0 to 1.
-        places: Whether the places of the passages take the first stage's part where one of them has
-            no score. If not, ``inner`` then ranks alone, with its own kind of score. Where a call
-            of ``inner`` failed, its ranking stands as it is.
+        places: Whether the places of the passages replace the first stage's scores if one of them
+            has no score. If False, the result is then the ranking of ``inner`` alone, with its own
+            kind of score.
 
     Raises:
-        InputError: ``alpha`` is out of range.
+        InputError: ``alpha`` is out of range, or ``inner`` is not a strategy.
 
     References:
         Cai et al., ERank, arXiv:2509.00520, 2025, which mixes in BM25 with 0.2.
@@ -97,7 +99,7 @@ class Hybrid:
             raise InputError(f"alpha is {self.alpha}, expected a number from 0 to 1")
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
-        """Plan what ``inner`` plans."""
+        """Plan the ranking of ``inner``, and mix its scores with the first stage's."""
         ranking = yield from self.inner.rank(query, passages)
         first = self._first_stage(passages)
         if not passages or first is None or ranking.report.fallback:
@@ -121,7 +123,7 @@ class Hybrid:
 
 
 def z_scores(values: Sequence[float]) -> list[float]:
-    """How many standard deviations (of the whole list) each is above the mean; 0 where none is.
+    """Each value in standard deviations of the list above its mean; 0 if all are equal.
 
     Examples:
         >>> z_scores([1.0, 3.0]), z_scores([2.0, 2.0])
@@ -130,6 +132,6 @@ def z_scores(values: Sequence[float]) -> list[float]:
     if not values:
         return []
     _, exponent = math.frexp(max(map(abs, values)))
-    scaled = [math.ldexp(value, -exponent) for value in values]  # huge sums have no float
+    scaled = [math.ldexp(value, -exponent) for value in values]  # a sum of huge values has no float
     mean, spread = fmean(scaled), pstdev(scaled)
     return [(value - mean) / spread if spread else 0.0 for value in scaled]

@@ -1,0 +1,61 @@
+"""Scores of single passages from a classifier of query and passage."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..calls import Plan, ScorePair
+from ..errors import CallError, ModelOutputError
+from ..plans import ask_replies
+from ..prompts import PassageForm
+from ..ranking import Ranking, Report
+from ._attempt import Attempt, Scored, rank_scored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairScore:
+    """Score a passage by a cross-encoder or another classifier of query and passage.
+
+    One pass per passage, all of them in one batch. Scores are the model's raw logits
+    (``score_kind="logit"``), comparable across passages and queries.
+
+    Args:
+        titled: The form of a passage that has a title, with the fields ``{title}`` and
+            ``{passage}``; without it, titles are left out.
+
+    References:
+        Nogueira and Cho, Passage Re-ranking with BERT, arXiv:1901.04085, 2019; Abdallah et al.,
+        DeAR, arXiv:2508.16998, 2025.
+
+    Examples:
+        >>> from rerank_plugins import Reranker
+        >>> from rerank_plugins.testing import Oracle
+        >>> overlap = Oracle(key=lambda query, passage: float(query in passage))
+        >>> Reranker(PairScore(), overlap).rank("flea", ["a dog", "a flea"]).scores
+        (1.0, 0.0)
+    """
+
+    titled: str = "{title} {passage}"
+
+    def __post_init__(self) -> None:
+        PassageForm(titled=self.titled).check()
+
+    def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
+        """Plan one call per passage, all in one batch. One passage gets its score too."""
+        return (yield from self.attempt(query, passages)).result()
+
+    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+        """Plan `rank`; if a call fails, keep the ranking of the passages that have scores."""
+        form = PassageForm(titled=self.titled)
+        replies = yield from ask_replies([ScorePair(query, form.cut(p)[0]) for p in passages])
+        scored = list[Scored | CallError]()
+        for reply in replies:
+            if isinstance(reply, CallError):
+                scored.append(reply)
+            elif math.isfinite(reply.answer):
+                cut = frozenset({0} if reply.truncated else ())
+                scored.append(Scored(float(reply.answer), Report(truncated=cut)))
+            else:
+                message = f"the model's score is {reply.answer}, not a finite number"
+                scored.append(ModelOutputError(message))
+        return rank_scored(scored, "logit")
