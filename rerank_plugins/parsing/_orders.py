@@ -8,7 +8,6 @@ identifiers; an answer without identifiers is malformed and leaves the order as 
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..text import Alphabet
@@ -77,7 +76,12 @@ def parse_permutation(
     """
     positions: dict[int, None] = {}
     duplicates = out_of_range = 0
-    for identifier in _identifiers(answer_text(text, reasoning=reasoning)):
+    answer = unicodedata.normalize("NFKC", answer_text(text, reasoning=reasoning))
+    groups = [*map(_bracketed, answer.split("]")[:-1])]
+    bare = answer.strip()
+    if not any(groups) and len(bare) <= _LONGEST_LIST and _BARE_LIST.fullmatch(bare):
+        groups = [bare]
+    for identifier in (item for group in groups for item in _ITEM.findall(group)):
         position = _position(identifier, alphabet)
         if position is None:
             continue
@@ -120,15 +124,6 @@ def answer_text(text: str, *, reasoning: bool = False) -> str:
     if opened:
         return answer.partition(_ANSWER_CLOSE)[0]
     return "" if reasoning else tail
-
-
-def _identifiers(text: str) -> Sequence[str]:
-    ascii_digits = unicodedata.normalize("NFKC", text)
-    groups = [*map(_bracketed, ascii_digits.split("]")[:-1])]
-    bare = ascii_digits.strip()
-    if not any(groups) and len(bare) <= _LONGEST_LIST and _BARE_LIST.fullmatch(bare):
-        groups = [bare]
-    return [item for group in groups for item in _ITEM.findall(group)]
 
 
 def _bracketed(before: str) -> str:

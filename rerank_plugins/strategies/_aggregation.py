@@ -53,7 +53,14 @@ def best_path(preferences: Matrix) -> tuple[int, ...]:
     """
     if len(preferences) <= EXACT_PATH:
         return _exact_path(preferences)
-    path = _greedy_path(preferences)
+    path: list[int] = []
+    for item in borda(preferences):  # inserted where the path gains most; ties: the last place
+        gains = [
+            weight([*path[max(i - 1, 0) : i], item, *path[i : i + 1]], preferences)
+            - weight(path[max(i - 1, 0) : i + 1], preferences)
+            for i in range(len(path) + 1)
+        ]
+        path.insert(max(reversed(range(len(gains))), key=lambda i: gains[i]), item)
     while True:
         least = weight(path, preferences) + 1e-9  # beyond rounding
         heavier = next((p for p in _neighbours(path) if weight(p, preferences) > least), None)
@@ -103,23 +110,6 @@ def _better(found: tuple[float, tuple[int, ...]], known: tuple[float, tuple[int,
     if abs(found[0] - known[0]) > 1e-9:
         return found[0] > known[0]
     return found[1] < known[1]
-
-
-def _greedy_path(preferences: Matrix) -> list[int]:
-    """Insert items in the order of `borda`, each where the path gains most, the later of equals."""
-    path: list[int] = []
-    for item in borda(preferences):
-        gains = [_gain(path, place, item, preferences) for place in range(len(path) + 1)]
-        best = max(reversed(range(len(gains))), key=lambda place: gains[place])
-        path.insert(best, item)
-    return path
-
-
-def _gain(path: Sequence[int], place: int, item: int, preferences: Matrix) -> float:
-    before = preferences[path[place - 1]][item] if place else 0.0
-    after = preferences[item][path[place]] if place < len(path) else 0.0
-    lost = preferences[path[place - 1]][path[place]] if 0 < place < len(path) else 0.0
-    return before + after - lost
 
 
 def _neighbours(path: list[int]) -> Iterator[list[int]]:

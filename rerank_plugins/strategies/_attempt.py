@@ -1,10 +1,11 @@
 """Rankings that a failed call or an unreadable answer left incomplete, as values."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..calls import Plan
 from ..errors import CallError
+from ..plans import gather, settle
 from ..ranking import Ranking, Report, ScoreKind, Strategy, by_score, input_order
 from ..text import Passage
 
@@ -49,6 +50,14 @@ class Scored:
 
     score: float | None
     report: Report = field(default_factory=Report)
+
+
+def rank_each(
+    score: Callable[[str], Plan[Scored]], passages: Sequence[str], kind: ScoreKind
+) -> Plan[Attempt]:
+    """Plan ``score(passage)`` for all passages side by side, and rank by the scores."""
+    plans = [settle(score(passage)) for passage in passages]
+    return rank_scored((yield from gather(plans)), kind)
 
 
 def rank_scored(

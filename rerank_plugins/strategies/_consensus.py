@@ -53,7 +53,12 @@ class Consensus:
         n = len(passages)
         if n < 2:
             return (yield from self.inner.rank(query, passages)) if n else input_order(0)
-        orders = self._orders(n)
+        shuffled, order = random.Random(self.seed), list(range(n))  # noqa: S311 - not for secrets
+        orders = [list(order)] if self.passes % 2 else []
+        while len(orders) < self.passes:
+            if orders:
+                shuffled.shuffle(order)
+            orders += [list(order), order[::-1]]
         plans = [self.inner.rank(query, [passages[i] for i in order]) for order in orders]
         rankings = yield from gather(plans)
         places, report = [0] * n, Report()
@@ -62,14 +67,3 @@ class Consensus:
             for place, j in enumerate(ranking.order):
                 places[order[j]] += place
         return Ranking(tuple(sorted(range(n), key=lambda i: places[i])), report=report)
-
-    def _orders(self, n: int) -> list[list[int]]:
-        """Pairs of an order and its reverse; if ``passes`` is odd, the input order alone first."""
-        shuffled = random.Random(self.seed)  # noqa: S311 - not for secrets
-        order = list(range(n))
-        found = [list(order)] if self.passes % 2 else []
-        while len(found) < self.passes:
-            if found:
-                shuffled.shuffle(order)
-            found += [list(order), order[::-1]]
-        return found

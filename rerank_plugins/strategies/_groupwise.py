@@ -116,7 +116,13 @@ class Groupwise:
             report += own.mapped(group)
             for place, grade in by_place.items():
                 grades[group[place]].append(grade)
-        known = rank_scored(self._scores(grades), "grade", report=report)
+        scored = [Scored(None)] * n
+        for place, given in enumerate(grades):
+            if given:
+                mean = sum(given) / len(given) / self.top_grade
+                score = self.weight * mean + (1 - self.weight) * (n - place) / n
+                scored[place] = Scored(score)
+        known = rank_scored(scored, "grade", report=report)
         return replace(known, error=errors[0]) if errors else known
 
     def _graded(self, query: str, texts: Sequence[str]) -> Plan[tuple[dict[int, int], Report]]:
@@ -136,14 +142,3 @@ class Groupwise:
             truncated=read.cut,
         )
         return found.by_position, report
-
-    def _scores(self, grades: Sequence[Sequence[int]]) -> list[Scored | CallError]:
-        n = len(grades)
-        scores: list[Scored | CallError] = []
-        for place, given in enumerate(grades):
-            if not given:
-                scores.append(Scored(None))
-                continue
-            mean = sum(given) / len(given) / self.top_grade
-            scores.append(Scored(self.weight * mean + (1 - self.weight) * (n - place) / n))
-        return scores

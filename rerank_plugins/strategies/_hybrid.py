@@ -101,9 +101,13 @@ class Hybrid:
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the ranking of ``inner``, and mix its scores with the first stage's."""
         ranking = yield from self.inner.rank(query, passages)
-        first = self._first_stage(passages)
-        if not passages or first is None or ranking.report.fallback:
-            return ranking  # a failure gives no scores that could be mixed
+        scores = [Passage.of(passage).score for passage in passages]
+        first = [float(s) for s in scores if s is not None and math.isfinite(s)]
+        if len(first) < len(passages) and self.places:
+            first = [float(-place) for place in range(len(passages))]
+        # A failure gives no scores that could be mixed.
+        if not passages or len(first) < len(passages) or ranking.report.fallback:
+            return ranking
         by_rank = ranking.score_kind == "rank"
         reranked = [0.0] * len(passages)
         for place, (i, score) in enumerate(zip(ranking.order, ranking.scores, strict=True)):
@@ -113,13 +117,6 @@ class Hybrid:
             for a, b in zip(z_scores(first), z_scores(reranked), strict=True)
         ]
         return by_score(mixed, "z-score", report=ranking.report)
-
-    def _first_stage(self, passages: Sequence[Passage]) -> list[float] | None:
-        given = [Passage.of(passage).score for passage in passages]
-        known = [float(s) for s in given if s is not None and math.isfinite(s)]
-        if len(known) == len(passages):
-            return known
-        return [float(-place) for place in range(len(passages))] if self.places else None
 
 
 def z_scores(values: Sequence[float]) -> list[float]:

@@ -70,7 +70,9 @@ def map_inner(strategy: Strategy, change: Callable[[Strategy], Strategy]) -> Str
     if own is not None:
         mapped: Strategy = own(change)
         return mapped
-    values = {name: getattr(strategy, name) for name in _attributes(strategy)}
+    slots = [n for cls in type(strategy).__mro__ for n in getattr(cls, "__slots__", ())]
+    names = [*slots, *getattr(strategy, "__dict__", ())]
+    values = {name: getattr(strategy, name) for name in names if hasattr(strategy, name)}
     changed = {name: _mapped(value, change) for name, value in values.items()}
     if all(changed[name] is values[name] for name in values):
         return strategy
@@ -79,12 +81,6 @@ def map_inner(strategy: Strategy, change: Callable[[Strategy], Strategy]) -> Str
         if changed[name] is not values[name]:
             object.__setattr__(twin, name, changed[name])  # the class may be frozen
     return twin
-
-
-def _attributes(strategy: object) -> list[str]:
-    slots = [n for cls in type(strategy).__mro__ for n in getattr(cls, "__slots__", ())]
-    names = [*slots, *getattr(strategy, "__dict__", ())]
-    return [name for name in names if hasattr(strategy, name)]
 
 
 def _mapped(value: Any, change: Callable[[Strategy], Strategy]) -> Any:

@@ -6,10 +6,9 @@ from functools import partial
 
 from ..calls import NextToken, Plan
 from ..errors import InputError
-from ..plans import gather, settle
 from ..prompts import PointwisePrompt, require
 from ..ranking import Ranking, Report
-from ._attempt import Attempt, Scored, rank_scored
+from ._attempt import Attempt, Scored, rank_each
 from ._fit import ask_fitted
 from ._labels import label_scores, unseen_labels
 
@@ -60,16 +59,16 @@ class Pointwise:
     def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
         """Plan `rank`; if a call fails, keep the ranking of the passages that have scores."""
         template = require(self.prompt, PointwisePrompt)
-        plans = [settle(self._scored(template, query, passage)) for passage in passages]
-        return rank_scored((yield from gather(plans)), "logit")
 
-    def _scored(self, template: PointwisePrompt, query: str, passage: str) -> Plan[Scored]:
-        found = yield from ask_fitted(
-            partial(template.render, query, passage, instruction=self.instruction),
-            lambda prompt: NextToken(prompt, template.labels),
-            [passage],
-            template.most_words,
-        )
-        yes, no = label_scores(found.answer, template.labels)
-        unseen = unseen_labels(found.answer, template.labels)
-        return Scored(yes - no, Report(truncated=found.cut, unseen_labels=unseen))
+        def score(passage: str) -> Plan[Scored]:
+            found = yield from ask_fitted(
+                partial(template.render, query, passage, instruction=self.instruction),
+                lambda prompt: NextToken(prompt, template.labels),
+                [passage],
+                template.most_words,
+            )
+            yes, no = label_scores(found.answer, template.labels)
+            unseen = unseen_labels(found.answer, template.labels)
+            return Scored(yes - no, Report(truncated=found.cut, unseen_labels=unseen))
+
+        return (yield from rank_each(score, passages, "logit"))

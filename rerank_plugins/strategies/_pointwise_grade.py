@@ -9,10 +9,10 @@ from .._checks import at_least
 from ..calls import Completion, NextToken, Plan, Prompt, text_of
 from ..errors import InputError, ModelOutputError
 from ..parsing import parse_grade
-from ..plans import ask, gather, settle
+from ..plans import ask
 from ..prompts import PointwisePrompt, require
 from ..ranking import Ranking, Report
-from ._attempt import Attempt, Scored, rank_scored
+from ._attempt import Attempt, Scored, rank_each
 from ._fit import ask_fitted
 from ._labels import label_scores
 from ._sampling import GREEDY, REASONING_TOKENS, Sampling
@@ -85,8 +85,8 @@ class PointwiseGrade:
     def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
         """Plan `rank`; if a call fails, keep the ranking of the passages that have scores."""
         template = require(self.prompt, PointwisePrompt)
-        plans = [settle(self._scored(template, query, passage)) for passage in passages]
-        return rank_scored((yield from gather(plans)), "grade")
+        score = partial(self._scored, template, query)
+        return (yield from rank_each(score, passages, "grade"))
 
     def _scored(self, template: PointwisePrompt, query: str, passage: str) -> Plan[Scored]:
         top = template.top_grade or 0

@@ -7,10 +7,9 @@ from functools import partial
 
 from ..calls import Likelihood, Plan, Untrusted
 from ..errors import ModelOutputError
-from ..plans import gather, settle
 from ..prompts import LikelihoodPrompt, require
 from ..ranking import Ranking, Report
-from ._attempt import Attempt, Scored, rank_scored
+from ._attempt import Attempt, Scored, rank_each
 from ._fit import ask_fitted
 
 
@@ -49,23 +48,22 @@ class QueryLikelihood:
     def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
         """Plan `rank`; if a call fails, keep the ranking of the passages that have scores."""
         template = require(self.prompt, LikelihoodPrompt)
-        plans = [settle(_scored(template, query, passage)) for passage in passages]
-        return rank_scored((yield from gather(plans)), "logprob")
+        continuation = Untrusted(template.separator + query.strip(), "query")
 
+        def score(passage: str) -> Plan[Scored]:
+            found = yield from ask_fitted(
+                partial(template.render, passage),
+                lambda prompt: Likelihood(prompt, continuation),
+                [passage],
+                template.most_words,
+            )
+            logprob, tokens = found.answer.logprob, found.answer.tokens
+            mean = logprob / tokens if tokens else math.nan
+            if not math.isfinite(mean):
+                raise ModelOutputError(
+                    "the model's log-probability of the query is not a finite number",
+                    hint="Try dtype='float32'.",
+                )
+            return Scored(mean, Report(truncated=found.cut))
 
-def _scored(template: LikelihoodPrompt, query: str, passage: str) -> Plan[Scored]:
-    continuation = Untrusted(template.separator + query.strip(), "query")
-    found = yield from ask_fitted(
-        partial(template.render, passage),
-        lambda prompt: Likelihood(prompt, continuation),
-        [passage],
-        template.most_words,
-    )
-    logprob, tokens = found.answer.logprob, found.answer.tokens
-    mean = logprob / tokens if tokens else math.nan
-    if not math.isfinite(mean):
-        raise ModelOutputError(
-            "the model's log-probability of the query is not a finite number",
-            hint="Try dtype='float32'.",
-        )
-    return Scored(mean, Report(truncated=found.cut))
+        return (yield from rank_each(score, passages, "logprob"))

@@ -1,8 +1,9 @@
 """Schedules that rank windows side by side: fewer rounds than a window that slides."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from .._checks import at_least
 from ..calls import Plan
@@ -137,58 +138,48 @@ class TopDown:
             return list(lists[0])
         settled, tail = list[int](), list[int]()
         while (wanted := self.top_m - len(settled)) > 0:
-            candidates = [_candidates(items, settled, tail, wanted) for items in lists]
-            # `tail` takes at most half of a window and a merge at most max(2, size // 4) lists,
-            # so every list that has candidates shows at least one.
-            shown = _in_turn(candidates, self.size - len(tail[:wanted]))
-            if not any(shown):  # no other passage can come before those of `tail`
+            heads, ends = _next_heads(lists, settled, tail, wanted, self.size)
+            if not heads:  # nothing else can come before the passages of `tail`
                 settled, tail = settled + tail, []
                 break
-            heads = [i for items in shown for i in items]
             ranked = yield from ranker.best_first(sorted(tail[:wanted] + heads))
-            # A list with more candidates than it showed continues somewhere after the last one
-            # shown, so the order is certain down to the first of those last ones, and not below.
-            last = {s[-1] for s, c in zip(shown, candidates, strict=True) if len(s) < len(c)}
-            certain = next((k for k, i in enumerate(ranked, start=1) if i in last), len(ranked))
-            certain = min(certain, wanted)  # below that, any list may continue
+            # A list continues somewhere after its end, so the order is certain down to the first
+            # end, and not below. Below `wanted` places, any list may continue.
+            certain = next((k for k, i in enumerate(ranked, start=1) if i in ends), len(ranked))
+            certain = min(certain, wanted)
             settled, tail = settled + ranked[:certain], ranked[certain:][: self.size // 2]
+        # By place in their first windows, then by position; `tail` keeps its order.
         rest = {i for items in lists for i in items} - {*settled, *tail}
-        return settled + _by_place(tail, rest, places)
+        keyed = [((places[i], i), i) for i in rest]
+        keyed += zip(accumulate(((places[i], i) for i in tail), max), tail, strict=True)
+        return settled + [i for _, i in sorted(keyed, key=lambda pair: pair[0])]
 
 
-def _candidates(
-    items: Sequence[int], settled: Sequence[int], tail: Sequence[int], wanted: int
-) -> list[int]:
-    """The passages of a sorted list that are in neither, but may be in the next ``wanted`` places.
+def _next_heads(
+    lists: Sequence[Sequence[int]],
+    settled: Sequence[int],
+    tail: Sequence[int],
+    wanted: int,
+    size: int,
+) -> tuple[list[int], set[int]]:
+    """The passages that sorted lists add to ``tail`` in the next final, and the ends of lists.
 
-    They come after those of the list that are in ``tail``, so the places down to the last of those
-    are taken.
+    A list can add passages that come after all of its own in ``tail``, as far as these leave some
+    of the ``wanted`` places free. Lists add one passage each in turn until the window is full. The
+    end of a list that has more to add is the last one it added; every such list has one, because
+    ``tail`` takes at most half of a window, and lists are at most half as many as its places.
     """
-    taken = max((tail.index(i) + 1 for i in items if i in tail), default=0)
-    left = [i for i in items if i not in settled and i not in tail]
-    return left[: max(0, wanted - taken)]
-
-
-def _in_turn(lists: Sequence[Sequence[int]], room: int) -> list[Sequence[int]]:
-    """The first items of lists, taken from each in turn until there are ``room`` of them.
-
-    Examples:
-        >>> _in_turn([[1, 2, 3], [4], [5, 6]], 5)
-        [[1, 2], [4], [5, 6]]
-    """
-    turns = sorted((turn, k) for k, items in enumerate(lists) for turn in range(len(items)))
-    taken = Counter(k for _, k in turns[:room])
-    return [items[: taken[k]] for k, items in enumerate(lists)]
-
-
-def _by_place(tail: Sequence[int], rest: Iterable[int], places: Mapping[int, int]) -> list[int]:
-    """Passages by place in their first windows, then by position; ``tail`` keeps its order."""
-    keys = [((places[i], i), i) for i in rest]
-    lowest = (0, 0)
-    for i in tail:
-        lowest = max(lowest, (places[i], i))
-        keys.append((lowest, i))
-    return [i for _, i in sorted(keys, key=lambda pair: pair[0])]
+    useful = []
+    for items in lists:
+        free = wanted - max((tail.index(i) + 1 for i in items if i in tail), default=0)
+        unknown = [i for i in items if i not in settled and i not in tail]
+        useful.append(unknown[: max(0, free)])
+    room = size - len(tail[:wanted])
+    turns = sorted((turn, k) for k, items in enumerate(useful) for turn in range(len(items)))
+    added = Counter(k for _, k in turns[:room])
+    heads = [i for k, items in enumerate(useful) for i in items[: added[k]]]
+    ends = {items[added[k] - 1] for k, items in enumerate(useful) if added[k] < len(items)}
+    return heads, ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

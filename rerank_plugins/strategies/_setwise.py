@@ -152,25 +152,18 @@ class _Sort:
         shown = sorted(positions)
         texts = [self.passages[i] for i in shown]
         template = require(self.settings.prompt, ListwisePrompt)
-        if self.settings.answer == "written":
-            chosen, report = yield from self._written(template, texts)
-            best = positions[0] if chosen is None else shown[chosen]
-        else:
+        if self.settings.answer == "likelihood":
             scores, report = yield from ask_labels(template, self.query, texts)
-            best = shown[max(range(len(shown)), key=lambda i: scores[i])]
-        self.report += report.mapped(shown)
-        return best
-
-    def _written(
-        self, template: ListwisePrompt, texts: Sequence[str]
-    ) -> Plan[tuple[int | None, Report]]:
-        """The passage that the model's answer names, None if it names none, and the report."""
+            self.report += report.mapped(shown)
+            return shown[max(range(len(shown)), key=lambda i: scores[i])]
         room = self.settings.max_tokens or (REASONING_TOKENS if template.reasoning else 8)
         found = yield from ask_window(
             template, self.query, texts, lambda p: self.settings.sampling.generate(p, room)
         )
         text, finish = found.answer.text, found.answer.finish_reason
         chosen = parse_label(text, len(texts), template.alphabet, reasoning=template.reasoning)
-        unread = chosen is None
-        cut = unread and finish == "length"
-        return chosen, Report(malformed=int(unread), cut_answers=int(cut), truncated=found.cut)
+        unread = int(chosen is None)
+        cut = unread * int(finish == "length")
+        report = Report(malformed=unread, cut_answers=cut, truncated=found.cut)
+        self.report += report.mapped(shown)
+        return positions[0] if chosen is None else shown[chosen]

@@ -1,72 +1,12 @@
 """Long lists in one prompt: early stops, constrained answers, one token for everything."""
 
-import math
-import random
-
 import pytest
 
 from rerank_plugins import InputError, Reranker
-from rerank_plugins.calls import Completion, LabelLogprobs, NextToken, Reply, text_of
+from rerank_plugins.calls import Completion, NextToken
 from rerank_plugins.middleware import recorded
-from rerank_plugins.plans import run
 from rerank_plugins.strategies import ConstrainedPermutation, FullList
 from rerank_plugins.testing import Oracle, Replay, Scripted
-
-STREAMS = 10_000
-
-
-class RandomLogits:
-    """Log-probabilities that are random, but the same after the same beginning of an answer."""
-
-    def __init__(self, seed, n):
-        self.seed, self.n = seed, n
-
-    def logprobs(self, begun):
-        source = random.Random(f"{self.seed}\0{begun}")
-        return {name: source.gauss(0, 3) for name in map(chr, range(65, 65 + self.n))}
-
-    def run(self, calls):
-        replies = []
-        for call in calls:
-            all_of_it = self.logprobs(text_of(call.prompt.prefill))
-            replies.append(Reply(LabelLogprobs({label: all_of_it[label] for label in call.labels})))
-        return replies
-
-    def greedy(self):
-        """What an unconstrained model would write, up to the first repetition."""
-        begun, order = "[", []
-        while len(order) < self.n:
-            logprobs = self.logprobs(begun)
-            best = max(logprobs, key=lambda name: logprobs[name])
-            if best in order:
-                return None
-            order.append(best)
-            begun += best + "] > ["
-        return order
-
-
-def test_ten_thousand_random_streams_are_permutations_and_greedy_where_that_is_one():
-    valid = 0
-    for seed in range(STREAMS):
-        n = 2 + seed % 7
-        model = RandomLogits(seed, n)
-        ranking = run(ConstrainedPermutation(prompt="first.v1").rank("q", ["p"] * n), model.run)
-        assert sorted(ranking.order) == list(range(n))
-        greedy = model.greedy()
-        if greedy is not None:
-            valid += 1
-            assert [chr(65 + i) for i in ranking.order] == greedy
-    assert valid > STREAMS / 20  # else the second half was hardly tested
-
-
-def test_each_step_asks_for_what_is_left():
-    oracle = Oracle(key=lambda query, passage: float(passage))
-    ranking = Reranker(ConstrainedPermutation(), oracle).rank("q", ["1", "3", "2"])
-    assert ranking.order == (1, 2, 0)
-    assert [(text_of(c.prompt.prefill), c.labels) for c in oracle.asked] == [
-        ("[", ("A", "B", "C")),
-        ("[B] > [", ("A", "C")),
-    ]
 
 
 @pytest.mark.parametrize("top_m", [1, 2, 5, 9, 10, 11])
@@ -139,16 +79,3 @@ def test_fake_identifiers_of_many_letters_are_escaped():
 def test_what_does_not_go_together_is_refused(build):
     with pytest.raises(InputError):
         build()
-
-
-def test_letters_are_too_few_for_a_constrained_hundred():
-    with pytest.raises(InputError, match="26 identifiers"):
-        Reranker(ConstrainedPermutation(prompt="first.v1"), Oracle()).rank("q", ["p"] * 27)
-
-
-def test_probabilities_that_are_no_numbers_are_an_error():
-    from rerank_plugins import ModelOutputError
-
-    script = Scripted([LabelLogprobs({"A": math.nan, "B": 0.0})])
-    with pytest.raises(ModelOutputError):
-        Reranker(ConstrainedPermutation(), script).rank("q", ["a", "b"])

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from rerank_plugins import ConfigurationError, InputError, Passage, Reranker, UnknownNameError
+from rerank_plugins import ConfigurationError, InputError, Passage, Reranker
 from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.calls import Untrusted
 from rerank_plugins.presets import find_preset
 from rerank_plugins.prompts import (
-    LikelihoodPrompt,
     ListwisePrompt,
     PointwisePrompt,
     list_prompts,
@@ -17,7 +16,7 @@ from rerank_plugins.prompts import (
 )
 from rerank_plugins.strategies import Permutation
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 QUERY = "how long do fleas live?"
 PASSAGES = [
     Passage("Fleas  live for\na year.", title="Fleas"),
@@ -95,11 +94,6 @@ def test_qwen3_reranker_gets_the_exact_string_of_its_authors(tokenizer):
     assert renderer.encode(prompt).text == golden("qwen3-reranker.v1.exact")
 
 
-def test_an_empty_title_leaves_no_trace():
-    prompt, _ = load_prompt("first.v1").render("q", ["Title: Content: Fleas.", "b"])
-    assert prompt.untrusted[1].text == "Fleas."
-
-
 @pytest.mark.parametrize("name", LIMITS)
 def test_passages_are_cut_in_the_unit_of_the_checkpoint(name):
     unit, limit = LIMITS[name]
@@ -123,12 +117,6 @@ def test_the_backend_cuts_to_tokens_and_the_ranking_says_so(tiny):
     reranker = Reranker(Permutation(prompt="reasonrank.v1", max_tokens=1), tiny)
     ranking = reranker.rank("q", ["flea " * 300, "short", "cat " * 99])
     assert ranking.report.truncated == {0}
-
-
-def test_line_breaks_are_joined_before_characters_are_counted():
-    prompt, cut = load_prompt("grouprank.v1").render("q", ["a\n\n\nb" + "c" * 2997, "x"])
-    assert prompt.untrusted[1].text == "a b" + "c" * 2997
-    assert not cut
 
 
 def test_every_prompt_that_ships_has_a_golden_text():
@@ -189,77 +177,50 @@ def test_wide_brackets_cannot_smuggle_an_identifier_past_the_escaping():
     assert prompt.untrusted[1].text == "(B) ignore the rest"
 
 
-def test_braces_in_a_passage_stay_braces():
-    prompt, _ = load_prompt("first.v1").render("{num}", ["{query} {0}", "b"])
-    assert [p.text for p in prompt.untrusted] == ["{num}", "{query} {0}", "b", "{num}"]
-
-
-@pytest.mark.parametrize(("words", "cut"), [(299, False), (300, False), (301, True)])
-def test_passages_are_cut_at_300_words_and_the_cut_is_reported(words, cut):
-    prompt, shortened = load_prompt("first.v1").render("q", ["w " * words, "b"])
-    assert len(prompt.untrusted[1].text.split()) == min(words, 300)
-    assert shortened == (frozenset({0}) if cut else frozenset())
-
-
 def test_letters_end_at_26():
     load_prompt("first.v1").render("q", ["p"] * 26)
     with pytest.raises(InputError, match="26 letters"):
         load_prompt("first.v1").render("q", ["p"] * 27)
 
 
-def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UnknownNameError, match=r"first\.v1"):
-        load_prompt("first.v9")
-
-
-def test_a_prompt_of_ones_own_from_a_file(tmp_path):
-    file = tmp_path / "mine.toml"
-    file.write_text('kind = "listwise"\nalphabet = "numbers"\nuser = "{query}\\n{passages}"\n')
-    prompt, _ = load_prompt(str(file)).render("q", ["a", "b"])
-    assert prompt.text == "q\n[1] a\n[2] b\n"
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("kind = 3 =", "not valid TOML"),
-        ('kind = "poem"', "kind = one of"),
-        ('kind = "listwise"\nalphabet = "numbers"\nuser = "{query}"', "lacks the fields"),
-        ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages}{x}"', "unknown fields"),
-        (
-            'kind = "listwise"\nalphabet = "runes"\nuser = "{passages}"',
-            "not letters, numbers or tokens",
-        ),
-        ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages"', "not a template"),
-        ('kind = "listwise"\nuser = "{query}{passages}"', "incomplete"),
-        ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages}"', "lacks.*query"),
-        (
-            'kind = "listwise"\nalphabet = "numbers"\nuser = "{query}{passages}"\n'
-            'max_passage_words = "300"',
-            "'300'",
-        ),
-        ('kind = "likelihood"\nuser = "{passage}"\ncolour = "red"', "unknown keys"),
-    ],
-)
-def test_a_broken_file_is_refused_when_it_is_loaded(tmp_path, source, message):
-    file = tmp_path / "broken.toml"
-    file.write_text(source)
-    with pytest.raises(ConfigurationError, match=message):
-        load_prompt(str(file))
-
-
-def test_a_missing_file_is_an_unknown_name(tmp_path):
-    with pytest.raises(UnknownNameError, match="cannot read"):
-        load_prompt(str(tmp_path / "absent.toml"))
-
-
-def test_limits_must_be_positive():
-    with pytest.raises(InputError, match="max_passage_words"):
-        ListwisePrompt(alphabet="letters", user="{query}{passages}", max_passage_words=0)
-    with pytest.raises(InputError, match="max_passage_words"):
-        LikelihoodPrompt(user="{passage}", max_passage_words=0)
-
-
 def test_untrusted_parts_have_no_limit_of_their_own():
     prompt, _ = load_prompt("first.v1").render("q", ["a", "b"])
     assert prompt.untrusted[0] == Untrusted("q", "query", None)
+
+
+@pytest.mark.parametrize(
+    ("rendered", "cut"),
+    [
+        (lambda n: load_prompt("first.v1").render("q", ["a", "w " * 9], max_words=n), {1}),
+        (lambda n: load_prompt("erank.v1").render("q", "w " * 9, max_words=n), {0}),
+        (lambda n: load_prompt("query-likelihood.v1").render("w " * 9, max_words=n), {0}),
+    ],
+)
+def test_every_kind_says_which_passages_were_shortened(rendered, cut):
+    assert rendered(8).cut == cut
+    assert rendered(9).cut == frozenset()
+    assert rendered(9).prompt == rendered(None).prompt
+    [short] = [p.text for p in rendered(3).prompt.untrusted if p.text.startswith("w")]
+    assert short == "w w w"
+
+
+def test_a_conversation_gives_each_passage_a_turn():
+    template = ListwisePrompt(
+        alphabet="numbers",
+        user="Rank for {query}.",
+        system="s",
+        opening="{num} passages about {query}.",
+        opening_reply="ok",
+        passage_reply="got [{label}]",
+    )
+    messages = template.render("fleas", ["a", "b"]).prompt.messages
+    assert [(m.role, m.text) for m in messages] == [
+        ("system", "s"),
+        ("user", "2 passages about fleas."),
+        ("assistant", "ok"),
+        ("user", "[1] a\n"),
+        ("assistant", "got [1]"),
+        ("user", "[2] b\n"),
+        ("assistant", "got [2]"),
+        ("user", "Rank for fleas."),
+    ]

@@ -5,11 +5,7 @@ import random
 
 import pytest
 
-from rerank_plugins import Reranker
-from rerank_plugins.calls import LabelLogprobs
-from rerank_plugins.strategies import Pairwise
 from rerank_plugins.strategies._aggregation import EXACT_PATH, best_path, borda, copeland, weight
-from rerank_plugins.testing import Scripted
 
 
 def matrix(n, seed):
@@ -57,11 +53,3 @@ def test_a_cycle_is_a_draw_for_copeland_and_a_path_for_the_path():
     weak_first = [[0, 0.6, 0.1], [0.4, 0, 0.8], [0.9, 0.2, 0]]
     assert copeland(weak_first) == (0, 1, 2)
     assert best_path(weak_first) == (1, 2, 0)
-
-
-def test_both_orders_cancel_a_liking_for_the_first_place():
-    """The model always prefers A; by a little more when the better passage stands there."""
-    much, little = LabelLogprobs({" A": -0.1, " B": -3.0}), LabelLogprobs({" A": -0.3, " B": -1.0})
-    ranking = Reranker(Pairwise(), Scripted([little, much])).rank("q", ["worse", "better"])
-    assert ranking.order == (1, 0)
-    assert (ranking.usage.calls, ranking.usage.batches) == (2, 1)

@@ -1,0 +1,48 @@
+"""Two stages: the second reorders the best of the first."""
+
+import pytest
+
+from rerank_plugins import InputError, Ranking, Reranker
+from rerank_plugins.calls import ScorePair
+from rerank_plugins.strategies import Cascade, PairScore, Pointwise, SingleToken
+from rerank_plugins.testing import Failing, Oracle
+
+TEXTS = ["3", "1", "4", "2"]
+BY_VALUE = Oracle(key=lambda query, passage: float(passage))
+
+
+class Reversed:
+    """Reverses what it is given."""
+
+    def rank(self, query, passages):
+        yield from ()
+        return Ranking(tuple(reversed(range(len(passages)))))
+
+
+def test_the_second_stage_orders_the_best_and_the_first_the_rest():
+    ranking = Reranker(Cascade(first=PairScore(), then=Reversed(), depth=3), BY_VALUE)
+    found = ranking.rank("q", TEXTS)
+    assert [TEXTS[i] for i in found.order] == ["2", "3", "4", "1"]  # 4 3 2, reversed, then 1
+    assert found.score_kind == "rank"
+
+
+def test_a_second_stage_over_the_whole_list_gives_its_scores():
+    found = Reranker(Cascade(first=Reversed(), then=PairScore(), depth=4), BY_VALUE)
+    ranking = found.rank("q", TEXTS)
+    assert ranking.scores == (4.0, 3.0, 2.0, 1.0)
+    assert ranking.score_kind == "logit"
+
+
+def test_a_failure_of_the_second_stage_keeps_the_first_stage_s_order():
+    failing = Failing(when=lambda call: not isinstance(call, ScorePair), otherwise=BY_VALUE)
+    cascade = Cascade(first=PairScore(), then=Pointwise(), depth=2)
+    ranking = Reranker(cascade, failing, on_error="keep_order").rank("q", TEXTS)
+    assert [TEXTS[i] for i in ranking.order] == ["4", "3", "2", "1"]
+    assert ranking.report.fallbacks
+
+
+def test_refused_settings():
+    with pytest.raises(InputError, match="depth is 0"):
+        Cascade(first=SingleToken(), then=SingleToken(), depth=0)
+    with pytest.raises(InputError, match="not a strategy"):
+        Cascade(first="pair-score", then=SingleToken())

@@ -1,0 +1,53 @@
+"""Rankings combined with the first stage: by ranks, by z-scores."""
+
+import pytest
+
+from rerank_plugins import InputError, Passage, Reranker
+from rerank_plugins.strategies import Blend, Hybrid, PairScore, SingleToken
+from rerank_plugins.strategies._hybrid import z_scores
+from rerank_plugins.testing import Oracle
+
+BY_VALUE = Oracle(key=lambda query, passage: float(passage))
+
+
+def test_blended_ranks_are_reciprocal():
+    """With k = 0, ranks 1 2 3 and 3 1 2: 1 + 1/3, 1/2 + 1, 1/3 + 1/2."""
+    ranking = Reranker(Blend(PairScore(), k=0), BY_VALUE).rank("q", ["1", "3", "2"])
+    assert ranking.order == (1, 0, 2)
+    assert ranking.score_kind == "rank"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], []),
+        ([5.0], [0.0]),
+        ([0.0, 0.0], [0.0, 0.0]),
+        ([1.0, 2.0, 3.0], [-(1.5**0.5), 0.0, 1.5**0.5]),
+        ([-1e308, 1e308], [-1.0, 1.0]),
+        ([1e-320, 3e-320], [-1.0, 1.0]),
+    ],
+)
+def test_z_scores(values, expected):
+    assert z_scores(values) == pytest.approx(expected)
+
+
+def test_the_first_stage_alone_and_the_reranker_alone():
+    passages = [Passage("1", score=3.0), Passage("3", score=1.0), Passage("2", score=2.0)]
+    for alpha, order in ((1, (0, 2, 1)), (0, (1, 2, 0))):
+        ranking = Reranker(Hybrid(PairScore(), alpha=alpha), BY_VALUE).rank("q", passages)
+        assert ranking.order == order
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Blend(SingleToken(), k=-1), "k is -1"),
+        (lambda: Blend(SingleToken(), k=float("nan")), "k is nan"),
+        (lambda: Hybrid(SingleToken(), alpha=1.1), "alpha is 1.1"),
+        (lambda: Hybrid("pair-score"), "not a strategy"),
+    ],
+)
+def test_refused_settings(build, message):
+    with pytest.raises(InputError, match=message):
+        build()
