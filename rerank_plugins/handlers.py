@@ -122,12 +122,47 @@ def async_handler(
     return in_time
 
 
+def lifecycle(backend: AnyBackend, method: str) -> None:
+    """Call the backend's ``warm_up`` or ``close``, if it has one."""
+    if hasattr(backend, method):
+        getattr(backend, method)()
+
+
 async def on_loop(backend: AnyBackend, method: str) -> None:
-    """The backend's ``awarm_up`` or ``aclose``, or their synchronous twin in a thread."""
+    """Call the backend's ``awarm_up`` or ``aclose``, or the synchronous method in a thread."""
     if hasattr(backend, f"a{method}"):
         await getattr(backend, f"a{method}")()
     elif hasattr(backend, method):
         await off_loop(getattr(backend, method))
+
+
+class OwnedBackends:
+    """The life cycle of a backend that is made of others: passed on to each of them."""
+
+    @property
+    def members(self) -> tuple[AnyBackend, ...]:
+        """Every backend inside, once."""
+        raise NotImplementedError
+
+    def warm_up(self) -> None:
+        """Warm up every backend inside. Safe to repeat."""
+        for backend in self.members:
+            lifecycle(backend, "warm_up")
+
+    async def awarm_up(self) -> None:
+        """`warm_up`, without blocking the event loop."""
+        for backend in self.members:
+            await on_loop(backend, "warm_up")
+
+    def close(self) -> None:
+        """Close every backend inside. Safe to repeat."""
+        for backend in self.members:
+            lifecycle(backend, "close")
+
+    async def aclose(self) -> None:
+        """`close`, without blocking the event loop."""
+        for backend in self.members:
+            await on_loop(backend, "close")
 
 
 def failure(error: Exception) -> CallError:

@@ -1,8 +1,8 @@
-"""What cuts across strategies and backends, in two places.
+"""Limits, counters, caches, retries, transcripts and traces, around a plan or around a backend.
 
 Around a *plan*, which sees one query whatever shares its batches: `metered`, `limited`.
-Around a *backend*, which sees the wire: `cached`, `retried`, `guarded`, `recorded`, `traced`. A
-wrapped backend is a backend, so they nest: ``cached(retried(backend))``.
+Around a *backend*, which sees whole batches: `cached`, `retried`, `guarded`, `recorded`, `traced`.
+A wrapped backend is a backend, so they nest: ``cached(retried(backend))``.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""Wrappers around a backend, each written once for both colours.
+"""Wrappers around a backend, each written once for synchronous and asynchronous code.
 
-A layer is a plan: it is given a batch, passes on what it wants answered, and returns the
-replies. Waiting is a question too (`_Wait`), answered by whichever clock the colour has.
+A layer is a plan: it is given a batch, yields the calls that the backend shall answer, and returns
+the replies. A pause is a call too: a `_Wait`, slept through with `time.sleep` or `asyncio.sleep`.
 """
 
 import threading
@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from .._checks import at_least
 from ..calls import Batch, Call, Generate, Plan, Replies, Reply
-from ..errors import CallError, InputError
-from ..handlers import AnyBackend, async_handler, failure, on_loop, sync_handler
+from ..errors import CallError
+from ..handlers import AnyBackend, OwnedBackends, async_handler, failure, sync_handler
 from ..plans import arun, run
 
 Exchange = Callable[[Batch], Plan[Replies]]
@@ -24,12 +25,12 @@ class _Wait(Call[None]):
     seconds: float
 
 
-class Layer:
-    """A backend behind a layer, with the lifecycle of the backend inside.
+class Layer(OwnedBackends):
+    """A backend behind a layer, with the life cycle of the backend inside.
 
     Args:
         inner: The backend that answers.
-        exchange: Makes the plan that turns a batch into its replies.
+        exchange: Returns the plan that turns a batch into its replies.
     """
 
     def __init__(self, inner: AnyBackend, exchange: Exchange) -> None:
@@ -63,27 +64,14 @@ class Layer:
         return await arun(self._exchange(calls), answer)
 
     @property
+    def members(self) -> tuple[AnyBackend, ...]:
+        """The backend inside."""
+        return (self.inner,)
+
+    @property
     def kinds(self) -> frozenset[type[Call[Any]]] | None:
-        """The call kinds of the backend inside, where it declares them."""
+        """The kinds of call that the backend inside answers; None if it does not declare them."""
         return getattr(self.inner, "kinds", None)
-
-    def warm_up(self) -> None:
-        """Warm up the backend inside, where it can be."""
-        if hasattr(self.inner, "warm_up"):
-            self.inner.warm_up()
-
-    async def awarm_up(self) -> None:
-        """`warm_up`, without blocking the event loop."""
-        await on_loop(self.inner, "warm_up")
-
-    def close(self) -> None:
-        """Close the backend inside, where it can be."""
-        if hasattr(self.inner, "close"):
-            self.inner.close()
-
-    async def aclose(self) -> None:
-        """`close`, without blocking the event loop."""
-        await on_loop(self.inner, "close")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
@@ -95,12 +83,15 @@ def cached(
     *,
     max_entries: int = 10_000,
 ) -> Layer:
-    """Ask each question once. A cached answer costs no tokens; failures are not kept.
+    """Ask each question once. A cached answer costs no tokens; failures are not cached.
 
     Args:
         backend: The backend to wrap. A cache belongs to one model: don't share ``store``.
-        store: Where answers are kept; a dictionary by default. Any mutable mapping will do.
-        max_entries: The oldest entries go when there are more than this.
+        store: Any mutable mapping that keeps the answers; a new dictionary by default.
+        max_entries: Maximum number of entries; the oldest are removed first.
+
+    Raises:
+        InputError: ``max_entries`` is below 1.
 
     Examples:
         >>> from rerank_plugins import Reranker
@@ -113,8 +104,7 @@ def cached(
         >>> len(model.asked)
         1
     """
-    if max_entries < 1:
-        raise InputError(f"max_entries is {max_entries}, expected at least 1")
+    at_least(1, max_entries=max_entries)
     kept: MutableMapping[Call[Any], Reply[Any]] = {} if store is None else store
     lock = threading.Lock()
 
@@ -161,23 +151,27 @@ def retried(
     max_delay_s: float = 30.0,
     seed: int = 0,
 ) -> Layer:
-    """Ask again, with growing pauses, for the calls that failed and may succeed.
+    """Repeat the calls that failed and may succeed, with growing pauses.
 
-    Only errors that say ``retryable`` are asked again, and only the calls concerned. A server's
-    own ``retry_after_s`` is obeyed.
+    Only calls with a ``retryable`` error are repeated. A server's own ``retry_after_s`` is obeyed.
+    Retries multiply: around an `OpenAIBackend`, each attempt here makes up to that backend's own
+    ``attempts`` requests.
 
     Args:
         backend: The backend to wrap.
-        attempts: How often a call is asked at most, the first time included.
+        attempts: Maximum number of attempts for each call, the first one included.
         base_delay_s: The first pause in seconds; it doubles each time, with jitter.
-        max_delay_s: The longest pause of our own choice, in seconds.
-        seed: Of the jitter.
+        max_delay_s: The longest pause in seconds, unless the server asks for a longer one.
+        seed: Seed of the jitter.
+
+    Raises:
+        InputError: ``attempts`` is below 1, or a delay is negative.
     """
-    if attempts < 1 or base_delay_s < 0 or max_delay_s < 0:
-        raise InputError("attempts must be at least 1 and delays not negative")
+    at_least(1, attempts=attempts)
+    at_least(0.0, base_delay_s=base_delay_s, max_delay_s=max_delay_s)
     import random  # imported here: slow, and only this layer needs it
 
-    jitter = random.Random(seed)  # noqa: S311 - spreads requests, protects nothing
+    jitter = random.Random(seed)  # noqa: S311 - spreads requests, no cryptography
 
     def exchange(calls: Batch) -> Plan[Replies]:
         replies = list((yield calls)) if calls else []
@@ -197,33 +191,33 @@ def retried(
 
 
 class Guarded(Layer):
-    """A backend whose exceptions are answers. Made by `guarded`."""
+    """A backend whose exceptions become replies. Made by `guarded`."""
 
     def __init__(self, inner: AnyBackend) -> None:
         super().__init__(inner, _unchanged)
 
-    # Not a plan: what a backend raises never reaches the plan that asked it.
+    # Not a plan: a plan does not see the exceptions of the backend that answers it.
     def run(self, calls: Batch) -> Replies:
-        """Answer the batch, whatever happens."""
+        """Answer the batch; an exception is the reply to each of its calls."""
         try:
             return sync_handler(self.inner)(calls)
-        except Exception as error:  # noqa: BLE001 - it is the answer
+        except Exception as error:  # noqa: BLE001 - it is the reply
             return [failure(error) for _ in calls]
 
     async def arun(self, calls: Batch) -> Replies:
         """`run`, on an event loop."""
         try:
             return await async_handler(self.inner)(calls)
-        except Exception as error:  # noqa: BLE001 - it is the answer
+        except Exception as error:  # noqa: BLE001 - it is the reply
             return [failure(error) for _ in calls]
 
 
 def guarded(backend: AnyBackend) -> Guarded:
-    """Turn what a backend raises into a `BackendError` for each call that it was asked.
+    """Turn an exception of a backend into a `BackendError` for each call of the batch.
 
-    For applications that must answer whatever happens: with ``on_error="keep_order"``, a bug in
-    the backend then costs the order and not the request. The library's own errors about a wrong
-    set-up (`ConfigurationError`, `ContractError`) are raised all the same.
+    For applications that must always answer: with ``on_error="keep_order"``, a bug in the backend
+    then costs the order and not the request. The library's own errors about a wrong set-up
+    (`ConfigurationError`, `ContractError`) are still raised.
 
     Args:
         backend: The backend to wrap.
@@ -240,7 +234,7 @@ def guarded(backend: AnyBackend) -> Guarded:
 
 
 class Span(Protocol):
-    """What tracing needs of a span; OpenTelemetry's has it."""
+    """The part of OpenTelemetry's spans that tracing needs."""
 
     def set_attribute(self, key: str, value: Any) -> Any:
         """Attach a value."""
@@ -248,7 +242,7 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """What tracing needs of a tracer; OpenTelemetry's has it."""
+    """The part of OpenTelemetry's tracers that tracing needs."""
 
     def start_as_current_span(
         self, name: str, *, attributes: Mapping[str, Any]
@@ -264,8 +258,7 @@ class Traced(Layer):
         super().__init__(inner, _unchanged)
         self._tracer = tracer
 
-    # The span is opened here and not in a plan: a context variable that is set in a generator
-    # leaks into its caller.
+    # Not a plan: a context variable that is set in a generator leaks into its caller.
     def run(self, calls: Batch) -> Replies:
         """Answer the batch inside a span."""
         with self._span(calls) as span:

@@ -21,7 +21,7 @@ from rerank_plugins import (
 )
 from rerank_plugins._threads import abandoned
 from rerank_plugins.backends import Balanced, Routed, TransformersBackend
-from rerank_plugins.backends._several import pool as fleet
+from rerank_plugins.backends._several import pool
 from rerank_plugins.calls import Generate, Reply, ScorePair
 from rerank_plugins.handlers import async_handler, is_async, sync_handler
 from rerank_plugins.middleware import retried
@@ -79,7 +79,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr(fleet, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(pool, "monotonic", lambda: Clock.now)
     return Clock
 
 
@@ -151,7 +151,7 @@ def test_calls_go_where_the_fewest_are_under_way_in_threads():
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(backend.run, calls(6))
         assert begun.wait(60)
-        while backend._fleet.servers[1].under_way:
+        while backend._pool.servers[1].under_way:
             time.sleep(0.001)
         for i in range(3):
             backend.run(calls(1, start=6 + i))
@@ -341,7 +341,7 @@ def test_a_wrong_setup_is_raised_as_itself(colour, error):
     backend = Balanced(backends=[Server(), Server(error)])
     with pytest.raises(type(error), match=str(error)):
         ask(backend, calls(4), colour)
-    assert [server.under_way for server in backend._fleet.servers] == [0, 0]
+    assert [server.under_way for server in backend._pool.servers] == [0, 0]
 
 
 @COLOURS
@@ -388,7 +388,7 @@ def test_a_thousand_calls_none_lost_or_duplicated(colour, seed, rate):
     assert {call.passage for server in servers for call in server.asked} == set(
         map(str, range(1000))
     )
-    assert [server.under_way for server in backend._fleet.servers] == [0, 0, 0]
+    assert [server.under_way for server in backend._pool.servers] == [0, 0, 0]
 
 
 def test_many_threads_and_a_server_that_comes_and_goes():
@@ -404,7 +404,7 @@ def test_many_threads_and_a_server_that_comes_and_goes():
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: backend.run(calls(20, start=20 * i)), range(100)))
     assert [r.answer for replies in found for r in replies] == list(map(float, range(2000)))
-    assert [server.under_way for server in backend._fleet.servers] == [0, 0, 0]
+    assert [server.under_way for server in backend._pool.servers] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5])
@@ -436,7 +436,7 @@ def test_cancelling_stops_the_calls_and_gives_back_the_load(steps, clock):
     backend = Balanced(backends=servers, cooldown_s=1.0)
     asyncio.run(scene())
     assert sorted(stopped) == ([1, 8] if steps else [])
-    state = [(server.under_way, server.on_trial) for server in backend._fleet.servers]
+    state = [(server.under_way, server.probing) for server in backend._pool.servers]
     assert state == [(0, False)] * 2
     servers[0].trouble = lambda call: None
     for server in servers:

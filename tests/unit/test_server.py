@@ -229,11 +229,11 @@ def test_a_thousand_rankings_under_a_mix_of_faults(served, tokenizer, by_ids, mo
     """
     mix = random.Random(7)
     quiet = threading.Event()
-    lost, usual = Counter(), transport.Transport._lost
+    lost, usual = Counter(), transport.lost
     monkeypatch.setattr(
-        transport.Transport,
-        "_lost",
-        lambda self, error: (lost.update([type(error).__name__]), usual(self, error))[1],
+        transport,
+        "lost",
+        lambda error: (lost.update([type(error).__name__]), usual(error))[1],
     )
 
     def mood():

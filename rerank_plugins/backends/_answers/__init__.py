@@ -1,1 +1,1 @@
-"""What others report or raise becomes replies or errors."""
+"""Replies and errors, read from the reports and exceptions of servers and of clients."""

@@ -1,45 +1,60 @@
-"""What other people's clients raise, as the library's errors.
+"""The one table of foreign failures: statuses, headers and words become the library's errors.
 
-Nothing of theirs is imported: an error is known by its status, its words and its class's name.
+No client library is imported: an exception is recognised by its status, its text and the name of
+its class.
 """
 
 import math
 import re
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Iterator, Mapping, Set
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from ...errors import BackendError, CallError, ConfigurationError, PromptTooLongError
-from ..chat._dialects import named
 
-_REFUSALS = frozenset({400, 403, 422})
-_PASSING = frozenset({408, 409, 425, 429})
-_UNREACHED = re.compile(r"connect|time.?out|transport|protocolerror|remotedisconnected", re.I)
-_ROOM = re.compile(
+WRONG_KEY, FORBIDDEN, NOT_FOUND = 401, 403, 404
+RETRYABLE = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501, 505}
+"""Statuses after which the same request may succeed. 501 and 505 mean "not implemented"."""
+
+_REFUSED_ARGUMENT = frozenset({400, 403, 422})
+_TOO_LONG = frozenset({400, 413, 422})
+
+_NUMBER = r"(\d{1,9})"
+_CONTEXT = re.compile(  # vLLM and OpenAI
+    rf"maximum context length is {_NUMBER} tokens.*?"
+    rf"(?P<least>at least )?{_NUMBER} (?:input )?tokens",
+    re.DOTALL,
+)
+_LIMIT = re.compile(
     r"(?:maximum context length (?:is|of)|context size|n_ctx|context length (?:is|of))"
-    r"\D{0,12}?(\d+)",
+    rf"\D{{0,12}}?{_NUMBER}",
     re.I,
 )
-_TOO_LONG = re.compile(
+_LENGTH = re.compile(
+    r"(?:resulted in|requested|contains at least|n_prompt_tokens|request \()"
+    rf"\D{{0,9}}?{_NUMBER}",
+    re.I,
+)
+_TOO_LONG_WORDS = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|prompt is too long"
     r"|exceeds? the (?:available )?(?:model's )?context",
     re.I,
 )
-_WANTED = re.compile(
-    r"(?:resulted in|requested|contains at least|n_prompt_tokens|request \()\D{0,9}?(\d+)", re.I
-)
+_UNREACHABLE = re.compile(r"connect|time.?out|transport|protocolerror|remotedisconnected", re.I)
 _SECRET = re.compile(r"\b(?:sk|hf|pk|gsk|xai)[-_][\w*-]{4,}|(?<=Bearer )\S+")
 _LONGEST = 500
 _HIDDEN = "***"
 
 
 def failure(error: BaseException, secrets: Collection[str] = ()) -> CallError:
-    """The error that answers a call whose client raised ``error``.
+    """Return the error that answers a call whose client raised ``error``.
 
     Args:
-        error: What was raised. It stays the cause.
-        secrets: Texts that must not be repeated.
+        error: The exception. It becomes the cause.
+        secrets: Texts that the message must not repeat.
 
     Raises:
-        ConfigurationError: ``error`` is one: a wrong set-up is no failure of a call.
+        ConfigurationError: ``error`` is one: a wrong set-up is not the failure of one call.
 
     Examples:
         >>> failure(TimeoutError("no answer")).retryable
@@ -51,16 +66,40 @@ def failure(error: BaseException, secrets: Collection[str] = ()) -> CallError:
         return error
     if isinstance(error, ConfigurationError):
         raise error
-    found = _too_long(error) or _backend_error(error, secrets)
+    status, words = status_of(error), str(error)
+    found: CallError
+    if status in _TOO_LONG and _TOO_LONG_WORDS.search(words):
+        found = too_long(words) or PromptTooLongError(1)
+    else:
+        words, name = _without_secrets(words, secrets), type(error).__name__
+        found = BackendError(
+            f"the model raised {name}: {words}" if words else name,
+            retryable=_unreachable(error) if status is None else status in RETRYABLE,
+            retry_after_s=retry_after(getattr(getattr(error, "response", None), "headers", None)),
+        )
+    found.__cause__ = error
+    return found
+
+
+def lost(error: Exception) -> BackendError:
+    """Return the error that answers a request for which the connection failed.
+
+    Examples:
+        >>> lost(ConnectionError("refused"))
+        BackendError('the server cannot be reached (ConnectionError: refused)')
+    """
+    name = type(error).__name__
+    happened = "did not answer in time" if "Timeout" in name else "cannot be reached"
+    found = BackendError(f"the server {happened} ({name}: {error})", retryable=True)
     found.__cause__ = error
     return found
 
 
 def refused(error: BaseException, arguments: Set[str]) -> set[str]:
-    """Those of the ``arguments`` that a client or a server does not take, going by its words.
+    """Return those of the ``arguments`` that a client or a server names as not accepted.
 
-    Empty where the call failed for another reason: a server that cannot be reached or is busy, a
-    key that is wrong, a prompt that is too long.
+    Empty if the call failed for another reason: a server that is unreachable or busy, a wrong
+    key, a prompt that is too long.
 
     Examples:
         >>> refused(TypeError("got an unexpected keyword argument 'logprobs'"), {"logprobs"})
@@ -70,13 +109,23 @@ def refused(error: BaseException, arguments: Set[str]) -> set[str]:
     """
     status = status_of(error)
     by_client = status is None and isinstance(error, TypeError | ValueError | RuntimeError)
-    if not (by_client or status in _REFUSALS) or _TOO_LONG.search(str(error)):
+    if not (by_client or status in _REFUSED_ARGUMENT) or _TOO_LONG_WORDS.search(str(error)):
         return set()
     return named(str(error), arguments)
 
 
+def named(text: str, names: Set[str]) -> set[str]:
+    """Return those of ``names`` that occur in ``text`` as whole words.
+
+    Examples:
+        >>> named("top_logprobs must be at most 5", {"logprobs", "top_logprobs"})
+        {'top_logprobs'}
+    """
+    return {name for name in names if re.search(rf"\b{re.escape(name)}\b", text)}
+
+
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status behind an error, where there is one."""
+    """The HTTP status behind an error, if there is one."""
     for holder in (error, getattr(error, "response", None)):
         for name in ("status_code", "status", "code"):
             value = getattr(holder, name, None)
@@ -85,22 +134,51 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def _backend_error(error: BaseException, secrets: Collection[str]) -> BackendError:
-    status = status_of(error)
-    words = _without_secrets(str(error), secrets)
-    return BackendError(
-        f"the model raised {type(error).__name__}: {words}" if words else type(error).__name__,
-        retryable=_may_pass(error, status),
-        retry_after_s=_retry_after(error),
-    )
+def retry_after(headers: Mapping[str, str] | None) -> float | None:
+    """Seconds to wait, from a ``Retry-After`` header: a number or a date.
+
+    Examples:
+        >>> retry_after({"retry-after": "7"}), retry_after({"retry-after": "soon"})
+        (7.0, None)
+    """
+    try:
+        value = headers["retry-after"]  # type: ignore[index]  # None, or an object of a client
+    except (KeyError, TypeError):
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (AttributeError, TypeError, ValueError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _may_pass(error: BaseException, status: int | None) -> bool:
-    if status is not None:
-        return status in _PASSING or status >= 500
+def too_long(words: str) -> PromptTooLongError | None:
+    """Read by how much a prompt is too long; None if the text does not hold both numbers.
+
+    Examples:
+        >>> too_long("request (130 tokens) exceeds the available context size (100 tokens)")
+        PromptTooLongError('the prompt is 30 tokens too long for the context of 100 tokens. \
+Use a smaller window or shorter passages.')
+    """
+    if found := _CONTEXT.search(words):
+        limit, length, uncertain = int(found[1]), int(found[3]), bool(found["least"])
+    elif (most := _LIMIT.search(words)) and (given := _LENGTH.search(words)):
+        limit, length, uncertain = int(most[1]), int(given[1]), False
+    else:
+        return None
+    # "At least" one too many, or characters: the tokens were not counted. A quarter is a guess.
+    excess = limit // 4 if uncertain or length <= limit else length - limit
+    return PromptTooLongError(max(1, excess), limit=limit)
+
+
+def _unreachable(error: BaseException) -> bool:
+    """Whether an error, or one that caused it, is about the connection."""
     return any(
         isinstance(e, ConnectionError | TimeoutError)
-        or any(_UNREACHED.search(base.__name__) for base in type(e).__mro__)
+        or any(_UNREACHABLE.search(base.__name__) for base in type(e).__mro__)
         for e in _chain(error)
     )
 
@@ -112,25 +190,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__
-
-
-def _retry_after(error: BaseException) -> float | None:
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    try:
-        seconds = float(headers["retry-after"])  # type: ignore[index]  # or it is not there
-    except (KeyError, TypeError, ValueError):
-        return None  # a date, or nothing
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _too_long(error: BaseException) -> PromptTooLongError | None:
-    words = str(error)
-    if status_of(error) not in (400, 413, 422) or not _TOO_LONG.search(words):
-        return None
-    room, wanted = _ROOM.search(words), _WANTED.search(words)
-    if room is None or wanted is None:
-        return PromptTooLongError(1)
-    return PromptTooLongError(max(1, int(wanted[1]) - int(room[1])), limit=int(room[1]))
 
 
 def _without_secrets(text: str, secrets: Collection[str]) -> str:

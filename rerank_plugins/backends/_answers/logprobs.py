@@ -1,6 +1,6 @@
-"""Labels in what servers report: the likeliest few tokens of a position, as text.
+"""Read labels from the log-probabilities that servers report.
 
-Pure functions: what a server sent goes in, `LabelLogprobs` comes out.
+Pure functions: a server's report goes in, `LabelLogprobs` comes out.
 """
 
 import math
@@ -12,20 +12,20 @@ from ...calls import LabelLogprobs
 from ...errors import LogprobsError, ModelOutputError
 
 NOTHING = -9999.0
-"""What OpenAI's servers report for "next to impossible": no value, and no bound either."""
+"""OpenAI's servers report it for "next to impossible": neither a value nor a bound."""
 
 MOST_IDS = 128
-"""Token ids whose log-probabilities one request may ask for: vLLM's limit."""
+"""Largest number of token ids in one request for log-probabilities: vLLM's limit."""
 
 _MARKS = " \t\n▁Ġ"  # white space, and how SentencePiece and byte-level BPE write a space
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One token that was written, and the likeliest tokens there.
+    """One generated token, and the likeliest tokens at its place.
 
     Args:
-        token: The token that was written.
+        token: The generated token.
         top: The alternatives that the server reports, each with its log-probability (nats).
     """
 
@@ -34,12 +34,12 @@ class Position:
 
 
 def read_positions(report: object) -> tuple[Position, ...]:
-    """What a server reports about its tokens, in any of the shapes that are in use.
+    """Read a server's report about its tokens, in any of the shapes in use.
 
     OpenAI's chat shape (``content``, a list of tokens with ``top_logprobs``), as an object, as
     dictionaries, in pieces as a stream sends it, or bare; its older one (``tokens`` beside
-    ``top_logprobs``); and lists of alternatives for each position. What has none of these shapes
-    reports nothing.
+    ``top_logprobs``); and lists of alternatives for each position. Anything else reads as no
+    positions.
 
     Examples:
         >>> report = {"content": [{"token": "A", "logprob": -0.1, "top_logprobs": []}]}
@@ -69,9 +69,9 @@ def _positions(report: object) -> Iterator[Position]:
 
 
 def _alternatives(item: object) -> list[Position]:
-    """One position, where a list holds tokens that are alternatives to one another.
+    """Read a list of tokens that are alternatives to one another as one position.
 
-    It is inside another list, and its tokens have no alternatives of their own.
+    Such a list is inside another, and its tokens have no ``top_logprobs``.
     """
     tokens = [_plain(token) for token in item] if isinstance(item, list | tuple) else []
     top = tuple(_pairs(tokens))
@@ -92,7 +92,7 @@ def _likelihood(pair: tuple[str, object]) -> float:
 
 
 def _plain(value: object) -> object:
-    """What a client's object holds; anything else as it is."""
+    """The dictionary of a client's object; anything else unchanged."""
     dump = getattr(value, "model_dump", None)
     return dump() if callable(dump) else value
 
@@ -100,16 +100,16 @@ def _plain(value: object) -> object:
 def read_labels(
     positions: Sequence[Position], labels: Sequence[str], before: str = ""
 ) -> LabelLogprobs:
-    """The log-probabilities of ``labels`` where the answer's first label stands.
+    """Read the log-probabilities of ``labels`` at the position of the answer's first label.
 
-    Several tokens may spell a label (``A`` and `` A``): the likeliest counts. With the maximum,
-    and not the sum, a label that is reported is certainly likelier than one that is not.
+    Several tokens may stand for a label (``A`` and `` A``): the likeliest counts. With the maximum
+    instead of the sum, a reported label is always likelier than one that is not reported.
 
     Args:
         positions: The first tokens of the answer.
-        labels: What may stand there.
-        before: What the answer begins with before its first label, where the model wrote it
-            itself because the server continues no answers.
+        labels: The possible labels.
+        before: Text of the answer before its first label, if the model wrote it itself because
+            the server does not continue a given answer.
 
     Raises:
         LogprobsError: No alternatives were reported, or the answer begins with something else.
@@ -131,28 +131,28 @@ def read_labels(
         label = names.get(token.strip(_MARKS).removeprefix(left).strip(_MARKS))
         if label is not None:
             seen[label] = max(value, seen.get(label, -math.inf))
-    # In the caller's order: servers sort by value, and a tie must not depend on theirs.
+    # In the caller's order: servers sort by value, and ties must not depend on their order.
     ordered = {label: seen[label] for label in labels if label in seen}
     return LabelLogprobs(ordered, floor=min(value for _, value in values))
 
 
 def asked_together(ids: Sequence[int]) -> list[Sequence[int]]:
-    """Token ids in groups that one request may ask for."""
+    """Split token ids into groups that fit one request each."""
     return [ids[i : i + MOST_IDS] for i in range(0, len(ids), MOST_IDS)]
 
 
 def read_label_ids(
     values: Mapping[int, object], ids: Mapping[str, int], *, exact: bool
 ) -> LabelLogprobs:
-    """The log-probabilities of labels, where a server reports token ids.
+    """Read the log-probabilities of labels from a report by token ids.
 
     Args:
-        values: What it reports at the position: log-probabilities by token id.
+        values: The report at one position: log-probabilities by token id.
         ids: The token id of each label.
-        exact: Whether these very tokens were asked for, and not the likeliest few.
+        exact: True if exactly these tokens were requested, False for the likeliest few.
 
     Raises:
-        LogprobsError: A token is missing that was asked for, or nothing is reported.
+        LogprobsError: A requested token is missing, or nothing is reported.
         ModelOutputError: A log-probability is not a number.
 
     Examples:
@@ -162,20 +162,20 @@ def read_label_ids(
     numbers = {i: _number(value) for i, value in values.items() if value != NOTHING}
     seen = {label: numbers[i] for label, i in ids.items() if i in numbers}
     if not numbers or (exact and len(seen) < len(ids)):
-        raise LogprobsError("the server did not report the log-probabilities it was asked for")
+        raise LogprobsError("the server did not report the requested log-probabilities")
     return LabelLogprobs(seen) if exact else LabelLogprobs(seen, floor=min(numbers.values()))
 
 
 def _first_label(
     positions: Sequence[Position], names: dict[str, str], before: str
 ) -> tuple[Position, str]:
-    """Where the first label stands, and how much of ``before`` is in the same token."""
+    """Find the position of the first label, and the part of ``before`` in the same token."""
     left, written = before, ""
-    # White space has its own tokens: the first label stands after it.
+    # White space may be a token of its own: the first label follows it.
     for position in [p for p in positions if p.token.strip(_MARKS)] or positions:
         token = position.token.strip(_MARKS)
         names_one = token.removeprefix(left).strip(_MARKS) in names
-        # With nothing of ``before`` written, the answer may begin with the label itself.
+        # If nothing of ``before`` was written, the answer may begin with the label itself.
         if not left or (names_one and (not written or token.startswith(left))):
             return position, left
         if token and not left.startswith(token):
@@ -195,4 +195,4 @@ def _first_label(
 def _number(value: object) -> float:
     if not isinstance(value, int | float) or math.isnan(value):
         raise ModelOutputError(f"the server reported the log-probability {value!r}")
-    return min(float(value), 0.0)  # above zero by rounding only
+    return min(float(value), 0.0)  # above zero only by rounding

@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible API.
 
-`exchange` and the modules named ``by_...`` say what is asked and do no I/O; `wire` reads what
-comes back; `transport` sends; `backend` is what a user sees.
+`exchange`, `capabilities` and the modules named ``by_...`` build requests and do no I/O; `wire`
+reads answers; `transport` sends; `openai` holds the backend.
 """
 
 from .openai import OpenAIBackend

@@ -1,4 +1,4 @@
-"""Calls to a server as token ids: the prompt is rendered and tokenized on this side. No I/O."""
+"""Calls to a server as token ids: the prompt is rendered and tokenized here. No I/O."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,12 +15,12 @@ from .exchange import Exchange, post
 def next_token(
     server: Server, call: NextToken, encoded: Encoded, ids: Mapping[str, int]
 ) -> Exchange[Reply[LabelLogprobs]]:
-    """The log-probabilities of labels: of exactly these, or of those among the likeliest.
+    """Request the log-probabilities of labels: of exactly these, or those among the likeliest.
 
     Args:
-        server: Who is asked.
-        call: What is asked.
-        encoded: The prompt.
+        server: The server.
+        call: The call.
+        encoded: Its prompt.
         ids: The token id of each label.
     """
     server.check_room(len(encoded.ids), 1)
@@ -49,7 +49,7 @@ def next_token(
 def _exactly(
     server: Server, encoded: Encoded, ids: Mapping[str, int]
 ) -> Exchange[Reply[LabelLogprobs]]:
-    """The log-probabilities of these labels, in as many requests as that takes."""
+    """The log-probabilities of exactly these labels, in as many requests as that takes."""
     values: dict[int, Any] = {}
     read = written = 0
     for group in asked_together(list(ids.values())):
@@ -62,7 +62,7 @@ def _exactly(
 
 
 def generate(server: Server, call: Generate, encoded: Encoded) -> Exchange[Reply[Completion]]:
-    """What the model writes after the prompt."""
+    """Let the model write after the prompt."""
     server.check_room(len(encoded.ids), call.max_tokens)
     body: dict[str, Any] = {
         "model": server.model,
@@ -78,22 +78,20 @@ def generate(server: Server, call: Generate, encoded: Encoded) -> Exchange[Reply
     body |= {"logprobs": 1} if call.logprobs else {}
     answer = yield from ask(server, "completions", body)
     choice = wire.first_choice(answer, server.names)
-    return _reply(answer, wire.completion(choice, "", logprobs=call.logprobs), encoded)
+    return _reply(answer, wire.completion(choice, logprobs=call.logprobs), encoded)
 
 
 def likelihood(server: Server, encoded: Encoded, new: int) -> Exchange[Reply[ContinuationLogprob]]:
-    """The log-probability of the last ``new`` tokens of ``encoded``."""
+    """Request the log-probability of the last ``new`` tokens of ``encoded``."""
     if not server.echoes:
         raise UnsupportedCallError(
             "the server does not report the log-probabilities of a prompt",
             hint="vLLM does (echo). Elsewhere use a strategy that asks for labels or for text.",
         )
     server.check_room(len(encoded.ids), 1)
-    answer = yield from ask(
-        server, "completions", capabilities.echo_body(server.model, encoded.ids)
-    )
-    choice = wire.first_choice(answer, server.names)
-    values = wire.prompt_logprobs(choice, len(encoded.ids))
+    body = capabilities.echo_body(server.model, encoded.ids)
+    answer = yield from ask(server, "completions", body)
+    values = wire.prompt_logprobs(wire.first_choice(answer, server.names), len(encoded.ids))
     total = sum(values[len(values) - new :])
     return _reply(answer, ContinuationLogprob(total, new), encoded)
 

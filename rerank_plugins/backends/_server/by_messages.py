@@ -1,9 +1,9 @@
-"""Calls to a server as chat messages: the template and the tokenizer are on the other side."""
+"""Calls to a server as chat messages: the server applies the template and the tokenizer."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..._drive import within
 from ...calls import Generate, NextToken, Reply
 from ...errors import CallError
 from .._answers.logprobs import read_positions
@@ -14,46 +14,39 @@ from .exchange import Exchange
 
 
 def ask(server: Server, call: NextToken | Generate, known: Known) -> Exchange[Reply[Any]]:
-    """Answer a call by a chat, or by a text completion where its prompt is no chat."""
-    talk = converse(call, known)
+    """Answer a call by a chat, or by a text completion if its prompt is not a chat.
+
+    Raises:
+        CallError: The call failed.
+    """
     chat = call.prompt.chat
-    said: Said | Exception | None = None
-    while True:
-        try:
-            asked = next(talk) if said is None else talk.send(said)
-        except StopIteration as done:
-            if isinstance(done.value, CallError):
-                raise done.value from None
-            reply: Reply[Any] = done.value
-            return reply
+
+    def answered(asked: Asked) -> Exchange[Said | Exception]:
+        messages = asked.messages
+        continues = chat and server.continues and bool(messages.prefill)
+        if not chat:
+            content: dict[str, Any] = {"prompt": messages.text}
+        elif continues:
+            content = capabilities.continued(messages.messages, messages.prefill)
+        else:
+            content = {"messages": capabilities.as_json(messages.messages)}
+        body = {"model": server.model, **content, **asked.arguments}
         path = "chat/completions" if chat else "completions"
         try:
-            answer = yield from capabilities.ask(server, path, _body(server, asked, chat=chat))
-            said = _said(server, answer)
+            said = _said(server, (yield from capabilities.ask(server, path, body)))
         except CallError as error:
-            said = error
-        if isinstance(said, Said) and (not chat or _begun(server, asked)):
-            said = replace(said, continued=True)
+            return error
+        return replace(said, continued=continues or not chat)
 
-
-def _begun(server: Server, asked: Asked) -> bool:
-    return bool(server.continues and asked.messages.prefill)
-
-
-def _body(server: Server, asked: Asked, *, chat: bool) -> Mapping[str, Any]:
-    messages = asked.messages
-    if not chat:
-        content: dict[str, Any] = {"prompt": messages.text}
-    elif _begun(server, asked):
-        content = capabilities.continued(messages.messages, messages.prefill)
-    else:
-        content = {"messages": capabilities.spelled(messages.messages)}
-    return {"model": server.model, **content, **asked.arguments}
+    found = yield from within(converse(call, known), answered)
+    if isinstance(found, CallError):
+        raise found
+    return found
 
 
 def _said(server: Server, answer: Any) -> Said:
     choice = wire.first_choice(answer, server.names)
-    written = wire.completion(choice, "", logprobs=False)
+    written = wire.completion(choice, logprobs=False)
     read, generated = wire.usage(answer)
     return Said(
         written.text,

@@ -9,28 +9,28 @@ from ...errors import BackendError, CallError, ModelOutputError, UnsupportedCall
 from .._base import Answers
 from . import capabilities, wire
 from .capabilities import Server
-from .exchange import Exchange, RefusedError, post
+from .exchange import Exchange, post
 
 PairUnit = Literal["auto", "logit", "probability"]
-"""What a server's scores of pairs are."""
+"""The unit of a server's scores of pairs."""
 
 UNITS = get_args(PairUnit)
 TOGETHER = 32
-"""Passages in one request at most: what TEI takes unless it is told otherwise."""
+"""Maximum number of passages in one request: TEI's default limit."""
 
-_NEAREST = 1e-7  # to 0 and 1: what float32 can tell from them
+_NEAREST = 1e-7  # to 0 and 1, as far as float32 resolves them
 
 
 def score(
     server: Server, calls: Sequence[ScorePair], texts: Sequence[tuple[str, str]], unit: PairUnit
 ) -> Exchange[Answers]:
-    """Score passages of one query together; where that is refused, each by itself.
+    """Score passages of one query together; if that is refused, each by itself.
 
     Args:
-        server: Who is asked.
+        server: The server.
         calls: The pairs, all with the same query.
-        texts: Query and passage of each, made harmless.
-        unit: What the scores are.
+        texts: Query and passage of each, escaped.
+        unit: The unit of the server's scores.
     """
     route = server.pairs
     if route is None:
@@ -39,34 +39,23 @@ def score(
             hint="Serve a cross-encoder there, or use a strategy that asks for labels or text.",
         )
     query, passages = texts[0][0], [passage for _, passage in texts]
+    body = capabilities.pair_body(route, server.model, query, passages)
     try:
-        answer = yield from post(
-            route, capabilities.pair_body(route, server.model, query, passages)
-        )
-    except RefusedError as error:
-        if len(calls) == 1:
-            return [error]
-        return (yield from _one_by_one(server, calls, texts, unit))
+        answer = yield from post(route, body)
     except CallError as error:
         if len(calls) == 1 or error.retryable:
             return [error] * len(calls)
-        return (yield from _one_by_one(server, calls, texts, unit))
+        replies: list[Reply[float] | CallError] = []
+        for call, text in zip(calls, texts, strict=True):
+            replies += yield from score(server, [call], [text], unit)
+        return replies
     found = wire.pair_scores(answer, len(calls))
     if unit == "auto":
-        own = route == "rerank" and server.served and server.served.owner == "llamacpp"
-        unit = "logit" if own or route != "rerank" else "probability"
+        llama_cpp = route == "rerank" and server.served and server.served.owner == "llamacpp"
+        unit = "logit" if llama_cpp or route != "rerank" else "probability"
     read = wire.usage(answer)[0]
     shares = [read // len(calls) + (i < read % len(calls)) for i in range(len(calls))]
     return [_reply(value, unit, share) for value, share in zip(found, shares, strict=True)]
-
-
-def _one_by_one(
-    server: Server, calls: Sequence[ScorePair], texts: Sequence[tuple[str, str]], unit: PairUnit
-) -> Exchange[Answers]:
-    replies: list[Reply[float] | CallError] = []
-    for call, text in zip(calls, texts, strict=True):
-        replies += yield from score(server, [call], [text], unit)
-    return replies
 
 
 def _reply(value: float | None, unit: PairUnit, tokens: int) -> Reply[float] | CallError:
@@ -78,7 +67,7 @@ def _reply(value: float | None, unit: PairUnit, tokens: int) -> Reply[float] | C
         return Reply(value, tokens)
     if not 0 <= value <= 1:
         return ModelOutputError(
-            f"the server's score {value:g} is no probability", hint="Give pair_unit='logit'."
+            f"the server's score {value:g} is not a probability", hint="Give pair_unit='logit'."
         )
     p = min(max(value, _NEAREST), 1 - _NEAREST)
     return Reply(math.log(p) - math.log1p(-p), tokens)

@@ -1,4 +1,4 @@
-"""What a server can do, learnt by asking it. No I/O: exchanges."""
+"""A server's capabilities, found by probing it with small requests. No I/O: exchanges."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,30 +7,32 @@ from typing import Any, Literal
 
 from ...calls import Call, Generate, Likelihood, NextToken, ScorePair
 from ...errors import CallError, ConfigurationError, PromptTooLongError
+from .._answers.failures import NOT_FOUND
 from .._answers.logprobs import read_positions
 from . import wire
 from .exchange import Exchange, RefusedError, get, post
 
-NOT_FOUND = 404
-
 LabelRoute = Literal["exact", "sglang", "top"]
-"""How labels are asked for: by token id in vLLM's way or in SGLang's, or as the likeliest N."""
+"""How labels are requested: by token id as vLLM or SGLang takes them, or as the likeliest N."""
 
 PairRoute = Literal["/score", "/rerank", "rerank"]
 """Where pairs are scored: vLLM's own path, TEI's, or that of Jina, Cohere and many others."""
 
 TOP = (1000, 100, 20, 10, 5)
-"""How many alternatives are asked for, most first: a server refuses, or takes, each."""
+"""Numbers of alternatives to request, largest first: a server accepts or refuses each."""
+
+_HELLO: tuple[tuple[str, str], ...] = (("user", "Hello"),)
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What the server says about a model.
+    """A model as the server describes it.
 
     Args:
-        name: What it calls the model.
-        context: Tokens of prompt and answer together; None where it does not say.
-        owner: Who it says owns the model: ``"vllm"``, ``"sglang"``, ``"llamacpp"``.
+        name: The server's name for the model.
+        context: Tokens of prompt and answer together; None if the server does not say.
+        owner: The owner of the model in the server's list: ``"vllm"``, ``"sglang"``,
+            ``"llamacpp"``.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """How labels are asked for, and with the route ``"top"``, how many are reported at most."""
+    """The route for labels; with ``"top"``, also how many alternatives the server reports."""
 
     route: LabelRoute
     top: int = 0
@@ -48,19 +50,19 @@ class Labels:
 
 @dataclass(slots=True)
 class Server:
-    """A model on a server, and what was learnt about it.
+    """A model on a server, and its capabilities so far as they are known.
 
     Attributes:
-        model: Its name there, as the server spells it once it has said so.
-        answered_by: Another name by which it answers.
-        context: Tokens of prompt and answer together at most, where the caller said so.
-        served: What the server says about it.
-        labels: How labels are asked for; None where they cannot be.
-        echoes: Whether it reports the log-probabilities of a prompt.
-        pairs: Where it scores pairs; None where it does not.
-        continues: Whether it goes on with a chat answer that was begun.
-        learnt: The kinds of call about which it was asked.
-        proven: Whether the model has answered at all.
+        model: Its name there, in the server's own spelling once the server has listed it.
+        answered_by: Another name under which it answers.
+        context: Maximum of prompt and answer together in tokens, if the caller gave it.
+        served: The server's description of the model.
+        labels: How labels are requested; None if they cannot be.
+        echoes: True if it reports the log-probabilities of a prompt.
+        pairs: Where it scores pairs; None if nowhere.
+        continues: True if it continues a given beginning of a chat answer.
+        probed: The kinds of call for which it was probed.
+        proven: True if the model has answered at least once.
     """
 
     model: str
@@ -71,17 +73,17 @@ class Server:
     echoes: bool = False
     pairs: PairRoute | None = None
     continues: bool = False
-    learnt: set[type[Call[Any]]] = field(default_factory=set)
+    probed: set[type[Call[Any]]] = field(default_factory=set)
     proven: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names by which the model may answer."""
+        """The names under which the model may answer."""
         return (self.model,) if self.answered_by is None else (self.model, self.answered_by)
 
-    def unknown(self, kinds: Iterable[type[Call[Any]]]) -> bool:
-        """Whether there is anything to `learn` about some kinds of call."""
-        return self.served is None or not self.learnt.issuperset(kinds)
+    def unprobed(self, kinds: Iterable[type[Call[Any]]]) -> bool:
+        """Whether `probe` has anything to find out about some kinds of call."""
+        return self.served is None or not self.probed.issuperset(kinds)
 
     def check_room(self, prompt_tokens: int, room: int) -> None:
         """Refuse a prompt that cannot fit, before it is sent.
@@ -94,51 +96,52 @@ class Server:
             raise PromptTooLongError(prompt_tokens + room - limit, limit=limit)
 
 
-def learn(
-    server: Server, kinds: Iterable[type[Call[Any]]], probe: Sequence[int] | None
+def probe(
+    server: Server, kinds: Iterable[type[Call[Any]]], sample: Sequence[int] | None
 ) -> Exchange[None]:
-    """Learn what the server can do about some kinds of call, once.
+    """Find out what the server can do for some kinds of call, once.
 
     Args:
-        server: What is known is kept here; where the server fails, nothing is.
-        kinds: What will be asked.
-        probe: A short prompt as token ids; None where prompts go as messages.
+        server: Keeps what is found; unchanged for a kind whose probe fails.
+        kinds: The kinds of call to come.
+        sample: A short prompt as token ids; None if prompts are sent as messages.
 
     Raises:
-        ConfigurationError: The server has no such model, or refuses the key.
+        ConfigurationError: The server does not have the model, or refuses the key.
         CallError: The server failed.
     """
     if server.served is None:
         server.served = yield from served(server)
         server.model = server.served.name
     for kind in kinds:
-        if kind not in server.learnt:
-            yield from _learn(server, kind, probe)
-            server.learnt.add(kind)
+        if kind not in server.probed:
+            yield from _probe_kind(server, kind, sample, server.served.owner)
+            server.probed.add(kind)
 
 
-def _learn(server: Server, kind: type[Call[Any]], probe: Sequence[int] | None) -> Exchange[None]:
+def _probe_kind(
+    server: Server, kind: type[Call[Any]], sample: Sequence[int] | None, owner: str
+) -> Exchange[None]:
     if kind is ScorePair:
         server.pairs = yield from pair_route(server.model)
-    elif probe is None:
-        if not server.learnt & {NextToken, Generate}:
+    elif sample is None:
+        if not server.probed & {NextToken, Generate}:
             server.continues = yield from continues(server.model)
     elif kind is NextToken:
-        owner = server.served.owner if server.served else ""
-        server.labels = yield from label_route(server, probe, owner)
+        server.labels = yield from label_route(server, sample, owner)
     elif kind is Likelihood:
-        server.echoes = yield from echoes(server, probe)
+        server.echoes = yield from echoes(server, sample)
 
 
 def served(server: Server) -> Exchange[Served]:
-    """What the server says about the model; nothing, where it does not list its models.
+    """The server's description of the model; only its name if the server lists no models.
 
-    A name that stands behind another folder there, or behind none, is the same where it is the
-    only one: ``castorini/first_mistral`` may be served as ``/models/first_mistral``.
+    A name with another folder or without one counts as the same model if it is the only match:
+    ``castorini/first_mistral`` may be served as ``/models/first_mistral``.
 
     Raises:
-        ConfigurationError: It lists them, and has none of that name.
-        CallError: It failed.
+        ConfigurationError: The server lists its models, and this is not among them.
+        CallError: The server failed.
     """
     try:
         answer = yield from get("models")
@@ -147,23 +150,26 @@ def served(server: Server) -> Exchange[Served]:
     data = answer.get("data") if isinstance(answer, Mapping) else None
     rows = [r for r in data if isinstance(r, Mapping)] if isinstance(data, list) else []
     by_name = {str(row.get("id")): row for row in rows}
-    name = _listed(server, list(by_name))
+    name = _listed_name(server, list(by_name))
     if name is None:
         return Served(server.model)
-    return Served(name, _context(by_name[name]), str(by_name[name].get("owned_by", "")))
+    row, meta = by_name[name], by_name[name].get("meta")
+    sizes = (row.get("max_model_len"), meta.get("n_ctx") if isinstance(meta, Mapping) else None)
+    context = next((x for x in sizes if type(x) is int and x > 0), None)
+    return Served(name, context, str(row.get("owned_by", "")))
 
 
 def ask(server: Server, path: str, body: Mapping[str, Any]) -> Exchange[Any]:
     """Post a question to the model.
 
     Raises:
-        ConfigurationError: It is not there, and never was.
-        CallError: What came of the request instead.
+        ConfigurationError: The model was not found, and has never answered.
+        CallError: The request failed.
     """
     try:
         answer = yield from post(path, body)
     except RefusedError as error:
-        # Where it has answered before, something between us and it is out of order.
+        # A model that has answered before exists: then something in between is out of order.
         if error.status == NOT_FOUND and not server.proven:
             raise ConfigurationError(
                 f"the server has no model {server.model!r} or no /{path} (404: {error.detail})",
@@ -176,21 +182,23 @@ def ask(server: Server, path: str, body: Mapping[str, Any]) -> Exchange[Any]:
 
 
 def label_route(server: Server, prompt: Sequence[int], owner: str) -> Exchange[Labels | None]:
-    """How to ask for labels after a prompt of token ids; None where it cannot be done.
+    """Find how to request labels after a prompt of token ids; None if there is no way.
 
-    Two tokens of the prompt are asked for: whatever the model thinks of them, they are reported
-    where the server understands the question.
+    The probe requests two tokens of the prompt itself: however unlikely they are, a server that
+    understands the request reports them.
     """
     wanted = sorted(set(prompt))[:2]
     if owner == "sglang":
-        answer = yield from _tried("/generate", sglang_body(prompt, wanted))
+        answer = yield from _tried(post("/generate", sglang_body(prompt, wanted)))
         if answer is not None and wire.sglang_ids(answer).keys() >= set(wanted):
             return Labels("sglang")
-    answer = yield from _asked(server, exact_body(server.model, prompt, wanted))
-    if answer is not None and _reported(answer, server).keys() >= set(wanted):
-        return Labels("exact")
+    answer = yield from _tried(ask(server, "completions", exact_body(server.model, prompt, wanted)))
+    if answer is not None:
+        reported = wire.reported_ids(wire.first_choice(answer, server.names))
+        if reported.keys() >= set(wanted):
+            return Labels("exact")
     for top in TOP:
-        answer = yield from _asked(server, top_body(server.model, prompt, top))
+        answer = yield from _tried(ask(server, "completions", top_body(server.model, prompt, top)))
         if answer is not None:
             first = read_positions(wire.first_choice(answer, server.names).get("logprobs"))[:1]
             return Labels("top", top) if first else None
@@ -199,7 +207,7 @@ def label_route(server: Server, prompt: Sequence[int], owner: str) -> Exchange[L
 
 def echoes(server: Server, prompt: Sequence[int]) -> Exchange[bool]:
     """Whether the server reports the log-probabilities of a prompt's own tokens."""
-    answer = yield from _asked(server, echo_body(server.model, prompt))
+    answer = yield from _tried(ask(server, "completions", echo_body(server.model, prompt)))
     if answer is None:
         return False
     try:
@@ -210,40 +218,34 @@ def echoes(server: Server, prompt: Sequence[int]) -> Exchange[bool]:
 
 
 def pair_route(model: str) -> Exchange[PairRoute | None]:
-    """Where the server scores pairs of a query and a passage; None: nowhere."""
+    """Find where the server scores pairs of a query and a passage; None if nowhere."""
     routes: tuple[PairRoute, ...] = ("/score", "/rerank", "rerank")
     for route in routes:
-        answer = yield from _tried(route, pair_body(route, model, "a", ["b", "c"]))
+        answer = yield from _tried(post(route, pair_body(route, model, "a", ["b", "c"])))
         try:
             if answer is not None and None not in wire.pair_scores(answer, 2):
                 return route
         except CallError:
-            continue  # something else answers there
+            continue  # the path serves something else
     return None
 
 
 def continues(model: str) -> Exchange[bool]:
-    """Whether the server lets a chat model go on with an answer that was begun for it.
+    """Whether the server continues a given beginning of a chat answer.
 
-    Where it does, the beginning costs its own token or two; where it does not, also those that
-    end one message and begin the next.
+    If it does, the beginning costs its own one or two tokens; if not, also those that end one
+    message and start the next.
     """
-    plain = yield from _tried("chat/completions", _hello(model))
-    begun = yield from _tried("chat/completions", {**_hello(model), **continued(_HELLO, "[")})
-    if plain is None or begun is None:
+    hello = {"model": model, "max_tokens": 1, "temperature": 0, "messages": as_json(_HELLO)}
+    plain = yield from _tried(post("chat/completions", hello))
+    given = yield from _tried(post("chat/completions", {**hello, **continued(_HELLO, "[")}))
+    if plain is None or given is None:
         return False
-    more = wire.usage(begun)[0] - wire.usage(plain)[0]
+    more = wire.usage(given)[0] - wire.usage(plain)[0]
     return 0 < more <= 2
 
 
-_HELLO: tuple[tuple[str, str], ...] = (("user", "Hello"),)
-
-
-def _hello(model: str) -> dict[str, Any]:
-    return {"model": model, "max_tokens": 1, "temperature": 0, "messages": spelled(_HELLO)}
-
-
-def spelled(messages: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+def as_json(messages: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """Messages as JSON."""
     return [{"role": role, "content": content} for role, content in messages]
 
@@ -251,19 +253,19 @@ def spelled(messages: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
 def continued(messages: Sequence[tuple[str, str]], prefill: str) -> dict[str, Any]:
     """The arguments for messages whose answer begins with ``prefill``."""
     return {
-        "messages": spelled((*messages, ("assistant", prefill))),
+        "messages": as_json((*messages, ("assistant", prefill))),
         "continue_final_message": True,
         "add_generation_prompt": False,
     }
 
 
 def exact_body(model: str, prompt: Sequence[int], wanted: Sequence[int]) -> dict[str, Any]:
-    """One token, and the log-probabilities of the ``wanted`` ones: vLLM's way."""
+    """A request for one token and the log-probabilities of the ``wanted`` ones, for vLLM."""
     return {**top_body(model, prompt, 1), "logprob_token_ids": list(wanted)}
 
 
 def top_body(model: str, prompt: Sequence[int], top: int) -> dict[str, Any]:
-    """One token, and the ``top`` likeliest in its place."""
+    """A request for one token and the ``top`` likeliest in its place."""
     return {
         "model": model,
         "prompt": list(prompt),
@@ -275,7 +277,7 @@ def top_body(model: str, prompt: Sequence[int], top: int) -> dict[str, Any]:
 
 
 def echo_body(model: str, prompt: Sequence[int]) -> dict[str, Any]:
-    """The log-probabilities of a prompt's own tokens."""
+    """A request for the log-probabilities of a prompt's own tokens."""
     return {
         "model": model,
         "prompt": list(prompt),
@@ -287,7 +289,7 @@ def echo_body(model: str, prompt: Sequence[int]) -> dict[str, Any]:
 
 
 def sglang_body(prompt: Sequence[int], wanted: Sequence[int]) -> dict[str, Any]:
-    """One token, and the log-probabilities of the ``wanted`` ones: SGLang's way."""
+    """A request for one token and the log-probabilities of the ``wanted`` ones, for SGLang."""
     return {
         "input_ids": list(prompt),
         "sampling_params": {"max_new_tokens": 1, "temperature": 0},
@@ -297,7 +299,7 @@ def sglang_body(prompt: Sequence[int], wanted: Sequence[int]) -> dict[str, Any]:
 
 
 def pair_body(route: PairRoute, model: str, query: str, passages: Sequence[str]) -> dict[str, Any]:
-    """One query with its passages, each scored by itself; logits where they can be asked for."""
+    """A request to score each passage for one query; for logits if the route can ask for them."""
     texts = list(passages)
     if route == "/score":
         return {"model": model, "text_1": query, "text_2": texts, "use_activation": False}
@@ -306,47 +308,29 @@ def pair_body(route: PairRoute, model: str, query: str, passages: Sequence[str])
     return {"model": model, "query": query, "documents": texts, "top_n": len(texts)}
 
 
-def _tried(path: str, body: Mapping[str, Any]) -> Exchange[Any]:
-    """The answer, or None where the server refuses the question.
+def _tried(exchange: Exchange[Any]) -> Exchange[Any]:
+    """The answer, or None if the server refuses the request.
 
-    A server that is down or busy refuses nothing: its error is raised and nothing is learnt.
+    The error of a server that is down or busy is not a refusal: it is raised.
     """
     try:
-        return (yield from post(path, body))
+        return (yield from exchange)
     except RefusedError:
         return None
 
 
-def _asked(server: Server, body: Mapping[str, Any]) -> Exchange[Any]:
-    """`_tried` with a question to the model itself: it has to be there."""
-    try:
-        return (yield from ask(server, "completions", body))
-    except RefusedError:
-        return None
-
-
-def _reported(answer: Any, server: Server) -> Mapping[int, Any]:
-    return wire.reported_ids(wire.first_choice(answer, server.names))
-
-
-def _listed(server: Server, names: Sequence[str]) -> str | None:
-    """The name among ``names`` that is the model's; None where it need not be there."""
+def _listed_name(server: Server, names: Sequence[str]) -> str | None:
+    """The model's name among ``names``; None if it may be missing there."""
     short = server.model.rpartition("/")[2]
     same = [name for name in names if name.rpartition("/")[2] == short]
     if server.model in names or len(same) == 1:
         return server.model if server.model in names else same[0]
     if not names or server.answered_by is not None:
         return None
-    hint = _instead(server.model, same or names)
-    raise ConfigurationError(f"the server has no model {server.model!r}", hint=hint)
-
-
-def _instead(model: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(model, names, n=5, cutoff=0.3) or sorted(names)[:5]
-    return f"It has {', '.join(map(repr, close))}{' and others' * (len(names) > len(close))}."
-
-
-def _context(row: Mapping[str, Any]) -> int | None:
-    meta = row.get("meta")
-    places = (row.get("max_model_len"), meta.get("n_ctx") if isinstance(meta, Mapping) else None)
-    return next((x for x in places if type(x) is int and x > 0), None)
+    known = same or names
+    close = difflib.get_close_matches(server.model, known, n=5, cutoff=0.3) or sorted(known)[:5]
+    others = " and others" if len(known) > len(close) else ""
+    raise ConfigurationError(
+        f"the server has no model {server.model!r}",
+        hint=f"It has {', '.join(map(repr, close))}{others}.",
+    )

@@ -1,12 +1,12 @@
-"""Conversations with a server, written once for both colours.
+"""Exchanges with a server, written once for synchronous and asynchronous code.
 
 An *exchange* is a generator that yields requests and is sent what the server answered: decoded
-JSON, or the `CallError` that came of it. It does no I/O. `converse` and `aconverse` run one.
+JSON, or the `CallError` that took its place. It does no I/O.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ...errors import BackendError, CallError
 
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a server.
+    """One HTTP request to a server.
 
     Args:
-        path: After the API's address (``completions``), or with a slash after the server's
-            (``/score``).
-        body: What is posted as JSON; None to get the path.
+        path: Relative to the API's address (``completions``), or with a leading slash to the
+            server's (``/score``).
+        body: Posted as JSON; None to get the path.
     """
 
     path: str
@@ -32,7 +32,7 @@ class RefusedError(BackendError):
 
     Attributes:
         status: The HTTP status.
-        detail: What the server said, cut to one line.
+        detail: The server's message, on one line and shortened.
     """
 
     def __init__(self, status: int, detail: str, *, hint: str = "") -> None:
@@ -44,57 +44,22 @@ Exchange: TypeAlias = Generator[Request, Any, T]
 """Yields requests, is sent JSON or a `CallError` for each, and returns a ``T``."""
 
 
-def post(path: str, body: Mapping[str, Any]) -> Exchange[Any]:
-    """Post a body and return the decoded answer.
+def post(path: str, body: Mapping[str, Any] | None) -> Exchange[Any]:
+    """Post a body, or get the path if it is None, and return the decoded answer.
 
     Raises:
-        CallError: What came of the request instead.
+        CallError: The request failed.
     """
-    return (yield from _asked(Request(path, body)))
-
-
-def get(path: str) -> Exchange[Any]:
-    """Get a path; as `post`."""
-    return (yield from _asked(Request(path)))
-
-
-def _asked(request: Request) -> Exchange[Any]:
-    answer = yield request
+    answer = yield Request(path, body)
     if isinstance(answer, CallError):
         raise answer
     return answer
 
 
-def converse(exchange: Exchange[T], send: Callable[[Request], Any]) -> T:
-    """Run an exchange to its result, answering each request with ``send``."""
-    try:
-        state = _advanced(exchange)
-        while isinstance(state, Request):
-            state = _advanced(exchange, send(state))
-    finally:
-        exchange.close()
-    return state.value
+def get(path: str) -> Exchange[Any]:
+    """Get a path and return the decoded answer.
 
-
-async def aconverse(exchange: Exchange[T], send: Callable[[Request], Awaitable[Any]]) -> T:
-    """`converse`, on an event loop."""
-    try:
-        state = _advanced(exchange)
-        while isinstance(state, Request):
-            state = _advanced(exchange, await send(state))
-    finally:
-        exchange.close()
-    return state.value
-
-
-@dataclass(frozen=True, slots=True)
-class _Done(Generic[T]):
-    value: T
-
-
-def _advanced(exchange: Exchange[T], answer: Any = None) -> Request | _Done[T]:
-    # StopIteration is caught around the generator and around nothing else.
-    try:
-        return exchange.send(answer)
-    except StopIteration as stop:
-        return _Done(stop.value)
+    Raises:
+        CallError: The request failed.
+    """
+    return (yield from post(path, None))

@@ -1,37 +1,38 @@
-"""What a server can do, asked by one at a time: who waits meanwhile shares what comes of it."""
+"""Probing of one server by many callers: one probes, the others wait for the result."""
 
 import asyncio
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..._drive import adrive, drive
 from ...calls import Call
-from ...errors import BackendError, CallError, RerankError
-from .capabilities import Server, learn
-from .exchange import Request, aconverse, converse
+from ...errors import RerankError
+from .capabilities import Server, probe
+from .exchange import Request
 
 Kinds = Sequence[type[Call[Any]]]
-Probe = Callable[[], Sequence[int] | None]
 
 
 @dataclass(eq=False, slots=True)
-class Learning:
-    """Learns about one server. For threads and event loops.
+class Probing:
+    """Probes one server. For threads and event loops.
 
-    Whoever comes while it is being asked waits, and then knows too. Where that failed, those who
-    waited get the failure: a server that is down would keep the last of them waiting for ever if
-    each tried in turn. A loop waits neither for another loop nor for threads.
+    Callers that arrive during a probe wait for it and share its result. They share its failure
+    too: if each retried in turn, the last of them would wait very long for a server that is down.
+    An event loop waits neither for another loop nor for threads.
 
     Args:
-        server: Where what is learnt is kept.
-        probe: Gives a short prompt as token ids; None where prompts go as messages.
+        server: The server, which keeps what was found.
+        sample: Returns a short prompt as token ids; None if prompts are sent as messages.
     """
 
     server: Server
-    probe: Probe
+    sample: Callable[[], Sequence[int] | None]
     _failures: int = 0
     _failure: RerankError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -39,43 +40,34 @@ class Learning:
         default_factory=weakref.WeakKeyDictionary
     )
 
-    def learn(self, kinds: Kinds, send: Callable[[Request], Any]) -> None:
-        """Learn what the server can do about some kinds of call, unless it is known.
+    def probe(self, kinds: Kinds, send: Callable[[Request], Any]) -> None:
+        """Find out what the server can do for some kinds of call, unless that is known.
 
         Raises:
-            ConfigurationError: The server has no such model, or refuses the key.
+            ConfigurationError: The server does not have the model, or refuses the key.
             CallError: The server failed.
         """
-        if self.server.unknown(kinds):
+        if self.server.unprobed(kinds):
             before = self._failures
             with self._lock, self._shared(before):
-                converse(learn(self.server, kinds, self.probe()), send)
+                drive(probe(self.server, kinds, self.sample()), send)
 
-    async def alearn(self, kinds: Kinds, send: Callable[[Request], Awaitable[Any]]) -> None:
-        """`learn`, on an event loop."""
-        if self.server.unknown(kinds):
+    async def aprobe(self, kinds: Kinds, send: Callable[[Request], Awaitable[Any]]) -> None:
+        """`probe`, on an event loop."""
+        if self.server.unprobed(kinds):
             before = self._failures
             lock = self._on_loop.setdefault(asyncio.get_running_loop(), asyncio.Lock())
             async with lock:
                 with self._shared(before):
-                    await aconverse(learn(self.server, kinds, self.probe()), send)
+                    await adrive(probe(self.server, kinds, self.sample()), send)
 
     @contextmanager
     def _shared(self, before: int) -> Iterator[None]:
-        """Keep the failure of what is inside; raise one that came since there were ``before``."""
+        """Remember a failure inside; raise the last one if there were more than ``before``."""
         if self._failures > before and self._failure is not None:
-            raise _again(self._failure)
+            raise copy(self._failure)  # each caller raises its own
         try:
             yield
         except RerankError as error:
-            self._failures, self._failure = self._failures + 1, error
+            self._failures, self._failure = self._failures + 1, copy(error)
             raise
-
-
-def _again(error: RerankError) -> RerankError:
-    """The error for another ranking, which may note in it what it knows."""
-    if not isinstance(error, CallError):
-        return error
-    found = BackendError(str(error), retryable=error.retryable, retry_after_s=error.retry_after_s)
-    found.__cause__ = error
-    return found

@@ -1,4 +1,4 @@
-"""HTTP with retries, a deadline and a limit on what is under way, in both colours."""
+"""HTTP with retries, a deadline and a limit on concurrent requests, synchronous and async."""
 
 import asyncio
 import threading
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..._extras import extra
 from ..._threads import NOT_ANSWERED, abandoned
 from ...errors import BackendError, CallError
+from .._answers.failures import lost
 from .exchange import Request
 from .wire import read_response
 
@@ -19,26 +20,30 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 LONGEST_PAUSE_S = 60.0
-"""Of retries: a server that asks for more is not asked again."""
+"""Longest pause before a retry: a server that asks for a longer one is not asked again."""
 
 FIRST_PAUSE_S = 0.5
-"""Before a request is sent again; doubled each time, and then a random part of it."""
+"""Longest first pause before a retry; doubled each time. The pause is a random part of it."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Transport:
     """Sends requests to one server and returns JSON or `CallError` values.
 
+    Retries here multiply with those around it: `retried` repeats a call with all its attempts,
+    and `Balanced` repeats it on each backend.
+
     Args:
         base: The address of the API: ``http://localhost:8000/v1``.
         headers: Sent with each request. May hold a key: never shown.
         timeout_s: Seconds for one attempt, from connecting to the last byte.
-        attempts: How often a request is sent at most. Sent again are those that met a refused or
-            lost connection, a timeout, a status of 408, 409, 425, 429 or 5xx, or a body that was
-            cut; a ``Retry-After`` is obeyed.
-        max_concurrency: Requests under way at once: over all threads, and on each event loop.
-        secrets: What must not appear in an error.
-        extra_body: Further arguments of each request that writes; None takes one away.
+        attempts: Maximum number of attempts for each request. A request is repeated after a
+            refused or lost connection, a timeout, a status of 408, 409, 425, 429 or 5xx, or a
+            body that was cut; a ``Retry-After`` is obeyed.
+        max_concurrency: Maximum number of concurrent requests: over all threads, and on each
+            event loop.
+        secrets: Texts that must not appear in an error.
+        extra_body: Further arguments of each completion; None removes an argument.
     """
 
     base: str
@@ -62,7 +67,7 @@ class Transport:
         self._places = threading.Semaphore(self.max_concurrency)
 
     def send(self, request: Request) -> Any:
-        """What came of a request, retries included."""
+        """Send a request, with retries; return JSON or a `CallError`."""
         tenacity = extra("tenacity", "openai")
         retrying = tenacity.Retrying(**self._policy(tenacity), sleep=_pause)
         return retrying(self._attempt, request)
@@ -74,7 +79,7 @@ class Transport:
         return await retrying(self._aattempt, request)
 
     def close(self) -> None:
-        """Close the connections of synchronous requests. The next one opens them again."""
+        """Close the connections of synchronous requests. The next request opens new ones."""
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
@@ -89,33 +94,37 @@ class Transport:
             await generator.aclose()
 
     def _attempt(self, request: Request) -> Any:
-        with self._places:  # the time spent in this line is not the server's
-            return BackendError(NOT_ANSWERED) if abandoned() else self._exchanged(request)
-
-    def _exchanged(self, request: Request) -> Any:
         httpx = extra("httpx", "openai")
-        ends = time.monotonic() + self.timeout_s
         content = bytearray()
-        try:
-            with self._ready().stream(**self._arguments(request)) as response:
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    if abandoned() or time.monotonic() > ends:  # httpx's limit is for each chunk
-                        return self._late()
-        except httpx.HTTPError as error:
-            return self._lost(error)
+        with self._places:  # the time spent waiting here is not the server's
+            if abandoned():
+                return BackendError(NOT_ANSWERED)
+            ends = time.monotonic() + self.timeout_s
+            try:
+                with self._opened_client().stream(**self._arguments(request)) as response:
+                    for chunk in response.iter_bytes():
+                        content += chunk
+                        if abandoned() or time.monotonic() > ends:  # httpx limits each chunk only
+                            return self._late()
+            except httpx.HTTPError as error:
+                return lost(error)
         return self._read(request, response, bytes(content))
 
     async def _aattempt(self, request: Request) -> Any:
         httpx = extra("httpx", "openai")
-        here = await self._here()
+        loop = asyncio.get_running_loop()
+        if loop not in self._on_loop:
+            generator = self._opened()
+            self._loops[loop] = generator
+            self._on_loop[loop] = await anext(generator)
+        here = self._on_loop[loop]
         try:
             async with here.places, asyncio.timeout(self.timeout_s):
                 response = await here.client.request(**self._arguments(request))
         except TimeoutError:
             return self._late()
         except httpx.HTTPError as error:
-            return self._lost(error)
+            return lost(error)
         return self._read(request, response, response.content)
 
     def _read(self, request: Request, response: "httpx.Response", content: bytes) -> Any:
@@ -138,39 +147,45 @@ class Transport:
             f"the server did not answer within {self.timeout_s:g} seconds", retryable=True
         )
 
-    def _lost(self, error: Exception) -> CallError:
-        timeout = "Timeout" in type(error).__name__
-        failure = BackendError(
-            f"the server {'did not answer in time' if timeout else 'cannot be reached'} "
-            f"({type(error).__name__}: {error})",
-            retryable=True,
-        )
-        failure.__cause__ = error
-        return failure
-
     def _policy(self, tenacity: Any) -> dict[str, Any]:
         backoff = tenacity.wait_random_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S / 2)
 
+        def again(answer: Any) -> bool:
+            return isinstance(answer, CallError) and answer.retryable
+
         def wait(state: "RetryCallState") -> float:
-            return max(float(backoff(state)), _asked_pause(state) or 0.0)
+            return max(float(backoff(state)), _requested_pause(state))
 
         def over(state: "RetryCallState") -> bool:
-            return abandoned() or (_asked_pause(state) or 0.0) > LONGEST_PAUSE_S
+            return abandoned() or _requested_pause(state) > LONGEST_PAUSE_S
 
         return {
-            "retry": tenacity.retry_if_result(_worth_another),
+            "retry": tenacity.retry_if_result(again),
             "stop": tenacity.stop_any(tenacity.stop_after_attempt(self.attempts), over),
             "wait": wait,
             "retry_error_callback": _result,
         }
 
-    def _ready(self) -> "httpx.Client":
+    def _opened_client(self) -> "httpx.Client":
         httpx = extra("httpx", "openai")
         with self._lock:
             if self._client is None:
                 self._client = httpx.Client(**self._settings(httpx))
-                weakref.finalize(self, self._client.close)  # for those who forget to
+                weakref.finalize(self, self._client.close)  # for callers who forget to
             return self._client
+
+    async def _opened(self) -> "AsyncGenerator[_OnLoop]":
+        # A loop that ends (as `asyncio.run` ends it) first closes its asynchronous generators:
+        # the connections are closed in time even if the caller forgot to. Tested by
+        # test_one_backend_on_several_loops_and_threads.
+        httpx = extra("httpx", "openai")
+        try:
+            async with httpx.AsyncClient(**self._settings(httpx)) as client:
+                yield _OnLoop(client, asyncio.Semaphore(self.max_concurrency))
+        finally:
+            loop = asyncio.get_running_loop()
+            self._on_loop.pop(loop, None)
+            self._loops.pop(loop, None)
 
     def _settings(self, httpx: Any) -> dict[str, Any]:
         limits = httpx.Limits(
@@ -178,32 +193,17 @@ class Transport:
         )
         return {"headers": dict(self.headers), "timeout": self.timeout_s, "limits": limits}
 
-    async def _here(self) -> "_OnLoop":
-        """This loop's client and limit."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._on_loop:
-            generator = self._opened()
-            self._loops[loop] = generator
-            self._on_loop[loop] = await anext(generator)
-        return self._on_loop[loop]
 
-    async def _opened(self) -> "AsyncGenerator[_OnLoop]":
-        # A generator, because a loop that ends (as `asyncio.run` ends it) closes its generators
-        # first: the connections are closed in time, whoever forgot to.
-        httpx = extra("httpx", "openai")
-        try:
-            async with httpx.AsyncClient(**self._settings(httpx)) as client:
-                yield _OnLoop(client, asyncio.Semaphore(self.max_concurrency))
-        finally:
-            self._forget(asyncio.get_running_loop())
+@dataclass(frozen=True, slots=True)
+class _OnLoop:
+    """The client of one event loop, and the limit on its concurrent requests."""
 
-    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._on_loop.pop(loop, None)
-        self._loops.pop(loop, None)
+    client: "httpx.AsyncClient"
+    places: asyncio.Semaphore
 
 
 def address(base: str, path: str) -> str:
-    """Where a path is: one with a slash belongs to the server and not to its API.
+    """The URL of a path: one with a slash is the server's own, outside its API.
 
     Examples:
         >>> address("http://localhost:8000/v1", "completions")
@@ -216,28 +216,19 @@ def address(base: str, path: str) -> str:
     return f"{base}/{path}"
 
 
-@dataclass(frozen=True, slots=True)
-class _OnLoop:
-    client: "httpx.AsyncClient"
-    places: asyncio.Semaphore
-
-
-def _worth_another(answer: Any) -> bool:
-    return isinstance(answer, CallError) and answer.retryable
-
-
 def _result(state: "RetryCallState") -> Any:
     assert state.outcome is not None  # noqa: S101 - tenacity calls this after an attempt
     return state.outcome.result()
 
 
-def _asked_pause(state: "RetryCallState") -> float | None:
+def _requested_pause(state: "RetryCallState") -> float:
+    """The seconds that the server asked to wait; 0 if it did not."""
     answer = _result(state)
-    return answer.retry_after_s if isinstance(answer, CallError) else None
+    return (answer.retry_after_s or 0.0) if isinstance(answer, CallError) else 0.0
 
 
 def _pause(seconds: float) -> None:
-    """Sleep, unless nobody waits any more."""
+    """Sleep; return early once the caller was cancelled."""
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0 and not abandoned():
         time.sleep(min(left, 0.1))

@@ -1,9 +1,8 @@
-"""What servers answer, as values: pure functions from HTTP and JSON to replies and errors."""
+"""Readers of servers' answers: pure functions from HTTP and JSON to replies and errors."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence, Set
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from ...calls import Completion
@@ -14,97 +13,74 @@ from ...errors import (
     ModelOutputError,
     PromptTooLongError,
 )
+from .._answers.failures import FORBIDDEN, RETRYABLE, WRONG_KEY, named, retry_after, too_long
 from .._answers.logprobs import read_positions
-from ..chat._dialects import named
 from .exchange import RefusedError
 
-_NEVER = frozenset({501, 505})  # not implemented: a refusal, whatever its hundred
-_RETRYABLE = (frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))) - _NEVER
 _LONGEST_DETAIL = 300
-_NO_KEY, _FORBIDDEN = 401, 403
 _NEEDED = frozenset({"model", "prompt", "messages", "query", "documents", "texts"})
-_NUMBER = r"(\d{1,9})"
 _VERSION = re.compile(r"[-:@](latest|\d{3,8}(-\d\d){0,2})(-preview)?")
-_CONTEXT = re.compile(
-    rf"maximum context length is {_NUMBER} tokens.*?"
-    rf"(?P<least>at least )?{_NUMBER} (?:input )?tokens",
-    re.DOTALL,
-)
+_BROKEN = object()
 
 
 def read_response(
     status: int, headers: Mapping[str, str], content: bytes, asked: Set[str] | None
 ) -> Any:
-    """The decoded JSON of an answer, or the `CallError` that it is.
+    """Decode the JSON of an answer, or turn the answer into a `CallError`.
 
-    An error is never read as an answer: not where the status says so, and not where the body does.
+    An error is never read as an answer, whether the status or the body says that it is one.
 
     Args:
         status: The HTTP status.
-        headers: Those of the answer, by lower-case names.
-        content: Its body.
-        asked: The names of the arguments of the question; None where there was none, as for the
+        headers: The answer's headers, by lower-case names.
+        content: The answer's body.
+        asked: The names of the request's arguments; None for a request without any, such as the
             list of models.
 
     Raises:
         ConfigurationError: The server refused the key.
     """
-    decoded = _decoded(content)
-    if status == _NO_KEY or (status == _FORBIDDEN and _key_is_wrong(decoded, content, asked)):
+    try:
+        decoded = json.loads(content)
+    except (ValueError, RecursionError):
+        decoded = _BROKEN
+    detail = _detail(decoded, content)
+    # A 403 is not about the key if it names an argument that is not allowed, or if it refuses
+    # the list of models: such a key may still use them.
+    forbidden = status == FORBIDDEN and asked is not None and not named(detail, asked - _NEEDED)
+    if status == WRONG_KEY or forbidden:
         raise ConfigurationError(
-            f"the server refused the key ({status}: {_detail(decoded, content)})",
+            f"the server refused the key ({status}: {detail})",
             hint="Give api_key=..., or name the variable that holds it in api_key_env.",
         )
-    if status in _RETRYABLE:
+    if status in RETRYABLE:
         return BackendError(
-            f"the server failed ({status}: {_detail(decoded, content)})",
+            f"the server failed ({status}: {detail})",
             retryable=True,
-            retry_after_s=_retry_after(headers),
+            retry_after_s=retry_after(headers),
         )
     if not 200 <= status < 300:
-        return _refusal(status, decoded, content)
+        return _refusal(status, decoded, detail)
     if decoded is _BROKEN:
-        return BackendError("the server's answer is no JSON, or was cut", retryable=True)
-    if (error := _error_in(decoded)) is not None:
+        return BackendError("the server's answer is not JSON, or was cut", retryable=True)
+    if not isinstance(decoded, Mapping):
+        return decoded
+    error = "error" if decoded.get("object") == "error" else decoded.get("error")
+    if error is not None:
         code = error if isinstance(error, int) else _code(decoded)
-        message = f"the server answered with an error ({_detail(decoded, content)})"
-        return BackendError(message, retryable=code is None or code in _RETRYABLE)
-    return _several(decoded) or decoded
+        message = f"the server answered with an error ({detail})"
+        return BackendError(message, retryable=code is None or code in RETRYABLE)
+    return _wrong_number_of_choices(decoded) or decoded
 
 
-_BROKEN = object()
-
-
-def _key_is_wrong(decoded: Any, content: bytes, asked: Set[str] | None) -> bool:
-    """Whether a 403 is about the key: not where it names an argument that one may not use.
-
-    A key that may not list models may use them all the same.
-    """
-    return asked is not None and not named(_detail(decoded, content), asked - _NEEDED)
-
-
-def _several(decoded: Any) -> BackendError | None:
-    """The error that an answer with another number of choices than one is."""
-    if not isinstance(decoded, Mapping) or "choices" not in decoded:
+def _wrong_number_of_choices(decoded: Mapping[str, Any]) -> BackendError | None:
+    if "choices" not in decoded:
         return None
     choices = decoded["choices"]
     if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], Mapping):
         return None
     n = len(choices) if isinstance(choices, list) else "no"
     return BackendError(f"the server's answer has {n} choices, expected one", retryable=True)
-
-
-def _decoded(content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return _BROKEN
-
-
-def _error_in(decoded: Any) -> Any:
-    if not isinstance(decoded, Mapping):
-        return None
-    return "error" if decoded.get("object") == "error" else decoded.get("error")
 
 
 def _code(decoded: Mapping[str, Any]) -> int | None:
@@ -120,39 +96,21 @@ def _detail(decoded: Any, content: bytes) -> str:
     return " ".join(text.split())[:_LONGEST_DETAIL] or "an empty body"
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("retry-after", "")
-    if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value):
-        return float(value)
-    try:
-        from datetime import UTC, datetime
-
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
-
-
-def _refusal(status: int, decoded: Any, content: bytes) -> CallError:
-    detail = _detail(decoded, content)
+def _refusal(status: int, decoded: Any, detail: str) -> CallError:
     error = decoded.get("error") if isinstance(decoded, Mapping) else None
     numbers = error if isinstance(error, Mapping) else {}
     asked, limit = numbers.get("n_prompt_tokens"), numbers.get("n_ctx")  # llama.cpp's
     if isinstance(asked, int) and isinstance(limit, int):
         return PromptTooLongError(max(1, asked - limit + 1), limit=limit)
-    if found := _CONTEXT.search(detail):
-        limit, asked = int(found[1]), int(found[3])
-        # "At least" one too many, or characters: nobody counted the tokens. A quarter is a guess.
-        excess = limit // 4 if found["least"] or asked <= limit else asked - limit
-        return PromptTooLongError(max(1, excess), limit=limit)
-    return RefusedError(status, detail)
+    return too_long(detail) or RefusedError(status, detail)
 
 
 def first_choice(answer: Any, names: Sequence[str]) -> Mapping[str, Any]:
-    """The one choice of an answer that is of the model that was asked.
+    """Return the only choice of an answer, after a check that the right model answered.
 
     Args:
-        answer: What was answered.
-        names: The model's name, and any other that it answers by.
+        answer: The decoded answer.
+        names: The model's name, and any other under which it answers.
 
     Raises:
         BackendError: The answer has another shape, or another number of choices.
@@ -160,7 +118,7 @@ def first_choice(answer: Any, names: Sequence[str]) -> Mapping[str, Any]:
     """
     if not isinstance(answer, Mapping) or "choices" not in answer:
         raise BackendError("the server's answer has no choices", retryable=True)
-    if (error := _several(answer)) is not None:
+    if (error := _wrong_number_of_choices(answer)) is not None:
         raise error
     check_model(answer, names)
     choice: Mapping[str, Any] = answer["choices"][0]
@@ -168,17 +126,17 @@ def first_choice(answer: Any, names: Sequence[str]) -> Mapping[str, Any]:
 
 
 def check_model(answer: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Refuse the answer of another model; versions of the same (``gpt-x-2026-01-01``) are it.
+    """Refuse the answer of another model; a version (``gpt-x-2026-01-01``) counts as the model.
 
     Raises:
-        ConfigurationError: It is another one.
+        ConfigurationError: Another model answered.
 
     Examples:
         >>> check_model({"model": "gpt-x-2026-01-01"}, ["openai/gpt-x"])
         >>> check_model({"model": "gpt-x-mini"}, ["gpt-x"])
         Traceback (most recent call last):
         rerank_plugins.errors.ConfigurationError: 'gpt-x' was asked, and 'gpt-x-mini' answered. \
-Give model='gpt-x-mini', or answered_by='gpt-x-mini' where that is another name of the same.
+Give model='gpt-x-mini', or answered_by='gpt-x-mini' if that is another name of the same model.
     """
     answered = answer.get("model")
     if not isinstance(answered, str) or not answered:
@@ -186,8 +144,8 @@ Give model='gpt-x-mini', or answered_by='gpt-x-mini' where that is another name 
     if not any(_is_version(answered, name) for name in names):
         raise ConfigurationError(
             f"{names[0]!r} was asked, and {answered!r} answered",
-            hint=f"Give model={answered!r}, or answered_by={answered!r} where that is another "
-            "name of the same.",
+            hint=f"Give model={answered!r}, or answered_by={answered!r} if that is another name "
+            "of the same model.",
         )
 
 
@@ -200,12 +158,13 @@ def _is_version(answered: str, name: str) -> bool:
 
 
 def reported_ids(choice: Mapping[str, Any]) -> dict[int, Any]:
-    """Log-probabilities at the first position by token id, where the server gives ids.
+    """Log-probabilities at the first position by token id, if the server gives ids.
 
     As ``token_id:49`` instead of a text (vLLM), or as ``id`` beside it (llama.cpp).
     """
     found: dict[int, Any] = {}  # checked where it is read
-    for token, value in _first_alternatives(choice):
+    positions = read_positions(choice.get("logprobs"))
+    for token, value in positions[0].top if positions else ():
         name, _, number = token.partition(":")
         if name == "token_id" and number.isdecimal():
             found[int(number)] = value
@@ -219,13 +178,12 @@ def reported_ids(choice: Mapping[str, Any]) -> dict[int, Any]:
     return found
 
 
-def _first_alternatives(choice: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
-    found = read_positions(choice.get("logprobs"))
-    return found[0].top if found else ()
+def completion(choice: Mapping[str, Any], *, logprobs: bool) -> Completion:
+    """Read the text that the model wrote.
 
-
-def completion(choice: Mapping[str, Any], prefill: str, *, logprobs: bool) -> Completion:
-    """What was written, without the prefill where the model wrote that too.
+    Args:
+        choice: The choice of an answer.
+        logprobs: Whether to read the tokens with their log-probabilities too.
 
     Raises:
         BackendError: There is no text.
@@ -239,13 +197,10 @@ def completion(choice: Mapping[str, Any], prefill: str, *, logprobs: bool) -> Co
     reason: Literal["stop", "length"] = (
         "length" if choice.get("finish_reason") == "length" else "stop"
     )
-    tokens = _written(choice) if logprobs else ()
-    if prefill and text.lstrip().startswith(prefill.strip()):
-        text = text.lstrip().removeprefix(prefill.strip())
-    return Completion(text, reason, tokens)
+    return Completion(text, reason, _tokens(choice) if logprobs else ())
 
 
-def _written(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+def _tokens(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     logprobs = choice.get("logprobs")
     if not isinstance(logprobs, Mapping):
         return ()
@@ -260,7 +215,7 @@ def _written(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
 
 
 def prompt_logprobs(choice: Mapping[str, Any], n: int) -> list[float]:
-    """The log-probabilities of the ``n`` tokens of an echoed prompt; the first has none.
+    """Read the log-probabilities of the ``n`` tokens of an echoed prompt, without the first.
 
     Raises:
         ModelOutputError: There are fewer, or one is not a number.
@@ -276,7 +231,7 @@ def prompt_logprobs(choice: Mapping[str, Any], n: int) -> list[float]:
 
 
 def usage(answer: Any) -> tuple[int, int]:
-    """Tokens read and written, as the server counts them; 0 where it says nothing."""
+    """Tokens read and written, as the server counts them; 0 if it reports no usage."""
     found = answer.get("usage") if isinstance(answer, Mapping) else None
     numbers = found if isinstance(found, Mapping) else {}
     pair = [numbers.get(key) for key in ("prompt_tokens", "completion_tokens")]
@@ -285,9 +240,10 @@ def usage(answer: Any) -> tuple[int, int]:
 
 
 def pair_scores(answer: Any, n: int) -> Sequence[float | None]:
-    """The score of each of ``n`` passages; None where the answer has none.
+    """Read the score of each of ``n`` passages; None for a passage that the answer leaves out.
 
-    Reads vLLM's ``/score``, TEI's ``/rerank`` and the ``/v1/rerank`` of Jina, Cohere and vLLM.
+    The answer is of vLLM's ``/score``, TEI's ``/rerank``, or the ``/v1/rerank`` of Jina, Cohere
+    and vLLM.
 
     Raises:
         BackendError: The answer has another shape.
@@ -296,7 +252,7 @@ def pair_scores(answer: Any, n: int) -> Sequence[float | None]:
     if isinstance(answer, Mapping):
         rows = answer.get("results", answer.get("data"))
     if not isinstance(rows, list):
-        raise BackendError("the server's answer holds no list of scores", retryable=True)
+        raise BackendError("the server's answer has no list of scores", retryable=True)
     scores: list[float | None] = [None] * n
     for row in rows:
         place = row.get("index") if isinstance(row, Mapping) else None

@@ -1,1 +1,1 @@
-"""Backends made of several."""
+"""Backends that are made of other backends."""

@@ -8,32 +8,42 @@ from typing import Any
 from ..._threads import abandoned, in_thread
 from ...calls import Batch, Call, Replies, Reply
 from ...errors import CallError, InputError
-from ...handlers import AnyBackend, AsyncBackend, Backend, async_handler, on_loop, sync_handler
-from .pool import Fleet, Part, Server
+from ...handlers import (
+    AnyBackend,
+    AsyncBackend,
+    Backend,
+    OwnedBackends,
+    async_handler,
+    lifecycle,
+    on_loop,
+    sync_handler,
+)
+from .pool import Part, Pool, Server
 
 Tried = tuple[Server, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Balanced:
+class Balanced(OwnedBackends):
     """Spreads calls over backends of the same model: each goes where the fewest are under way.
 
-    A backend that cannot be reached, raises, or answers with a retryable `CallError` is sick: it
-    rests, and its failed calls are asked again elsewhere, each at most once of every backend.
-    After the rest one call decides whether it is well; if not, the next rest is twice as long.
-    When all are sick, the one whose rest ends first is asked all the same. An error that is an
-    answer (`PromptTooLongError`) is no sickness, and a wrong set-up is raised.
+    A backend that cannot be reached, raises, or answers with a retryable `CallError` is unhealthy:
+    it gets no calls during a cooldown, and its failed calls are asked again elsewhere, each at most
+    once of every backend. After the cooldown one call is the probe; if it fails, the next cooldown
+    is twice as long. If all are unhealthy, the one whose cooldown ends first is asked nevertheless.
+    An error that is an answer (`PromptTooLongError`) does not make a backend unhealthy, and a wrong
+    set-up is raised. Retries multiply: each backend first uses up its own ``attempts``.
 
-    Equal calls of a batch go to the same backend, so that rounding cannot tell them apart.
+    Equal calls of a batch go to the same backend, so that they get the same rounding.
 
     Args:
-        backends: What answers, at least one. All must serve the same model: nothing checks it.
-        cooldown_s: The first rest of a sick backend, in seconds. A longer ``retry_after_s`` of
-            its own is obeyed.
-        max_cooldown_s: The longest rest of our own choice, in seconds.
+        backends: The backends, at least one. All must serve the same model, which is not checked.
+        cooldown_s: The first cooldown of an unhealthy backend, in seconds. A longer
+            ``retry_after_s`` of its own is obeyed.
+        max_cooldown_s: The longest cooldown that doubling leads to, in seconds.
 
     Raises:
-        InputError: There are no backends, one is given twice, or a rest is out of range.
+        InputError: ``backends`` is empty or names one twice, or a cooldown is out of range.
 
     Examples:
         >>> from rerank_plugins import BackendError
@@ -48,7 +58,7 @@ class Balanced:
     backends: Sequence[AnyBackend] = field(kw_only=False)
     cooldown_s: float = 1.0
     max_cooldown_s: float = 60.0
-    _fleet: Fleet = field(init=False, repr=False)
+    _pool: Pool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.cooldown_s <= self.max_cooldown_s:
@@ -56,9 +66,20 @@ class Balanced:
                 f"cooldown_s is {self.cooldown_s} and max_cooldown_s {self.max_cooldown_s}",
                 hint="Give seconds above 0, the second not below the first.",
             )
-        object.__setattr__(self, "backends", _checked(self.backends))
-        fleet = Fleet(self.backends, self.cooldown_s, self.max_cooldown_s)
-        object.__setattr__(self, "_fleet", fleet)
+        given: object = self.backends
+        if not isinstance(given, Sequence) or not given:
+            raise InputError(f"backends is {given!r:.80}", hint="Give a list of at least one.")
+        for i, backend in enumerate(given):
+            if isinstance(backend, type) or not isinstance(backend, Backend | AsyncBackend):
+                raise InputError(
+                    f"backends[{i}] is {backend!r:.80}, which is not a backend",
+                    hint="It needs run(calls) or arun(calls).",
+                )
+            if any(backend is other for other in given[:i]):
+                raise InputError(f"backends[{i}] is given twice")
+        object.__setattr__(self, "backends", tuple(self.backends))
+        pool = Pool(self.backends, self.cooldown_s, self.max_cooldown_s)
+        object.__setattr__(self, "_pool", pool)
 
     @property
     def members(self) -> tuple[AnyBackend, ...]:
@@ -67,7 +88,7 @@ class Balanced:
 
     @property
     def kinds(self) -> frozenset[type[Call[Any]]] | None:
-        """What every one of them answers; None where one does not say it."""
+        """The kinds of call that every backend answers; None if one does not declare its kinds."""
         declared = [getattr(backend, "kinds", None) for backend in self.backends]
         known = [frozenset(kinds) for kinds in declared if kinds is not None]
         return frozenset.intersection(*known) if len(known) == len(declared) else None
@@ -81,40 +102,28 @@ class Balanced:
         return await self._arun(calls, ())
 
     def warm_up(self) -> None:
-        """Make all ready. One that fails is sick from now. Safe to repeat.
+        """Warm up all backends. One that fails is unhealthy from now on. Safe to repeat.
 
         Raises:
             ConfigurationError: The set-up of one is wrong.
             CallError: All failed; the first one's failure.
         """
         errors: list[Exception] = []
-        for server in self._fleet.servers:
-            with self._fleet.warming(server, errors):
-                if hasattr(server.backend, "warm_up"):
-                    server.backend.warm_up()
+        for server in self._pool.servers:
+            with self._pool.warming(server, errors):
+                lifecycle(server.backend, "warm_up")
         _raise_if_all(errors, len(self.backends))
 
     async def awarm_up(self) -> None:
         """`warm_up`, without blocking the event loop."""
         errors: list[Exception] = []
-        for server in self._fleet.servers:
-            with self._fleet.warming(server, errors):
+        for server in self._pool.servers:
+            with self._pool.warming(server, errors):
                 await on_loop(server.backend, "warm_up")
         _raise_if_all(errors, len(self.backends))
 
-    def close(self) -> None:
-        """Release all. Safe to repeat."""
-        for backend in self.backends:
-            if hasattr(backend, "close"):
-                backend.close()
-
-    async def aclose(self) -> None:
-        """`close`, without blocking the event loop."""
-        for backend in self.backends:
-            await on_loop(backend, "close")
-
     def _run(self, calls: Batch, tried: Tried) -> Replies:
-        with self._fleet.parts(calls, tried) as parts:
+        with self._pool.parts(calls, tried) as parts:
             jobs = [in_thread(partial(self._ask, part, tried)) for part in parts[1:]]
             try:
                 found = [self._ask(part, tried) for part in parts[:1]]
@@ -127,7 +136,7 @@ class Balanced:
     async def _arun(self, calls: Batch, tried: Tried) -> Replies:
         import asyncio  # imported here: sync users need none
 
-        with self._fleet.parts(calls, tried) as parts:
+        with self._pool.parts(calls, tried) as parts:
             try:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(self._aask(part, tried)) for part in parts]
@@ -136,7 +145,7 @@ class Balanced:
         return _in_order(parts, [task.result() for task in tasks])
 
     def _ask(self, part: Part, tried: Tried) -> Replies:
-        with self._fleet.asking(part):
+        with self._pool.asking(part):
             part.replies = [*sync_handler(part.server.backend)(part.calls)]
         tried = (*tried, part.server)
         if part.failed and len(tried) < len(self.backends) and not abandoned():
@@ -144,26 +153,12 @@ class Balanced:
         return part.replies
 
     async def _aask(self, part: Part, tried: Tried) -> Replies:
-        with self._fleet.asking(part):
+        with self._pool.asking(part):
             part.replies = [*await async_handler(part.server.backend)(part.calls)]
         tried = (*tried, part.server)
         if part.failed and len(tried) < len(self.backends):
             part.mend(await self._arun(part.failed_calls, tried))
         return part.replies
-
-
-def _checked(backends: object) -> tuple[AnyBackend, ...]:
-    if not isinstance(backends, Sequence) or not backends:
-        raise InputError(f"backends is {backends!r:.80}", hint="Give a list of at least one.")
-    for i, backend in enumerate(backends):
-        if isinstance(backend, type) or not isinstance(backend, Backend | AsyncBackend):
-            raise InputError(
-                f"backends[{i}] is {backend!r:.80}, which is not a backend",
-                hint="It needs run(calls) or arun(calls).",
-            )
-        if any(backend is other for other in backends[:i]):
-            raise InputError(f"backends[{i}] is given twice")
-    return tuple(backends)
 
 
 def _in_order(parts: Sequence[Part], found: Sequence[Replies]) -> Replies:

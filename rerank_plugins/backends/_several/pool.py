@@ -1,4 +1,4 @@
-"""Which of several equal backends is asked next: load, sickness and recovery."""
+"""The choice among several equal backends: load, health and recovery."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,33 +11,33 @@ from ...calls import Batch, Call, Replies, Reply
 from ...errors import CallError, ContractError
 from ...handlers import AnyBackend, failure
 
-How = Literal["as usual", "trial", "last resort"]
-"""Why a server is asked: it is well, its rest is over, or no other is left."""
+How = Literal["as usual", "probe", "last resort"]
+"""Why a server is asked: it is healthy, its cooldown is over, or no other is left."""
 
 
 @dataclass(eq=False, slots=True)
 class Server:
-    """A backend with its load and its health. Changed by its `Fleet` alone.
+    """A backend with its load and its health. Changed only by its `Pool`.
 
     Attributes:
-        backend: What answers.
-        under_way: Calls that it has not answered yet.
-        asked: Calls that it ever got: among equal loads the least used is next.
-        rest_s: How long its present rest is, in seconds; 0 while it is well.
-        rests_until: When that rest ends, on the monotonic clock.
-        on_trial: Whether the call that decides about its health is under way.
+        backend: The backend.
+        under_way: Number of calls that it has not answered yet.
+        asked: Number of calls so far: among equal loads the server with the fewest is next.
+        cooldown_s: Length of its present cooldown in seconds; 0 while it is healthy.
+        cooldown_ends: End of that cooldown on the monotonic clock.
+        probing: True while the call that decides about its health is under way.
     """
 
     backend: AnyBackend
     under_way: int = 0
     asked: int = 0
-    rest_s: float = 0.0
-    rests_until: float = 0.0
-    on_trial: bool = False
+    cooldown_s: float = 0.0
+    cooldown_ends: float = 0.0
+    probing: bool = False
 
     def ready(self, now: float) -> bool:
-        """Whether it may be asked: it is well, or due for its trial."""
-        return not self.rest_s or (now >= self.rests_until and not self.on_trial)
+        """Whether it may be asked: it is healthy, or due for a probe."""
+        return not self.cooldown_s or (now >= self.cooldown_ends and not self.probing)
 
 
 @dataclass(eq=False, slots=True)
@@ -45,13 +45,13 @@ class Part:
     """The calls of a batch that one server gets.
 
     Attributes:
-        server: Who is asked.
-        how: Why.
+        server: The server.
+        how: Why it is asked.
         where: The calls' places in the batch.
         calls: The calls, aligned with ``where``.
-        replies: Their replies, aligned, once they are there.
-        failed: Which of them another server may answer better: indices into ``calls``.
-        ended: Whether it no longer counts as under way.
+        replies: Their replies, aligned, once they have arrived.
+        failed: Indices into ``calls`` of those that another server may answer better.
+        ended: True once the part no longer counts as under way.
     """
 
     server: Server
@@ -68,18 +68,18 @@ class Part:
         return [self.calls[i] for i in self.failed]
 
     def mend(self, replies: Replies) -> None:
-        """Put another server's replies in the place of the failed ones."""
+        """Replace the failed replies by another server's."""
         for i, reply in zip(self.failed, replies, strict=True):
             self.replies[i] = reply
 
 
-class Fleet:
-    """The servers, and the lock that guards what is known of them. For threads and event loops.
+class Pool:
+    """The servers, and the lock that guards their state. For threads and event loops.
 
     Args:
-        backends: What answers.
-        cooldown_s: The first rest of a sick one, in seconds.
-        max_cooldown_s: Where the doubling of rests ends.
+        backends: The backends.
+        cooldown_s: The first cooldown of an unhealthy one, in seconds.
+        max_cooldown_s: The longest cooldown that doubling leads to, in seconds.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class Fleet:
     ) -> None:
         self.servers = tuple(map(Server, backends))
         self._cooldown_s, self._max_cooldown_s = cooldown_s, max_cooldown_s
-        self._lock = threading.Lock()  # held for moments, so an event loop may take it
+        self._lock = threading.Lock()  # held for moments only, so an event loop may take it
 
     @contextmanager
     def parts(self, calls: Batch, tried: Sequence[Server]) -> Iterator[list[Part]]:
-        """The batch in parts for servers not yet ``tried``.
+        """Divide a batch into parts for servers not yet ``tried``.
 
-        They count as under way until they are answered, or this ends: a task that is cancelled
-        before its first step gives back what it took, too.
+        The calls count as under way until they are answered, or this context ends: also those of
+        a task that is cancelled before its first step.
         """
         places: dict[Call[Any], list[int]] = {}  # equal calls go together
         for i, call in enumerate(calls):
@@ -105,7 +105,10 @@ class Fleet:
             for call, where in places.items():
                 server, how = self._next(tried, now)
                 part = parts.setdefault(server, Part(server, how))
-                _add(part, [call] * len(where), where)
+                part.calls += [call] * len(where)
+                part.where += where
+                server.under_way += len(where)
+                server.asked += len(where)
         try:
             yield list(parts.values())
         finally:
@@ -115,7 +118,7 @@ class Fleet:
 
     @contextmanager
     def asking(self, part: Part) -> Iterator[None]:
-        """Fill ``part.replies`` inside: what is raised becomes replies, the server is judged.
+        """Fill ``part.replies`` inside: exceptions become replies, and the server is judged.
 
         Raises:
             RerankError: The set-up, a piece of code or an argument is wrong (see `failure`).
@@ -134,58 +137,52 @@ class Fleet:
 
     @contextmanager
     def warming(self, server: Server, errors: list[Exception]) -> Iterator[None]:
-        """Warm up inside: one that fails is sick, and its error is noted."""
+        """Warm up inside: a server that fails is unhealthy, and its error goes to ``errors``."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - raised by the caller where all fail
+        except Exception as error:  # noqa: BLE001 - raised by the caller if all fail
             errors.append(failure(error))
             with self._lock:
-                self._rest(server, self._cooldown_s)
+                _cool_down(server, self._cooldown_s)
 
     def _next(self, tried: Sequence[Server], now: float) -> tuple[Server, How]:
         left = [server for server in self.servers if server not in tried]
         ready = [server for server in left if server.ready(now)]
         if not ready:
-            return min(left, key=lambda server: server.rests_until), "last resort"
+            return min(left, key=lambda server: server.cooldown_ends), "last resort"
         server = min(ready, key=lambda server: (server.under_way, server.asked))
-        server.on_trial = bool(server.rest_s)
-        return server, "trial" if server.on_trial else "as usual"
+        server.probing = bool(server.cooldown_s)
+        return server, "probe" if server.probing else "as usual"
 
     def _judge(self, part: Part) -> None:
-        """Only a trial prolongs a rest: calls that failed together count once."""
+        """Only a probe prolongs a cooldown: calls that failed together count once."""
         server = part.server
+        asked = [getattr(part.replies[i], "retry_after_s", None) or 0.0 for i in part.failed]
         match part.how, bool(part.failed):
-            case "as usual", True if not server.rest_s:
-                self._rest(server, self._cooldown_s, part)
-            case "trial", True:
-                self._rest(server, min(2 * server.rest_s, self._max_cooldown_s), part)
-            case "trial" | "last resort", False:
-                server.rest_s = 0.0
-
-    def _rest(self, server: Server, seconds: float, part: Part | None = None) -> None:
-        """From now; longer where the server itself asked for it."""
-        asked = [getattr(part.replies[i], "retry_after_s", 0) for i in part.failed] if part else []
-        server.rest_s = seconds
-        server.rests_until = monotonic() + max([seconds, *(s for s in asked if s)])
+            case "as usual", True if not server.cooldown_s:
+                _cool_down(server, self._cooldown_s, *asked)
+            case "probe", True:
+                _cool_down(server, min(2 * server.cooldown_s, self._max_cooldown_s), *asked)
+            case "probe" | "last resort", False:
+                server.cooldown_s = 0.0
 
 
-def _add(part: Part, calls: list[Call[Any]], where: list[int]) -> None:
-    part.calls += calls
-    part.where += where
-    part.server.under_way += len(calls)
-    part.server.asked += len(calls)
+def _cool_down(server: Server, seconds: float, *asked: float) -> None:
+    """Start a cooldown now; one of the times that the server itself asked for may be longer."""
+    server.cooldown_s = seconds
+    server.cooldown_ends = monotonic() + max(seconds, *asked, 0.0)
 
 
 def _end(part: Part) -> None:
     if not part.ended:
         part.ended = True
         part.server.under_way -= len(part.calls)
-        if part.how == "trial":
-            part.server.on_trial = False
+        if part.how == "probe":
+            part.server.probing = False
 
 
 def _check(part: Part) -> None:
-    """One reply a call; those that are worth another server are noted."""
+    """Require one reply for each call, and note the calls to ask again elsewhere."""
     if len(part.replies) != len(part.calls):
         raise ContractError(
             f"{type(part.server.backend).__name__} gave {len(part.replies)} replies to "
@@ -195,5 +192,5 @@ def _check(part: Part) -> None:
 
 
 def _better_elsewhere(found: object) -> bool:
-    """Whether a reply, or what was raised, may be a better one from another server."""
+    """Whether another server may give a better reply than this one, or than this exception."""
     return found.retryable if isinstance(found, CallError) else isinstance(found, Exception)

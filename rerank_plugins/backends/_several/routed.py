@@ -5,19 +5,19 @@ from typing import Any
 
 from ...calls import Batch, Call, Replies, ScorePair, Search
 from ...errors import UnsupportedCallError
-from ...handlers import AnyBackend, async_handler, on_loop, sync_handler
+from ...handlers import AnyBackend, OwnedBackends, async_handler, sync_handler
 
 
 @dataclass(frozen=True, kw_only=True)
-class Routed:
+class Routed(OwnedBackends):
     """Sends `ScorePair` calls to one backend, `Search` to an index, and all others to a third.
 
     For a `Cascade` of a cross-encoder and a language model, and for relevance feedback.
 
     Args:
-        pairs: Answers `ScorePair`; None where nothing asks for it.
+        pairs: Answers `ScorePair`; None if no such call is made.
         text: Answers every other kind.
-        search: Answers `Search`; None where nothing asks for it.
+        search: Answers `Search`; None if no such call is made.
 
     Examples:
         >>> from rerank_plugins import Reranker
@@ -44,7 +44,7 @@ class Routed:
 
     @property
     def kinds(self) -> frozenset[type[Call[Any]]] | None:
-        """What they answer together; None where one does not say it."""
+        """The kinds of call that they answer together; None if one does not declare its kinds."""
         none = frozenset[type[Call[Any]]]()
         pairs = none if self.pairs is None else getattr(self.pairs, "kinds", None)
         text = getattr(self.text, "kinds", None)
@@ -67,32 +67,10 @@ class Routed:
 
         parts = self._parts(calls)
         asked = [async_handler(backend)([calls[i] for i in where]) for backend, where in parts]
-        answers = await asyncio.gather(*asked)
-        places = [i for _, where in parts for i in where]
-        replies = dict(zip(places, [r for found in answers for r in found], strict=True))
+        replies = dict[int, Any]()
+        for (_, where), found in zip(parts, await asyncio.gather(*asked), strict=True):
+            replies.update(zip(where, found, strict=True))
         return [replies[i] for i in range(len(calls))]
-
-    def warm_up(self) -> None:
-        """Load every model. Safe to repeat."""
-        for backend in self.members:
-            if hasattr(backend, "warm_up"):
-                backend.warm_up()
-
-    async def awarm_up(self) -> None:
-        """`warm_up`, without blocking the event loop."""
-        for backend in self.members:
-            await on_loop(backend, "warm_up")
-
-    def close(self) -> None:
-        """Release every model. Safe to repeat."""
-        for backend in self.members:
-            if hasattr(backend, "close"):
-                backend.close()
-
-    async def aclose(self) -> None:
-        """`close`, without blocking the event loop."""
-        for backend in self.members:
-            await on_loop(backend, "close")
 
     def _parts(self, calls: Batch) -> list[tuple[AnyBackend, list[int]]]:
         """Each backend that is asked something, and the places of its calls."""

@@ -1,7 +1,7 @@
-"""One call to a chat model, from the question to what its answer means.
+"""One call to a chat model, from the questions asked to the meaning of the answer.
 
-A conversation is a generator: questions are yielded, what the model said is sent back. It does no
-I/O and has no colour, so that what is learnt about a model is written once.
+A conversation is a generator: it yields questions and is sent the model's answers. It does no
+I/O, so synchronous and asynchronous backends share it.
 """
 
 import re
@@ -18,25 +18,21 @@ from ._dialects import Dialect
 
 T = TypeVar("T")
 
-_BEGUN = re.compile(r"\[\w+\]")  # a prefill with an identifier, after which others are wanted
-_NO_LOGPROBS = (
-    "the model reports no log-probabilities",
-    "Allow generation with SingleToken(policy='generate'), or use Permutation.",
-)
+_WITH_IDENTIFIER = re.compile(r"\[\w+\]")  # in a prefill: the call asks for a later identifier
 _USAGE = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a model answered.
+    """A model's answer.
 
     Args:
         text: The answer.
-        positions: Its tokens with their alternatives, where they are reported.
-        cut: Whether the limit of tokens ended it.
+        positions: Its tokens with their alternatives, if they are reported.
+        cut: True if the limit of tokens ended it.
         prompt_tokens: Tokens the model read.
         generated_tokens: Tokens it wrote.
-        continued: Whether the prefill was part of the prompt, so that the answer goes on from it.
+        continued: True if the prefill was part of the prompt, so that the answer continues it.
     """
 
     text: str
@@ -48,7 +44,7 @@ class Said:
 
     @property
     def thinking(self) -> bool:
-        """Whether the limit of tokens ended it before the answer began."""
+        """Whether the limit of tokens ended the reasoning before the answer started."""
         text = self.text.strip()
         unanswered = not text or (text.startswith("<think") and "</think" not in text)
         return self.cut and unanswered
@@ -56,22 +52,22 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a model is to be asked: messages, and arguments in its dialect."""
+    """A question to a model: messages, and arguments in its dialect."""
 
     messages: Messages
     arguments: Mapping[str, Any]
 
 
 class Known:
-    """What is known about a model: its dialect, which only ever loses what is not understood.
+    """The state of knowledge about a model: its dialect, from which refused arguments are removed.
 
-    Threads share one. A frozen value is replaced as a whole, so that two that learn something at
-    once lose nothing but another question.
+    Threads share one. The dialect is replaced as a whole: if two threads find out something at the
+    same time, one of the two may have to find it out again.
 
     Attributes:
-        dialect: What it understands.
-        secrets: Gives the texts that errors must not repeat.
-        proven: Whether it has answered at all.
+        dialect: The arguments that the model's API takes.
+        secrets: Returns the texts that errors must not repeat.
+        proven: True if the model has answered at least once.
     """
 
     def __init__(self, dialect: Dialect, secrets: Callable[[], Collection[str]] = tuple) -> None:
@@ -89,13 +85,14 @@ def converse(call: Question, known: Known) -> Conversation[Answer]:
     """Answer one call by questions to a chat model. No I/O: questions are yielded.
 
     Raises:
-        LabelError: More identifiers than letters are needed.
-        UnsupportedCallError: The call continues an answer that the model has not begun.
+        LabelError: The prompt has more identifiers than there are letters.
+        UnsupportedCallError: The call continues an answer of which the model wrote nothing.
     """
     messages = to_messages(call.prompt)
-    if _BEGUN.search(messages.prefill):
+    if _WITH_IDENTIFIER.search(messages.prefill):
         raise UnsupportedCallError(
-            "a chat model begins its answer anew, and this call continues one",
+            "a chat model starts a new answer, and this call continues an answer after its first "
+            "identifier",
             hint="Use a strategy that asks for the first identifier, or for text.",
         )
     if isinstance(call, NextToken):
@@ -104,16 +101,19 @@ def converse(call: Question, known: Known) -> Conversation[Answer]:
 
 
 def _first_label(call: NextToken, messages: Messages, known: Known) -> Conversation[Answer]:
+    unavailable = LogprobsError(
+        "the model reports no log-probabilities",
+        hint="Allow generation with SingleToken(policy='generate'), or use Permutation.",
+    )
     if known.dialect.logprobs is None:
-        return _no_logprobs()
-    said = yield from _said(messages, known, lambda spoken: spoken.first_tokens(messages.prefill))
+        return unavailable
+    said = yield from _said(messages, known, lambda dialect: dialect.first_tokens(messages.prefill))
     if isinstance(said, CallError):
         return said
-    thinks = said.thinking
-    if thinks or not said.positions:
-        if thinks or said.text.strip():
+    if said.thinking or not said.positions:
+        if said.thinking or said.text.strip():
             known.dialect = replace(known.dialect, logprobs=None)
-        return _no_logprobs()
+        return unavailable
     before = "" if said.continued else messages.prefill
     try:
         return _reply(read_labels(said.positions, call.labels, before), said, messages)
@@ -122,11 +122,17 @@ def _first_label(call: NextToken, messages: Messages, known: Known) -> Conversat
 
 
 def _written(call: Generate, messages: Messages, known: Known) -> Conversation[Answer]:
-    said = yield from _said(messages, known, lambda spoken: spoken.generate(call))
+    said = yield from _said(messages, known, lambda dialect: dialect.generate(call))
     if isinstance(said, Said) and said.thinking and not known.dialect.thinks:
         known.dialect = replace(known.dialect, thinks=True)
-        again = yield from _said(messages, known, lambda spoken: spoken.generate(call))
-        said = again if isinstance(again, CallError) else _together(said, again)
+        again = yield from _said(messages, known, lambda dialect: dialect.generate(call))
+        if isinstance(again, Said):  # at the cost of both answers
+            again = replace(
+                again,
+                prompt_tokens=said.prompt_tokens + again.prompt_tokens,
+                generated_tokens=said.generated_tokens + again.generated_tokens,
+            )
+        said = again
     if isinstance(said, CallError):
         return said
     text = said.text if said.continued else said.text.lstrip().removeprefix(messages.prefill)
@@ -137,9 +143,9 @@ def _written(call: Generate, messages: Messages, known: Known) -> Conversation[A
 def _said(
     messages: Messages, known: Known, spell: Callable[[Dialect], Mapping[str, Any]]
 ) -> Conversation[Said | CallError]:
-    """One answer; the question is put in fewer words each time that some are refused by name.
+    """Get one answer; arguments that are refused by name are left out of the next attempt.
 
-    What was left out is remembered when the answer comes: only then was that the reason.
+    The simpler dialect is kept only when the answer arrives: that proves the reason.
     """
     dialect = known.dialect
     while True:
@@ -160,22 +166,8 @@ def _reply(answer: Any, said: Said, messages: Messages) -> Reply[Any]:
     return Reply(answer, said.prompt_tokens, said.generated_tokens, messages.truncated)
 
 
-def _together(first: Said, second: Said) -> Said:
-    """The second answer at the cost of both."""
-    return replace(
-        second,
-        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
-        generated_tokens=first.generated_tokens + second.generated_tokens,
-    )
-
-
-def _no_logprobs() -> LogprobsError:
-    message, hint = _NO_LOGPROBS
-    return LogprobsError(message, hint=hint)
-
-
 def tokens_used(usage: object) -> tuple[int, int]:
-    """Tokens read and written, from what a client calls usage; zeros where it does not say.
+    """Tokens read and written, from a client's report of its usage; zeros if it has none.
 
     Examples:
         >>> tokens_used({"input_tokens": 7, "output_tokens": 2}), tokens_used(None)

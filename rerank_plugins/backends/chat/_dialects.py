@@ -1,21 +1,21 @@
-"""How a chat API spells what a call asks for, and what it turned out not to understand."""
+"""Dialects of chat APIs: the names of their arguments, without those an API has refused."""
 
-import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from ...calls import Generate
+from .._answers.failures import named
 
 MOST_LOGPROBS = 20
-"""Alternatives that are asked for at each position: the most that the usual servers report."""
+"""Alternatives requested at each position: the largest number that common servers report."""
 
 FEW_LOGPROBS = 5
-"""The next best, where a server refuses that many."""
+"""Alternatives requested from a server that refuses that many."""
 
 REASONING_TOKENS = 4096
-"""Room for what a model thinks before it answers, where its limit of tokens counts that too."""
+"""Room for a model's reasoning before its answer, if its limit of tokens counts that too."""
 
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 _CLOSING = {"[": "]", "(": ")", "{": "}", '"': '"'}
@@ -29,18 +29,18 @@ def _fixed(**values: Any) -> Any:
 class Dialect:
     """The arguments of one chat API. The default is OpenAI's, which most others understand.
 
-    What an API turns out not to understand is left out of its dialect: a dialect is also all that
-    is known about the model behind it.
+    An argument that an API refuses is removed from its dialect, so the dialect also holds
+    everything that is known about the model behind the API.
 
     Args:
-        limit: The name of the limit of tokens; None where there is none.
-        fewest: The lowest limit that is accepted.
-        logprobs: What asks for log-probabilities; None where they cannot be had.
-        greedy: What asks for the likeliest answer.
-        warm: What asks for another than the likeliest, beside its numbers.
-        sampled: The names of temperature, top_p, top_k and seed where the API has them.
-        stop: The name of the stop sequences; None where there are none.
-        thinks: Whether the limit of tokens also counts what the model thinks first.
+        limit: The name of the limit of tokens; None if there is none.
+        fewest: The lowest limit that is accepted, in tokens.
+        logprobs: The arguments for log-probabilities; None if they are unavailable.
+        greedy: The arguments for the likeliest answer.
+        warm: The arguments for a sampled answer, in addition to its numbers.
+        sampled: The names of temperature, top_p, top_k and seed, as far as the API has them.
+        stop: The name of the stop sequences; None if there are none.
+        thinks: True if the limit of tokens also counts the reasoning before the answer.
     """
 
     limit: str | None = "max_tokens"
@@ -53,7 +53,7 @@ class Dialect:
     thinks: bool = False
 
     def generate(self, call: Generate) -> dict[str, Any]:
-        """The arguments of a call that writes."""
+        """The arguments for a `Generate` call."""
         stop = {self.stop: list(call.stop)} if self.stop and call.stop else {}
         if call.temperature == 0:
             return {**self._room(call.max_tokens), **self.greedy, **stop}
@@ -65,10 +65,10 @@ class Dialect:
         return {**self._room(call.max_tokens), **self.warm, **known, **stop}
 
     def first_tokens(self, prefill: str) -> dict[str, Any]:
-        """The arguments that ask for the log-probabilities of an answer's first tokens.
+        """The arguments for the log-probabilities of an answer's first tokens.
 
-        The answer may begin with the prefill, which takes tokens too. After a label in brackets
-        it stops, so that it is no answer that was cut: some clients warn about those.
+        The answer may repeat the prefill, which takes tokens too. It stops after a label in
+        brackets instead of at the limit: some clients warn about an answer that was cut.
         """
         closing = _CLOSING.get(prefill[-1:])
         stop = {self.stop: [closing]} if self.stop and closing else {}
@@ -76,11 +76,11 @@ class Dialect:
         return {**room, **self.greedy, **stop, **(self.logprobs or {})}
 
     def without(self, refused: Set[str], said: str) -> "Dialect":
-        """The dialect after an API refused arguments by name.
+        """The dialect without arguments that an API refused.
 
         Args:
-            refused: The names.
-            said: What the API said: it may name what it wants instead.
+            refused: The names of the arguments.
+            said: The API's message: it may name an argument to use instead.
 
         Examples:
             >>> said = "Unsupported: 'max_tokens'. Use 'max_completion_tokens' instead."
@@ -107,18 +107,8 @@ class Dialect:
         return {self.limit: max(self.fewest, tokens + more)} if self.limit else {}
 
 
-def named(text: str, names: Set[str]) -> set[str]:
-    """Those of ``names`` that stand in ``text`` as words.
-
-    Examples:
-        >>> named("top_logprobs must be at most 5", {"logprobs", "top_logprobs"})
-        {'top_logprobs'}
-    """
-    return {name for name in names if re.search(rf"\b{re.escape(name)}\b", text)}
-
-
 def _fewer(logprobs: Mapping[str, Any], refused: Set[str]) -> Mapping[str, Any] | None:
-    """Fewer alternatives where only their number was refused, else none."""
+    """Fewer alternatives if only their number was refused, otherwise no log-probabilities."""
     many = [k for k, v in logprobs.items() if type(v) is int and v > FEW_LOGPROBS]
     if not refused & set(logprobs):
         return logprobs
@@ -126,7 +116,7 @@ def _fewer(logprobs: Mapping[str, Any], refused: Set[str]) -> Mapping[str, Any] 
 
 
 COMPLETIONS = Dialect(logprobs={"logprobs": MOST_LOGPROBS})
-"""Text completion, as OpenAI's older API spells it: a number and no flag."""
+"""OpenAI's older API for text completion: ``logprobs`` is a number, not a flag."""
 
 RESPONSES = Dialect(
     limit="max_output_tokens",
@@ -142,7 +132,7 @@ OLLAMA = Dialect(
     logprobs=None,
     sampled={name: name for name in ("temperature", "top_p", "top_k", "seed")},
 )
-"""Ollama's own options, which cannot ask for log-probabilities."""
+"""Ollama's own options, which have none for log-probabilities."""
 
 TRANSFORMERS = Dialect(
     limit="max_new_tokens",
@@ -152,7 +142,7 @@ TRANSFORMERS = Dialect(
     sampled={name: name for name in ("temperature", "top_p", "top_k")},
     stop=None,
 )
-"""A pipeline of transformers in this process, which gives text and nothing else."""
+"""A pipeline of transformers in this process, which returns text only."""
 
 MUTE = Dialect(limit=None, logprobs=None, greedy={}, sampled={}, stop=None)
-"""A model that takes messages and nothing else."""
+"""A model that accepts messages and no arguments."""

@@ -1,6 +1,6 @@
-"""A chat model that belongs to the application as a backend, whichever framework it comes from.
+"""The base of backends that ask the application's own chat model, of any framework.
 
-A framework's backend adds how one of its models is asked, in both colours.
+A framework's subclass adds `ask`, and `aask` if its models can be awaited.
 """
 
 import threading
@@ -9,27 +9,29 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from ..._threads import NOT_ANSWERED, abandoned, in_threads
+from ..._checks import at_least
+from ..._drive import adrive, drive
+from ..._threads import NOT_ANSWERED, abandoned, in_threads, off_loop
 from ...calls import Batch, Call, Generate, NextToken, Replies
-from ...errors import BackendError, InputError, UnsupportedCallError
-from ._conversation import Answer, Asked, Conversation, Known, Question, Said, converse
+from ...errors import BackendError, UnsupportedCallError
+from ._conversation import Answer, Asked, Known, Question, Said, converse
 from ._dialects import Dialect
 
 MAX_CONCURRENCY = 8
-"""Calls of one batch that are under way at once, unless told otherwise."""
+"""Default number of concurrent calls of one batch."""
 
 
 class ChatModelBackend:
-    """What the backends of all frameworks' chat models share. Not a backend by itself.
+    """Base class of the backends for frameworks' chat models. Not a backend by itself.
 
     Args:
         dialect: The arguments that the model's API takes.
-        max_concurrency: Calls of one batch that are under way at once; 1 for a model in this
+        max_concurrency: Maximum number of concurrent calls of one batch; 1 for a model in this
             process, which then also serves one thread at a time.
-        secrets: Gives the texts that errors must not repeat.
+        secrets: Returns the texts that errors must not repeat.
 
     Raises:
-        InputError: ``max_concurrency`` is not positive.
+        InputError: ``max_concurrency`` is not a positive whole number.
     """
 
     kinds: frozenset[type[Call[Any]]] = frozenset({NextToken, Generate})
@@ -40,19 +42,18 @@ class ChatModelBackend:
         max_concurrency: int,
         secrets: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        if type(max_concurrency) is not int or max_concurrency < 1:
-            raise InputError(f"max_concurrency is {max_concurrency!r}, expected at least 1")
+        at_least(1, max_concurrency=max_concurrency)
         self.max_concurrency = max_concurrency
         self._known = Known(dialect, secrets)
         self._turn = threading.Lock()
 
     def ask(self, asked: Asked) -> Said:
-        """Ask the model. What its client raises is raised."""
+        """Ask the model. Exceptions of its client are raised."""
         raise NotImplementedError
 
     async def aask(self, asked: Asked) -> Said:
-        """`ask`, without blocking the event loop."""
-        raise NotImplementedError
+        """`ask`, without blocking the event loop: in a thread, unless a subclass can await."""
+        return await off_loop(lambda: self._in_turn(asked))
 
     def warm_up(self) -> None:
         """Prepare the model. Safe to repeat."""
@@ -63,71 +64,59 @@ class ChatModelBackend:
     def run(self, calls: Batch) -> Replies:
         """Answer every call, several at once in threads."""
         self.warm_up()
-        questions, first = _questions(calls), 0 if self._known.proven else 1
-        # What the first answer teaches, the others need not learn.
-        replies = [self._answer(call) for call in questions[:first]]
-        rest = [partial(self._answer, call) for call in questions[first:]]
-        return replies + in_threads(rest, self.max_concurrency)
+        first, rest = self._divided(calls)
+        replies = [self._answer(call) for call in first]
+        pieces = [partial(self._answer, call) for call in rest]
+        return replies + in_threads(pieces, self.max_concurrency)
 
     async def arun(self, calls: Batch) -> Replies:
         """`run`, on an event loop."""
         import asyncio  # imported here: sync users need none
 
         await self.awarm_up()
-        questions, first = _questions(calls), 0 if self._known.proven else 1
+        first, rest = self._divided(calls)
         limiter = asyncio.Semaphore(self.max_concurrency)
+
+        async def reply(asked: Asked) -> Said | Exception:
+            try:
+                return await self.aask(asked)
+            except Exception as error:  # noqa: BLE001 - a client may raise anything
+                return error
 
         async def answer(call: Question) -> Answer:
             async with limiter:
-                return await self._aanswer(call)
+                return await adrive(converse(call, self._known), reply)
 
-        replies = [await answer(call) for call in questions[:first]]
-        return replies + await asyncio.gather(*map(answer, questions[first:]))
+        replies = [await answer(call) for call in first]
+        return replies + await asyncio.gather(*map(answer, rest))
+
+    def _divided(self, calls: Batch) -> tuple[list[Question], list[Question]]:
+        """The first question to a model that has not answered yet, and all others.
+
+        What its answer shows about the model need not be found out again by the others.
+        """
+        questions = [call for call in calls if isinstance(call, NextToken | Generate)]
+        if len(questions) < len(calls):
+            other = next(call for call in calls if not isinstance(call, NextToken | Generate))
+            raise UnsupportedCallError(
+                f"a chat model cannot answer {type(other).__name__}",
+                hint="Use a strategy that asks for identifiers or for text, or a local model.",
+            )
+        first = 0 if self._known.proven else 1
+        return questions[:first], questions[first:]
 
     def _in_turn(self, asked: Asked) -> Said:
-        """`ask`, one thread at a time where the model is in this process."""
+        """`ask`, one thread at a time if the model is in this process."""
         with self._turn if self.max_concurrency == 1 else nullcontext():
             return self.ask(asked)
 
     def _answer(self, call: Question) -> Answer:
-        talk = converse(call, self._known)
-        state = _advance(talk, None)
-        while isinstance(state, Asked):
-            if abandoned():
-                return BackendError(NOT_ANSWERED)
-            try:
-                said: Said | Exception = self._in_turn(state)
-            except Exception as error:  # noqa: BLE001 - somebody else's client may raise anything
-                said = error
-            state = _advance(talk, said)
-        return state
+        return drive(converse(call, self._known), self._reply)
 
-    async def _aanswer(self, call: Question) -> Answer:
-        talk = converse(call, self._known)
-        state = _advance(talk, None)
-        while isinstance(state, Asked):
-            try:
-                said: Said | Exception = await self.aask(state)
-            except Exception as error:  # noqa: BLE001 - somebody else's client may raise anything
-                said = error
-            state = _advance(talk, said)
-        return state
-
-
-def _questions(calls: Batch) -> list[Question]:
-    found = [call for call in calls if isinstance(call, NextToken | Generate)]
-    if len(found) < len(calls):
-        other = next(call for call in calls if not isinstance(call, NextToken | Generate))
-        raise UnsupportedCallError(
-            f"a chat model cannot answer {type(other).__name__}",
-            hint="Use a strategy that asks for identifiers or for text, or a local model.",
-        )
-    return found
-
-
-def _advance(talk: Conversation[Answer], said: Said | Exception | None) -> Asked | Answer:
-    try:
-        return next(talk) if said is None else talk.send(said)
-    except StopIteration as done:
-        answer: Answer = done.value
-        return answer
+    def _reply(self, asked: Asked) -> Said | Exception:
+        if abandoned():
+            return BackendError(NOT_ANSWERED)
+        try:
+            return self._in_turn(asked)
+        except Exception as error:  # noqa: BLE001 - a client may raise anything
+            return error
