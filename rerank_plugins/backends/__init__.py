@@ -1,4 +1,4 @@
-"""What answers calls. Each backend imports its own dependencies when it is first used."""
+"""Backends answer calls. Each imports its dependencies when it is first used."""
 
 from ..handlers import AsyncBackend, Backend
 from ._base import by_kind

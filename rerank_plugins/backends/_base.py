@@ -99,10 +99,9 @@ L = TypeVar("L", bound=Loaded)
 class LocalModel(CopiedByArguments, ABC, Generic[L]):
     """A backend whose model runs in this process.
 
-    The model is loaded at the first call or by `warm_up`, and threads take turns. A copy or an
-    unpickled twin of it loads its own. A subclass is a
-    dataclass with at least the fields ``model`` and ``token``; its ``__post_init__`` calls this
-    one's.
+    The model is loaded at the first call or by `warm_up`, and threads take turns. A copy and an
+    unpickled backend load their own. A subclass is a dataclass with at least the fields ``model``
+    and ``token``; its ``__post_init__`` calls this one.
     """
 
     model: Any
@@ -111,6 +110,7 @@ class LocalModel(CopiedByArguments, ABC, Generic[L]):
     """Fields that ``repr`` shows after the model."""
 
     def __post_init__(self) -> None:
+        """Initialise the state of loading."""
         if isinstance(self.model, Path):
             self.model = str(self.model)
         self._lock = threading.RLock()

@@ -58,3 +58,37 @@ def bert(words, folder, kind="BertForSequenceClassification", *, longest=64, **o
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model, tokenizer
+
+
+def characters(template="{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"):
+    """A tokenizer of single printable characters and the control tokens ``<s>`` and ``</s>``.
+
+    Args:
+        template: Its chat template.
+    """
+    import string
+
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *string.digits,
+        *string.ascii_letters,
+        *string.punctuation,
+    ]
+    ids = {token: i for i, token in enumerate([*vocabulary, " ", "\n"])}
+    raw = Tokenizer(models.BPE(vocab=ids, merges=[], unk_token="<unk>"))
+    raw.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
+        model_max_length=1000,
+    )
+    tokenizer.chat_template = template
+    return tokenizer

@@ -14,7 +14,14 @@ from ...errors import CallError, InputError, ModelLoadError, ModelOutputError, P
 from .._base import SECRET, Answers, LocalModel, Table, in_order, prepared
 from .._prompts.renderer import Renderer
 from .forward import within_memory
-from .loading import chosen_device, chosen_dtype, first_line, lacking, missing_weights, quiet
+from .loading import (
+    chosen_device,
+    chosen_dtype,
+    first_line,
+    incomplete_checkpoint,
+    missing_weights,
+    quiet,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -35,16 +42,15 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
 
     Args:
         model: A hub id, a folder, or a loaded ``CrossEncoder``.
-        engine: What computes: ``"torch"``, ``"onnx"`` or ``"openvino"``, as sentence-transformers
-            has them; the latter two need its extras, and export the model where its folder has no
-            exported one.
+        engine: The backend of sentence-transformers: ``"torch"``, ``"onnx"`` or ``"openvino"``. The
+            latter two need its extras, and export the model if its folder has no exported one.
         device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device.
         dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype; only
             for torch.
         max_tokens: Tokens of query and passage together; the model's own limit when None. Longer
             pairs are cut, and the reply says so.
-        query_template: What the model was trained to see as the query, with ``{query}``.
-        passage_template: The same for the passage, with ``{passage}``.
+        query_template: The form of a query that the model was trained on, with ``{query}``.
+        passage_template: The form of a passage, with ``{passage}``.
         batch_size: Pairs that run together, where the device is not a CPU.
         revision: The hub revision.
         token: For private models: the token, or a function that gives it. Never shown.
@@ -116,7 +122,7 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
                 "with config.json and safetensors weights. Models that bring code are refused.",
             ) from error
         if missing:
-            raise lacking(name, missing)
+            raise incomplete_checkpoint(name, missing)
         return found
 
     def _missing(self, model: Any, transformers: Any, source: dict[str, Any]) -> list[str]:

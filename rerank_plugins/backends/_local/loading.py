@@ -1,23 +1,30 @@
-"""Loading a language model: a hub id, a folder, or a GGUF file."""
+"""Load a language model from a hub id, a folder, or a GGUF file."""
 
-import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
+from ..._files import digest
 from ...errors import ConfigurationError, ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+
+_bars = threading.Lock()
+_loading: list[int] = []
+"""The threads that load with progress bars hidden."""
+_restore = ExitStack()
+"""Restores the progress bars."""
 
 
 def load_language_model(
@@ -31,18 +38,26 @@ def load_language_model(
     device_map: str | Mapping[str, Any] | None = None,
     **weights: Any,
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """A model in evaluation mode on its device, and its tokenizer.
-
-    ``auto`` is the class of ``transformers`` that loads it: ``AutoModelForSeq2SeqLM`` for an
-    encoder and a decoder. ``device_map`` spreads it over several devices, and ``weights`` are
-    further options of ``from_pretrained``: ``attn_implementation``, ``quantization_config``.
+    """Load a model, in evaluation mode and on its device, and its tokenizer.
 
     Weights are read from safetensors only, and no code that comes with a model is run.
+
+    Args:
+        model: A hub id, a folder, or a ``.gguf`` file.
+        device: ``"auto"`` or a torch device.
+        dtype: ``"auto"`` or a torch dtype.
+        revision: The hub revision.
+        token: For private models.
+        auto: The class of ``transformers`` that loads the model: ``AutoModelForSeq2SeqLM`` for an
+            encoder and a decoder.
+        device_map: Spreads the model over several devices.
+        **weights: Further options of ``from_pretrained``: ``attn_implementation``,
+            ``quantization_config``.
 
     Raises:
         MissingExtraError: ``transformers`` or ``torch`` is not installed.
         ConfigurationError: ``dtype`` or ``device`` is not known.
-        ModelLoadError: The files are missing, damaged, incomplete, or no generative model.
+        ModelLoadError: The files are missing, damaged, incomplete, or not of a generative model.
     """
     transformers = extra("transformers", "transformers")
     extra("torch", "transformers")
@@ -56,7 +71,7 @@ def load_language_model(
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
             quantised = "quantization_config" in weights or hasattr(config, "quantization_config")
             if quantised and device_map is None:
-                device_map = {"": place}  # such models cannot be moved afterwards
+                device_map = {"": place}  # such models cannot be moved after loading
             loaded, info = getattr(transformers, auto).from_pretrained(
                 source,
                 dtype=chosen_dtype(dtype, place),
@@ -77,17 +92,20 @@ def load_language_model(
             "config.json and safetensors weights, or a .gguf file.",
         ) from error
     if missing := sorted(info["missing_keys"]):
-        raise lacking(model, missing)
+        raise incomplete_checkpoint(model, missing)
     return loaded.eval(), tokenizer
 
 
 def missing_weights(kind: Any, model: str, **options: Any) -> list[str]:
-    """The names of tensors that a checkpoint lacks: libraries fill them in and only log it.
+    """Find the tensors that a checkpoint lacks: libraries only log that they fill them in.
 
     Args:
-        kind: The class of ``transformers`` that is to be loaded.
+        kind: The class of ``transformers`` that will load it.
         model: A hub id or a folder.
         **options: Of ``from_pretrained``.
+
+    Returns:
+        The tensors' names.
     """
     _, info = kind.from_pretrained(
         model,
@@ -100,8 +118,8 @@ def missing_weights(kind: Any, model: str, **options: Any) -> list[str]:
     return sorted(info["missing_keys"])
 
 
-def lacking(model: str, missing: list[str]) -> ModelLoadError:
-    """The error of a checkpoint without these tensors."""
+def incomplete_checkpoint(model: str, missing: list[str]) -> ModelLoadError:
+    """The error of a checkpoint that lacks these tensors."""
     return ModelLoadError(
         f"the weights of {model!r} lack {len(missing)} tensors, {missing[0]} among them",
         hint="They would be random numbers, and so would every score.",
@@ -109,11 +127,11 @@ def lacking(model: str, missing: list[str]) -> ModelLoadError:
 
 
 def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a hub id, a folder or a ``.gguf`` file. No code that comes with it is run.
+    """Load the tokenizer of a hub id, a folder or a ``.gguf`` file, without running its code.
 
     Raises:
         MissingExtraError: ``transformers`` is not installed.
-        ModelLoadError: There is none.
+        ModelLoadError: It has no tokenizer.
     """
     transformers = extra("transformers", "transformers")
     folder = str(unpacked_gguf(Path(source))) if source.endswith(".gguf") else source
@@ -131,13 +149,16 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
 
 
 def unpacked_gguf(path: Path) -> Path:
-    """A folder with the GGUF file's model as safetensors, made once and kept in the cache.
+    """Unpack a GGUF file into a folder of safetensors, once, and keep that in the cache.
 
     Unpacking takes far longer than loading the result, which is in float32 and therefore
     several times the file's size. The cache is ``huggingface_hub``'s assets folder.
 
+    Returns:
+        The folder.
+
     Raises:
-        ModelLoadError: There is no such file, or it cannot be read.
+        ModelLoadError: The file does not exist or cannot be read.
     """
     transformers = extra("transformers", "transformers")
     extra("gguf", "transformers")
@@ -145,7 +166,7 @@ def unpacked_gguf(path: Path) -> Path:
     if not path.is_file():
         raise ModelLoadError(f"there is no file {str(path)!r}")
     cache = hub.cached_assets_path(library_name="rerank-plugins", namespace="gguf")
-    target = Path(cache) / f"{path.stem}-{_digest(path)}-{transformers.__version__}"
+    target = Path(cache) / f"{path.stem}-{digest(path)[:16]}-{transformers.__version__}"
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +190,7 @@ def _unpack(transformers: Any, path: Path, target: Path) -> None:
     with quiet(transformers):
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
         model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-        # The tensors are dequantised by now; only the marks of it would stop the saving.
+        # The tensors are dequantised by now, but these marks would prevent saving.
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer, model.is_quantized = None, False
         model.save_pretrained(target)
@@ -180,17 +201,17 @@ def _require_generative(model: str, config: Any) -> None:
     architectures = config.architectures or []
     if architectures and not any(a.endswith(_GENERATIVE) for a in architectures):
         raise ModelLoadError(
-            f"{model!r} is a {architectures[0]}, not a causal language model or any other that "
-            "writes text",
+            f"{model!r} is a {architectures[0]}, not a causal language model or another model "
+            "that writes text",
             hint="Its language-model head would be random numbers.",
         )
 
 
 def chosen_device(device: str) -> str:
-    """A torch device; for ``"auto"`` the best there is.
+    """Check a torch device; for ``"auto"``, find the best one.
 
     Raises:
-        ConfigurationError: There is no such device here.
+        ConfigurationError: This machine has no such device.
     """
     import torch  # checked by the caller
 
@@ -202,22 +223,22 @@ def chosen_device(device: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigurationError(
-            f"there is no device {device!r} here: {first_line(error)}",
+            f"there is no device {device!r} on this machine: {first_line(error)}",
             hint="Try 'cpu' or 'auto'.",
         ) from error
     return device
 
 
 def chosen_dtype(dtype: str, device: str) -> Any:
-    """A torch dtype; for ``"auto"`` the one that suits the device.
+    """Find a torch dtype by name; for ``"auto"``, the one that suits the device.
 
     Raises:
-        ConfigurationError: There is no such dtype.
+        ConfigurationError: torch has no such dtype.
     """
     import torch  # checked by the caller
 
     if dtype == "auto":
-        # Two to seven times slower in bfloat16 on a CPU without its instructions, and less exact.
+        # A CPU without bfloat16 instructions is two to seven times slower in bfloat16.
         return torch.float32 if device == "cpu" else "auto"
     found = getattr(torch, dtype, None)
     if not isinstance(found, torch.dtype):
@@ -227,27 +248,32 @@ def chosen_dtype(dtype: str, device: str) -> Any:
 
 @contextmanager
 def quiet(transformers: Any) -> Iterator[None]:
-    """No progress bars while loading, and the caller's settings afterwards."""
-    logging = transformers.utils.logging
-    enabled = logging.is_progress_bar_enabled()
-    # Its GGUF reader brings a bar of its own that the setting does not reach.
-    gguf = import_module("transformers.modeling_gguf_pytorch_utils")
-    bar = getattr(gguf, "tqdm", None)
-    logging.disable_progress_bar()
-    vars(gguf)["tqdm"] = partial(bar, disable=True) if bar else None
+    """Hide progress bars while this thread loads a model.
+
+    They are settings of the process: the first of the threads that load at the same time hides
+    them, and the last one restores what the caller had set.
+    """
+    with _bars:
+        if not _loading:
+            # transformers' GGUF reader has a bar that the setting does not reach.
+            reader = import_module("transformers.modeling_gguf_pytorch_utils")
+            if bar := getattr(reader, "tqdm", None):
+                _restore.callback(setattr, reader, "tqdm", bar)
+                vars(reader)["tqdm"] = partial(bar, disable=True)
+            logging = transformers.utils.logging
+            if logging.is_progress_bar_enabled():
+                _restore.callback(logging.enable_progress_bar)
+                logging.disable_progress_bar()
+        _loading.append(threading.get_ident())
     try:
         yield
     finally:
-        vars(gguf)["tqdm"] = bar
-        if enabled:
-            logging.enable_progress_bar()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        with _bars:
+            _loading.remove(threading.get_ident())
+            if not _loading:
+                _restore.close()
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the pages that follow."""
+    """The first line of an error's message, or its type."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

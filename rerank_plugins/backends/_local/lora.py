@@ -16,9 +16,9 @@ CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 def with_adapter(
     model: "PreTrainedModel", adapter: str, *, token: str | None = None
 ) -> "PreTrainedModel":
-    """The model with a LoRA adapter merged into its weights: as fast as without.
+    """Merge a LoRA adapter into a model's weights, so that it runs as fast as without.
 
-    Quantised weights stay as they are, with the adapter beside them.
+    Quantised weights are not changed: the adapter is kept beside them.
 
     Args:
         model: The model that the adapter was trained on. It is changed.
@@ -40,10 +40,10 @@ def with_adapter(
         found = wrapped.get_base_model() if quantised else wrapped.merge_and_unload()
     except Exception as error:
         raise _misfit(adapter, str(error)) from error
-    if lacking := [str(w.message) for w in said if "missing adapter keys" in str(w.message)]:
-        raise _misfit(adapter, lacking[0])
-    ready: PreTrainedModel = found.eval()
-    return ready
+    if missing := [str(w.message) for w in said if "missing adapter keys" in str(w.message)]:
+        raise _misfit(adapter, missing[0])
+    merged: PreTrainedModel = found.eval()
+    return merged
 
 
 def _misfit(adapter: str, reason: str) -> ModelLoadError:
@@ -54,7 +54,9 @@ def _misfit(adapter: str, reason: str) -> ModelLoadError:
 
 
 def adapter_folder(adapter: str, token: str | None) -> str:
-    """Where an adapter's two files are. Weights in other formats are never looked at.
+    """Find the folder of an adapter's two files, or download them.
+
+    Weights in other formats than safetensors are never read.
 
     Raises:
         ModelLoadError: A file is missing, or the hub has no such adapter.

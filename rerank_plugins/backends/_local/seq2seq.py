@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 USUAL_CONTEXT = 512
-"""Tokens an encoder reads where neither the caller nor the tokenizer says it."""
+"""Tokens that an encoder reads where neither the caller nor the tokenizer gives a limit."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -27,8 +27,8 @@ class Seq2SeqBackend(LocalModel["_Loaded"]):
     """Answers `NextToken` with the first tokens of a decoder.
 
     The encoder reads the prompt as plain text, or through the tokenizer's chat template where
-    there is one. The prompt's prefill is what the decoder has written so far. Text from queries and
-    passages can never become a control token. One instance may be shared by threads: they take
+    there is one. The prompt's prefill is the beginning of the decoder's answer. Text from queries
+    and passages can never become a control token. One instance may be shared by threads: they take
     turns.
 
     Args:
@@ -91,13 +91,6 @@ class Seq2SeqBackend(LocalModel["_Loaded"]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Labels(Labels):
-    """`NextToken` to a decoder whose answer begins with the tokens ``begun``."""
-
-    begun: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class _Loaded:
     """A loaded model. One prompt at a time: padding would change log-probabilities a little."""
 
@@ -115,24 +108,24 @@ class _Loaded:
 
         questions, replies = prepared(calls, self._prepare)
         device = self.model.device
-        for i, question in questions.items():
+        for i, (question, decoded) in questions.items():
             if abandoned():
                 break
             with within_memory(replies, [i], "Use a smaller window or shorter passages."):
                 logits = self.model(
                     input_ids=torch.tensor([question.ids], device=device),
-                    decoder_input_ids=torch.tensor([question.begun], device=device),
+                    decoder_input_ids=torch.tensor([decoded], device=device),
                 ).logits
                 replies[i] = question.reply(logits[0, -1:].float())
         return in_order(replies, calls)
 
-    def _prepare(self, call: NextToken) -> _Labels:
+    def _prepare(self, call: NextToken) -> tuple[Labels, list[int]]:
+        """Encode the prompt for the encoder, and the beginning of the answer for the decoder."""
         renderer, prompt = self.renderer, call.prompt
-        # The encoder reads the prompt without the beginning of the answer.
         chat = prompt.chat and renderer.tokenizer.chat_template is not None
         encoded = renderer.encode(replace(prompt, chat=chat), prefill=False)
         require_room(len(encoded.ids), self.context)
-        begun = renderer.prefill(prompt)
-        labels = renderer.labels(prompt, call.labels, begun)
-        written = renderer.tokenizer(begun, add_special_tokens=False)["input_ids"]
-        return _Labels(encoded, labels, [self.start, *written])
+        prefill = renderer.prefill(prompt)
+        labels = renderer.labels(prompt, call.labels, prefill)
+        written = renderer.tokenizer(prefill, add_special_tokens=False)["input_ids"]
+        return Labels(encoded, labels), [self.start, *written]

@@ -25,7 +25,7 @@ class TransformersBackend(LocalModel[Engine]):
     """Answers `NextToken`, `Generate` and `Likelihood` with a model in this process.
 
     The model is loaded at the first call, or by `warm_up`. Prompts go through the tokenizer's
-    own chat template; only the logits of the positions that are asked about are computed; text
+    own chat template; only the logits that are needed are computed; text
     from queries and passages can never become a control token. One instance may be shared by
     threads: they take turns.
 
@@ -37,22 +37,22 @@ class TransformersBackend(LocalModel[Engine]):
         dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype.
         context_tokens: Prompt and answer together at most; the model's own limit when None.
         max_batch_tokens: Tokens that run together, padding included; a longer prompt runs alone.
-            None: 16,384 on an accelerator; on a CPU one prompt at a time, where batches bring
-            nothing and, because sums are then taken in another order, move a log-probability by
-            about 1e-5.
-        share_prefix: Compute what the prompts of a batch begin with (instruction and query) once
-            for all of them; scores then move by about 1e-5 too. Models that it would change more
-            are found out and run without it, with a warning. What follows runs together, on a CPU
-            512 tokens at a time where ``max_batch_tokens`` is None.
+            None: 16,384 on an accelerator; on a CPU one prompt at a time, where batches gain
+            nothing and change log-probabilities by about 1e-5, because sums are taken in another
+            order.
+        share_prefix: Compute the beginning that prompts of a batch share (instruction and query)
+            once for all of them; scores then change by about 1e-5 too. Models that it would change
+            more are detected and run without it, with a warning. The rest of the prompts runs
+            together, on a CPU 512 tokens at a time where ``max_batch_tokens`` is None.
         device_map: Spreads a model over several devices, as accelerate does: ``"auto"``, or a
             dictionary from modules to devices.
-        quantization: What transformers' ``quantization_config`` takes, as a dictionary, such as
+        quantization: The arguments of transformers' ``quantization_config``, such as
             ``{"quant_method": "bitsandbytes", "load_in_4bit": True}``. Checkpoints that are
             quantised already need none.
         attention: transformers' ``attn_implementation``, such as ``"sdpa"`` or
             ``"flash_attention_2"``; its own choice when None.
-        compile: Compile the model with ``torch.compile`` at its first passes, which take minutes
-            then and less time later.
+        compile: Compile the model with ``torch.compile``: its first passes take minutes, later ones
+            less time.
         adapter: A LoRA adapter (a hub id or a folder) to merge into the weights.
         revision: The hub revision.
         token: For private models on the hub: the token, or a function that gives it, called when
@@ -102,12 +102,12 @@ class TransformersBackend(LocalModel[Engine]):
             self.adapter = str(self.adapter)
         given = [name for name in _OF_LOADING if getattr(self, name)]
         if given and not isinstance(self.model, str):
-            raise InputError(f"{given[0]} is for loading a model, and this one is loaded already")
+            raise InputError(f"{given[0]} is for loading a model, and this model is loaded already")
         if self.device_map is not None and self.device != "auto":
             raise InputError("device and device_map both say where the model goes: give one")
 
     def token_ids(self, prompt: Prompt) -> list[int]:
-        """The token ids that the model gets for a prompt: for tests and for the curious."""
+        """The token ids that the model gets for a prompt, for tests and debugging."""
         with self._lock:
             return self._ready().renderer.encode(prompt).ids
 

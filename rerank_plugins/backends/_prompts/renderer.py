@@ -56,13 +56,16 @@ class Renderer:
         self.tokenizer = tokenizer
         self._template = chat_template or tokenizer.chat_template
         self._options = dict(options or {})
-        self._control = _control_tokens(tokenizer)
-        longest_first = sorted(self._control, key=len, reverse=True)
+        # Special tokens, and added tokens that look like control tokens.
+        special = {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special}
+        special |= set(tokenizer.all_special_tokens)
+        added = {t: i for t, i in tokenizer.get_added_vocab().items() if _CONTROL_LIKE.search(t)}
+        known = {**added, **{t: tokenizer.convert_tokens_to_ids(t) for t in special}}
+        control = {t: i for t, i in known.items() if t.strip() and isinstance(i, int)}
+        longest_first = sorted(control, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         # "Unknown" controls nothing, and some tokenizers write it for rare words.
-        self._control_ids = frozenset(
-            i for token, i in self._control.items() if "unk" not in token.lower()
-        )
+        self._control_ids = frozenset(i for t, i in control.items() if "unk" not in t.lower())
         self._expected = lru_cache(maxsize=1024)(self._count_own_control_tokens)
         self._label_ids = lru_cache(maxsize=1024)(self._find_label_ids)
         self._picked = lru_cache(maxsize=64)(self._pick_identifiers)
@@ -242,8 +245,13 @@ class Renderer:
     def _broken_up(self, text: str) -> str:
         """The text with a space inside every control token: ``<|im_end|>`` -> ``< |im_end|>``."""
         text = well_formed(text)
+
+        def broken(found: re.Match[str]) -> str:
+            first, rest = found[0][0], found[0][1:]
+            return f"{first} {rest}" if rest else " "
+
         while self._pattern.search(text):
-            text = self._pattern.sub(_broken, text)
+            text = self._pattern.sub(broken, text)
         return text
 
     def _plain(self, text: str) -> str:
@@ -262,17 +270,3 @@ class Renderer:
 
     def _count_own_control_tokens(self, outline: Messages) -> int:
         return self._control_count(self._tokenize(self._render(outline), special=not outline.chat))
-
-
-def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
-    """Special tokens, and added tokens that look like control tokens, with their ids."""
-    special = set(tokenizer.all_special_tokens)
-    special |= {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special}
-    added = {t: i for t, i in tokenizer.get_added_vocab().items() if _CONTROL_LIKE.search(t)}
-    named = {t: tokenizer.convert_tokens_to_ids(t) for t in special}
-    return {t: i for t, i in {**added, **named}.items() if t.strip() and isinstance(i, int)}
-
-
-def _broken(match: re.Match[str]) -> str:
-    token = match[0]
-    return f"{token[0]} {token[1:]}" if len(token) > 1 else " "

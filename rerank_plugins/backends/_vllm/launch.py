@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
 from ...errors import ModelLoadError
-from .._local.loading import first_line, lacking, missing_weights, quiet, unpacked_gguf
+from .._local.loading import (
+    first_line,
+    incomplete_checkpoint,
+    missing_weights,
+    quiet,
+    unpacked_gguf,
+)
 from .._local.lora import CONFIG, adapter_folder
 
 if TYPE_CHECKING:
@@ -85,7 +91,7 @@ def _check_complete(model: str, source: str, **options: Any) -> None:
     if kind is None or hasattr(config, "quantization_config"):
         return
     if missing := missing_weights(kind, source, config=config, **options):
-        raise lacking(model, missing)
+        raise incomplete_checkpoint(model, missing)
 
 
 def _defaults(arguments: Mapping[str, Any]) -> dict[str, Any]:

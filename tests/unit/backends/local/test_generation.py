@@ -1,0 +1,82 @@
+"""Text that a model writes: the end of an answer, and log-probabilities."""
+
+import math
+
+import pytest
+import tiny_models
+
+from rerank_plugins.backends._local.forward import Forward
+from rerank_plugins.backends._local.generation import Text, generate
+from rerank_plugins.backends._prompts.renderer import Encoded
+from rerank_plugins.calls import Generate, Message, Prompt
+
+PROMPT = Prompt((Message("user", ("?",)),))
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny_models.characters()
+
+
+def text(tokenizer, ids=(4, 5), ends=(2,), **options):
+    return Text(
+        Encoded("", list(ids)), Generate(PROMPT, **{"max_tokens": 4, **options}), tokenizer, ends
+    )
+
+
+def ids(tokenizer, written):
+    return tokenizer(written, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("written", "options", "answer", "reason", "generated"),
+    [
+        ("abcd", {}, "abcd", "length", 4),
+        ("ab</s>c", {}, "ab", "stop", 3),  # what is decoded after the end is padding
+        ("abcd", {"stop": ("c",)}, "ab", "stop", 4),
+        ("abcd", {"stop": ("d", "b")}, "a", "stop", 4),
+        ("abc", {}, "abc", "stop", 3),
+    ],
+)
+def test_an_answer_ends_at_its_end(tokenizer, written, options, answer, reason, generated):
+    reply = text(tokenizer, **options).reply((ids(tokenizer, written), []))
+    assert (reply.answer.text, reply.answer.finish_reason) == (answer, reason)
+    assert (reply.prompt_tokens, reply.generated_tokens) == (2, generated)
+    assert reply.answer.tokens == ()
+
+
+def test_each_token_has_its_log_probability(tokenizer):
+    import torch
+
+    [a] = ids(tokenizer, "a")
+    logits = torch.full((len(tokenizer),), -math.inf)
+    logits[a], logits[a + 1] = math.log(3.0), 0.0
+    reply = text(tokenizer, logprobs=True).reply(([a], [logits]))
+    assert reply.answer.tokens == (("a", pytest.approx(math.log(0.75))),)
+
+
+def test_greedy_calls_run_together_whatever_their_seeds(tokenizer):
+    greedy = text(tokenizer, seed=1)
+    assert greedy.settings == text(tokenizer, seed=2, top_p=0.5).settings
+    assert greedy.settings != text(tokenizer, stop=("a",)).settings
+    assert greedy.settings != text(tokenizer, max_tokens=5).settings
+    sampled = text(tokenizer, temperature=1.0, seed=1)
+    assert sampled.settings != text(tokenizer, temperature=1.0, seed=2).settings
+
+
+def test_greedy_decoding_takes_the_likeliest_token_each_time(tokenizer):
+    import torch
+
+    model = tiny_models.llama(len(tokenizer), initializer_range=0.6)
+    forward = Forward(model, pad_id=tokenizer.pad_token_id)
+    asked = [text(tokenizer, ids=row, ends=(), logprobs=True) for row in ([4, 5, 6], [7])]
+    with torch.inference_mode():
+        found = generate(forward, asked)
+        for question, (written, logits) in zip(asked, found, strict=True):
+            row = list(question.ids)
+            for token, step in zip(written, logits, strict=True):
+                expected = forward.logits([row], keep=1)[0, -1]
+                assert torch.allclose(step, expected, atol=1e-4)
+                assert token == int(expected.argmax())
+                row.append(token)
+            assert len(written) == 4
