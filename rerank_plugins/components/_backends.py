@@ -1,4 +1,4 @@
-"""The backend of a component, from what its constructor was given."""
+"""The backend and the reranker of a component, from its arguments."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -23,15 +23,15 @@ def build_backend(
     device: str | None = None,
     token: Callable[[], str | None] | None = None,
 ) -> AnyBackend:
-    """The backend that was given, or the local model's. Nothing is loaded.
+    """Take the backend that was given, or make that of a local model. Nothing is loaded.
 
     Args:
         backend: A backend, its registered name, or a spec.
         model: Instead of ``backend``: a hub id, a folder or a ``.gguf`` file.
         options: Further arguments of a backend that is built here.
         preset: A known checkpoint of which ``model`` is a copy; alone, the checkpoint itself.
-        device: For a backend that is built here.
-        token: As ``device``; called when the model is loaded.
+        device: The device of a backend that is built here.
+        token: Gives the token of a backend that is built here, when the model is loaded.
 
     Raises:
         InputError: Both or neither of ``backend`` and ``model``, options for a backend that is
@@ -45,7 +45,10 @@ def build_backend(
     extra = dict(options or {}) | ({} if device is None else {"device": device})
     if backend is not None and not isinstance(backend, str | Mapping):
         if extra:
-            raise InputError(f"{sorted(extra)} cannot be changed on a backend that is built")
+            raise InputError(
+                f"{sorted(extra)} cannot be changed on a backend that is already built",
+                hint="Give them to the backend, or give its name instead of the object.",
+            )
         return backend  # type: ignore[no-any-return]  # checked by Reranker
     spec: dict[str, Any]
     if model is not None:
@@ -77,11 +80,11 @@ def build_reranker(
     raise_on_failure: bool,
     limits: Mapping[str, Any] | None,
 ) -> Reranker:
-    """The reranker of a component: whatever its backend raises is a failed call.
+    """Make the reranker of a component: any exception in its backend is a failed call.
 
     Args:
         strategy: A strategy, its registered name, or a spec.
-        backend: What answers.
+        backend: The backend.
         raise_on_failure: Raise when a call fails; else keep the order.
         limits: Names and values of `rerank_plugins.Limits`.
     """
@@ -92,7 +95,7 @@ def build_reranker(
 def chat_options(
     name: str, options: Mapping[str, Any] | None, others: Mapping[str, object]
 ) -> dict[str, Any]:
-    """The options of the backend around an application's own chat model.
+    """Check the options of the backend around an application's own chat model.
 
     Args:
         name: The argument that holds the chat model.
@@ -110,7 +113,7 @@ def chat_options(
 
 
 def plain_part(group: Group, part: Any) -> Any:
-    """A strategy or a backend as files store it; names and dictionaries as they are.
+    """Make the plain form of a strategy or a backend, for files; names and dictionaries stay.
 
     Raises:
         ConfigurationError: It is an object without a plain form.

@@ -1,4 +1,4 @@
-"""A framework's items as passages, and a ranking as what a component returns."""
+"""A framework's items as passages, and a ranking as the result of a component."""
 
 import math
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ class Candidates:
     """A framework's items as passages, each id once.
 
     Attributes:
-        positions: Where each stood in the framework's list.
-        texts: What the model reads.
-        scores: What the items had, as Python floats; None where they had none.
-        duplicates: How many items were left out because a copy of them is there.
+        positions: The position of each in the framework's list.
+        texts: The texts for the model.
+        scores: The items' scores, as Python floats; None for an item without one.
+        duplicates: How many items were left out because they are copies of others.
     """
 
     positions: tuple[int, ...]
@@ -32,12 +32,12 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a component returns.
+    """The result of a component.
 
     Attributes:
         lines: Position in the framework's list and score, best first.
         meta: Plain values: usage, score kind, fallback and its causes, repairs.
-        warning: One sentence for the log; empty when all went well.
+        warning: One sentence for the log; empty if there is nothing to report.
     """
 
     lines: tuple[tuple[int, float | None], ...]
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def check_top_k(name: str, value: object) -> None:
-    """Refuse a number of results that is not a positive integer, in the frameworks' words.
+    """Refuse a number of results that is not a positive integer, in the words of the frameworks.
 
     Examples:
         >>> check_top_k("top_k", 0)
@@ -70,7 +70,7 @@ def check_threshold(value: object) -> None:
 
 
 def candidates(ids: Sequence[str], texts: Sequence[str], scores: Sequence[object]) -> Candidates:
-    """Each id once: where it is first met, in its best-scored copy.
+    """Make candidates of items: each id once, at its first position, in its best-scored copy.
 
     Examples:
         >>> candidates(["a", "b", "a"], ["one", "two", "one again"], [0.1, None, 0.9]).texts
@@ -99,10 +99,10 @@ def conclude(
     score_threshold: float | None = None,
     drop_unranked: bool = False,
 ) -> Outcome:
-    """The result of a component.
+    """Make the result of a component.
 
-    Where something failed and the order is the input's, the items keep their scores: a reranker
-    that did not rank has none to give. A threshold is inclusive, comes before ``top_k``, and is
+    If something failed and the order is the input's, the items keep their scores, because a
+    reranker that failed has none. A threshold is inclusive, is applied before ``top_k``, and is
     not applied to scores that only number the places (``score_kind="rank"``).
 
     Args:
@@ -110,7 +110,7 @@ def conclude(
         found: The candidates.
         top_k: How many to return at most; all when None.
         score_threshold: The lowest score to return, in the unit of ``ranking.score_kind``.
-        drop_unranked: Leave out what the model's answers left out.
+        drop_unranked: Leave out the items that the model's answers left out.
     """
     kept = ranking.kept_order
     applied = score_threshold is not None and ranking.score_kind != "rank"

@@ -8,7 +8,7 @@ from ..ranking import Strategy
 
 
 def find_prompts(strategy: Strategy) -> dict[str, AnyPrompt]:
-    """The prompts of a strategy and of those inside it, by their place.
+    """Find the prompts of a strategy and of those inside it, by their place.
 
     Examples:
         >>> from rerank_plugins.strategies import SingleToken, SlidingWindow
@@ -26,7 +26,7 @@ def find_prompts(strategy: Strategy) -> dict[str, AnyPrompt]:
 
 
 def with_prompt(strategy: Strategy, place: str, prompt: AnyPrompt) -> Strategy:
-    """The strategy with another prompt in a place that `find_prompts` named.
+    """Exchange a strategy's prompt in a place that `find_prompts` named.
 
     Raises:
         ConfigurationError: The strategy needs a prompt of another kind.

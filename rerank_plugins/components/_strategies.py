@@ -1,4 +1,4 @@
-"""The strategy of a component, from what its constructor was given and what the model is."""
+"""The strategy of a component, from its arguments and the checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,16 +23,16 @@ from ..strategies import (
 )
 
 FIRST_MODEL = "castorini/first_mistral"
-"""The checkpoint of FIRST components that are given neither a model nor a backend."""
+"""The default checkpoint of FIRST components, without a model and a backend."""
 
 FULL_LIST_MODEL = "liuwenhan/RankMistral100"
-"""The same of full-list components."""
+"""The default checkpoint of full-list components."""
 
 GROUPWISE_MODEL = "AQ-MedAI/Diver-GroupRank-7B"
-"""The same of groupwise components."""
+"""The default checkpoint of groupwise components."""
 
 POINTWISE_MODEL = "Qwen/Qwen3-Reranker-0.6B"
-"""The same of pointwise components."""
+"""The default checkpoint of pointwise components."""
 
 AnyPromptSpec = str | Mapping[str, Any] | AnyPrompt | None
 
@@ -44,7 +44,7 @@ def first_strategy(
     stride: int,
     policy: Policy = "keep_order",
 ) -> SlidingWindow:
-    """FIRST with the prompt that a checkpoint was trained with.
+    """Make FIRST with the prompt that a checkpoint was trained with.
 
     Raises:
         InputError: The model is a known checkpoint of another kind, or a number is out of range.
@@ -64,9 +64,9 @@ def full_list_strategy(
     top_m: int | None,
     top_k: int | None,
 ) -> FullList:
-    """A full list, with the prompt that a checkpoint was trained with.
+    """Make a full list with the prompt that a checkpoint was trained with.
 
-    Where nothing else is said, the model orders as many passages as the component returns.
+    Without ``top_m``, the model orders as many passages as the component returns.
 
     Raises:
         InputError: The model is a known checkpoint of another kind, or an argument is wrong.
@@ -79,7 +79,7 @@ def full_list_strategy(
 
 
 def ordering_at_least(reranker: Reranker, top_k: int | None) -> Reranker:
-    """The reranker, whose full list puts at least ``top_k`` passages in order; all when None."""
+    """The reranker, with a full list that orders at least ``top_k`` passages; all when None."""
     strategy = reranker.strategy
     if not isinstance(strategy, FullList) or strategy.top_m is None:
         return reranker
@@ -90,7 +90,7 @@ def ordering_at_least(reranker: Reranker, top_k: int | None) -> Reranker:
 
 
 def groupwise_strategy(model: str | None, prompt: AnyPromptSpec, **settings: Any) -> Groupwise:
-    """Groupwise grades, with the prompt and decoding that a checkpoint was trained with.
+    """Make groupwise grades with the prompt and decoding that a checkpoint was trained with.
 
     Raises:
         InputError: The model is a known checkpoint of another kind, or an argument is wrong.
@@ -110,29 +110,31 @@ def pointwise_strategy(
     expectation: bool = False,
     hybrid: float | None = None,
 ) -> Strategy:
-    """Pointwise scores in the way that a checkpoint was trained for, or that the prompt asks for.
+    """Make pointwise scores of the kind that a checkpoint was trained for, or a prompt asks for.
 
     Args:
         model: A model; one that is not a known checkpoint is asked for yes or no.
         prompt: A prompt instead of the checkpoint's own.
         instruction: What relevance means.
-        expectation: As for `PointwiseGrade`.
-        hybrid: The first stage's weight; None for the reranker's scores alone, also where the
+        expectation: Score by the mean grade (see `PointwiseGrade`).
+        hybrid: The first stage's weight; None for the reranker's scores alone, even if the
             checkpoint's own strategy mixes them.
 
     Raises:
-        InputError: The model is a known checkpoint of another kind, or an argument does not go with
-            its way of scoring.
+        InputError: The model is a known checkpoint of another kind, or an argument does not fit its
+            way of scoring.
     """
     known = dict(_preset_strategy(model))
-    if known.get("name") == "hybrid":  # how much to mix is said by ``hybrid``
+    if known.get("name") == "hybrid":  # the argument ``hybrid`` decides how much to mix
         known = dict(known["inner"])
     kinds = {"pair-score", "pointwise", "pointwise-grade"}
     _require_kind(model, known, kinds)
     scorer: Strategy
     if known.get("name") == "pair-score" and prompt is None:
         if instruction is not None or expectation:
-            raise InputError(f"{model!r} reads a query and a passage, and no instruction")
+            raise InputError(
+                f"{model!r} reads a query and a passage, so it takes no instruction or expectation"
+            )
         scorer = from_spec("strategies", known)
     else:
         scorer = _prompted(
@@ -142,7 +144,7 @@ def pointwise_strategy(
 
 
 def choose_strategy(strategy: Any, model: str | None, preset: str | None = None) -> Any:
-    """The strategy that was given, or the one of a known checkpoint.
+    """Choose the strategy that was given, or that of a known checkpoint.
 
     Raises:
         InputError: There is neither.
@@ -167,10 +169,13 @@ def _prompted(
     instruction: str | None,
     expectation: bool,
 ) -> Strategy:
-    """Words or grades, whichever the prompt asks for."""
+    """Score by two words or by grades, as the prompt asks."""
     if require(prompt, PointwisePrompt).labels:
         if expectation:
-            raise InputError("there is no expectation over two words: use a prompt with grades")
+            raise InputError(
+                "expectation needs a prompt with grades, and this one asks for one of two words",
+                hint='Use prompt="erank.v1", or leave expectation out.',
+            )
         return Pointwise(prompt=prompt, instruction=instruction)
     return PointwiseGrade(
         prompt=prompt,

@@ -26,7 +26,7 @@ class FirstRerank(Rerank):
             ``castorini/first_mistral`` when nothing else is given.
         backend: Instead of ``model``: a backend, its registered name, or a dictionary.
         llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
-            which can be stored. Log-probabilities are used where its responses carry them, and
+            which can be stored. Log-probabilities are used if its responses carry them, and
             the order that it writes otherwise.
         window: Nodes in a window, 2 to 26.
         stride: How far the window moves, at least 1 and below ``window``.

@@ -27,7 +27,7 @@ class GroupwiseRerank(Rerank):
         group_size: Nodes in a group.
         interval: How far apart the groups begin; below ``group_size`` they overlap.
         repeats: How often everything is shuffled and graded.
-        weight: Of the grade against the retriever's order, 0 to 1.
+        weight: The weight of the grade against the retriever's order, 0 to 1.
         prompt: A prompt's versioned name, a TOML file, or a dictionary. By default the one the
             checkpoint was trained with.
         top_n: How many nodes to return at most; all when None.

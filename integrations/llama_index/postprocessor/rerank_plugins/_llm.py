@@ -27,26 +27,26 @@ from rerank_plugins.backends.chat import (
 from rerank_plugins.components import off_loop
 
 SETTINGS = "settings"
-"""Stands for ``Settings.llm``, whatever that is where and when it is first needed."""
+"""Stands for ``Settings.llm`` at the time of its first use."""
 
-# By the classes' names: nothing is imported that the application does not use.
+# By class names, so that no client is imported that the application does not use.
 _RESPONSES = frozenset({"OpenAIResponses", "OpenAILikeResponses"})
 _ASYNC_BY_NAME = frozenset({"HuggingFaceLLM", "LlamaCPP", "Vllm"})
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
 
 
 class LLMBackend(ChatModelBackend):
-    """Answers by a LlamaIndex LLM, with log-probabilities where its responses carry them.
+    """Answer by a LlamaIndex LLM, with log-probabilities if its responses carry them.
 
-    A chat model is asked by ``chat``, with the arguments of OpenAI's API; any other by
-    ``complete``, which goes on from the beginning of the answer. What the LLM turns out not to
-    understand is remembered, so that it is asked in vain once. Its own ``max_tokens`` and
-    ``additional_kwargs`` come first in some integrations: leave room for an order in them.
+    A chat model is called by ``chat``, with the arguments of OpenAI's API; any other by
+    ``complete``, which continues the start of the answer. Arguments that the LLM rejects are
+    remembered, so that they are sent once. The LLM's own ``max_tokens`` and ``additional_kwargs``
+    take precedence in some integrations: leave room for an order in them.
 
     Args:
         llm: An LLM, or ``"settings"`` for ``Settings.llm``.
-        max_concurrency: Calls of one batch that are under way at once. By default 8, and 1 for
-            LLMs that are asynchronous by name only, as most in this process are.
+        max_concurrency: How many calls of one batch run at once. By default 8, and 1 for LLMs
+            whose asynchronous methods call the synchronous ones, as in most local models.
 
     Raises:
         InputError: ``llm`` is not an LLM, or a number is out of range.
@@ -78,10 +78,19 @@ class LLMBackend(ChatModelBackend):
         """The LLM.
 
         Raises:
-            ConfigurationError: It is that of the settings, and there is none.
+            ConfigurationError: ``Settings.llm`` was asked for and is not available.
         """
         with self._finding:
-            return self._llm or self._use(_of_the_settings())
+            if self._llm is not None:
+                return self._llm
+            try:
+                found = Settings.llm
+            except Exception as error:
+                raise ConfigurationError(
+                    f"Settings.llm is not available: {type(error).__name__}: {error}",
+                    hint="Set it, or give llm=...",
+                ) from error
+            return self._use(found)
 
     def _use(self, llm: LLM) -> LLM:
         self._llm = llm
@@ -92,12 +101,12 @@ class LLMBackend(ChatModelBackend):
 
     @property
     def model(self) -> str:
-        """What the LLM's model is called; its class where it does not say."""
+        """The name of the LLM's model; the LLM's class if it does not say."""
         return "Settings.llm" if self._llm is None else _model_name(self._llm)
 
     def warm_up(self) -> None:
         """Find the LLM of the settings. Safe to repeat."""
-        self.llm  # noqa: B018 - found, or an error
+        self.llm  # noqa: B018 - finds it, or raises
 
     async def awarm_up(self) -> None:
         """`warm_up`, without blocking the event loop."""
@@ -105,7 +114,7 @@ class LLMBackend(ChatModelBackend):
             await off_loop(self.warm_up)
 
     def ask(self, asked: Asked) -> Said:
-        """One chat or completion."""
+        """Call ``chat`` or ``complete``."""
         options = dict(asked.arguments)
         if _is_chat(self.llm):
             return _said(self.llm.chat(_messages(asked.messages), **options))
@@ -113,7 +122,7 @@ class LLMBackend(ChatModelBackend):
         return _completed(self.llm.complete(prompt, formatted=True, **options))
 
     async def aask(self, asked: Asked) -> Said:
-        """One chat or completion, in a thread where the LLM would block the event loop."""
+        """Call ``achat`` or ``acomplete``; in a thread, if the LLM would block the event loop."""
         if not _is_async(self.llm):
             return await off_loop(lambda: self._in_turn(asked))
         options = dict(asked.arguments)
@@ -123,7 +132,7 @@ class LLMBackend(ChatModelBackend):
         return _completed(await self.llm.acomplete(prompt, formatted=True, **options))
 
     def _secrets(self) -> List[str]:
-        """What the LLM holds under a name such as ``api_key``."""
+        """The LLM's values with a name such as ``api_key``."""
         values = {} if self._llm is None else dict(vars(self._llm))
         found = [v for k, v in values.items() if k.endswith(("key", "token", "secret", "password"))]
         plain = [v.get_secret_value() if hasattr(v, "get_secret_value") else v for v in found]
@@ -132,16 +141,6 @@ class LLMBackend(ChatModelBackend):
     def __repr__(self) -> str:
         name = self._given if isinstance(self._given, str) else type(self._given).__name__
         return f"LLMBackend({name}, {self.model!r})"
-
-
-def _of_the_settings() -> LLM:
-    try:
-        return Settings.llm
-    except Exception as error:
-        raise ConfigurationError(
-            f"Settings.llm cannot be had: {type(error).__name__}: {error}",
-            hint="Set it, or give llm=...",
-        ) from error
 
 
 def _dialect(llm: LLM) -> Dialect:
@@ -156,11 +155,11 @@ def _is_chat(llm: LLM) -> bool:
 
 
 def _is_async(llm: LLM) -> bool:
-    """Whether its asynchronous methods are more than the synchronous ones under another name."""
+    """True if the LLM's asynchronous methods do more than call the synchronous ones."""
     name = "achat" if _is_chat(llm) else "acomplete"
     if {cls.__name__ for cls in type(llm).__mro__} & _ASYNC_BY_NAME:
         return False
-    # Without the layers that the framework's tracing puts around every class's methods.
+    # Without the wrappers that the framework's tracing puts around the methods of each class.
     own, inherited = (inspect.unwrap(getattr(cls, name)) for cls in (type(llm), CustomLLM))
     return own is not inherited
 
@@ -168,7 +167,7 @@ def _is_async(llm: LLM) -> bool:
 def _model_name(llm: LLM) -> str:
     try:
         name: object = llm.metadata.model_name
-    except Exception:  # noqa: BLE001 - some look names up in a table, and the call will say so
+    except Exception:  # noqa: BLE001 - some look the name up in a table; the call will fail
         name = getattr(llm, "model", None)
     known = isinstance(name, str) and name not in ("", "unknown")
     return str(name) if known else type(llm).__name__
@@ -179,7 +178,7 @@ def _messages(messages: Messages) -> List[ChatMessage]:
 
 
 def _prompt(llm: LLM, messages: Messages) -> str:
-    """The text to go on from, in the words of the LLM's own prompt format."""
+    """Write messages as a text to continue, in the LLM's own prompt format."""
     if not messages.chat:
         return messages.text
     to_prompt = llm.messages_to_prompt or generic_messages_to_prompt
@@ -205,7 +204,7 @@ def _answer(
         read, written = tokens_used(raw.get("usage") or raw)
     return Said(
         text or "",
-        # Some integrations know one shape of them and drop the others.
+        # Some integrations read one format of them and drop the others.
         read_positions(response.logprobs or choice.get("logprobs")),
         cut=_finish_reason(choice, raw) in _CUT,
         prompt_tokens=read,

@@ -18,16 +18,16 @@ class PluginRerank(Rerank):
     Failures are handled as in `FirstRerank`.
 
     Args:
-        strategy: How to rank: a strategy, its registered name, or a dictionary. Needed unless
-            ``model`` or ``preset`` is a known checkpoint.
-        backend: What answers: a backend, its registered name, or a dictionary.
+        strategy: A strategy, its registered name, or a dictionary. Needed unless ``model`` or
+            ``preset`` is a known checkpoint.
+        backend: A backend, its registered name, or a dictionary.
         model: Instead of ``backend``: a causal language model in this process, as a hub id, a
             folder or a ``.gguf`` file.
         llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
-            which can be stored. It answers what asks for identifiers or for text, and
-            no likelihoods and pair scores.
-        preset: A known checkpoint. Alone it is loaded from the hub; beside ``model`` it says what
-            that is a copy of; beside the others it gives the strategy.
+            which can be stored. It answers strategies that ask for identifiers or for text, but
+            not for likelihoods or pair scores.
+        preset: A known checkpoint. Alone, it is loaded from the hub; with ``model``, that is a
+            copy of it; with the others, it gives the strategy.
         top_n: How many nodes to return at most; all when None.
         score_threshold: The lowest score to return, in the unit of the strategy's scores; not
             applied to scores that only number the places, nor to a kept order.

@@ -13,7 +13,7 @@ from ._base import Rerank
 class PointwiseRerank(Rerank):
     """Reranks nodes by a score that each gets on its own.
 
-    What the model was trained for decides how: the log-odds of "yes" (Qwen3-Reranker, monoT5), a
+    The model's training decides how: the log-odds of "yes" (Qwen3-Reranker, monoT5), a
     grade times its probability (ERank), or the logit of a cross-encoder (DeAR, MiniLM, bge). A
     model that the library does not know is asked for yes or no. Scores are logits or grades,
     comparable between queries.
@@ -29,8 +29,8 @@ class PointwiseRerank(Rerank):
             that asks for grades.
         prompt: A pointwise prompt's versioned name, a TOML file, or a dictionary. By default the
             one the checkpoint was trained with.
-        instruction: What relevance means here, where the prompt has a place for it.
-        expectation: Of a prompt that asks for grades: score by the mean grade under the model's
+        instruction: What relevance means here, if the prompt has a place for it.
+        expectation: With a prompt that asks for grades: score by the mean grade under the model's
             distribution.
         hybrid: The weight of the nodes' own scores, 0 to 1: both are mixed as z-scores. None ranks
             by the model alone.

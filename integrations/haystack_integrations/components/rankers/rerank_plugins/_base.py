@@ -97,11 +97,11 @@ class Ranker:
     ) -> dict[str, Any]:
         """Rank documents by relevance to a query.
 
-        Every document comes back once, best first, until ``score_threshold`` and ``top_k`` cut the
-        list. Inputs are not changed. When a call to the model fails, the documents it concerns keep
+        Every document is returned once, best first, until ``score_threshold`` and ``top_k`` cut the
+        list. Inputs are not changed. If a call to the model fails, the documents it concerns keep
         their order and a warning says why, unless ``raise_on_failure`` is set.
 
-        :param query: What is asked. A blank query keeps the order.
+        :param query: The query. A blank query keeps the order.
         :param documents: Documents in the order of the retrievers; of several copies the
             best-scored one is ranked.
         :param top_k: How many documents to return at most, instead of the component's own number.
@@ -128,13 +128,13 @@ class Ranker:
     ) -> dict[str, Any]:
         """`run` without blocking the event loop: a local model works in a thread of its own.
 
-        :param query: As for ``run``.
-        :param documents: As for ``run``.
-        :param top_k: As for ``run``.
-        :param score_threshold: As for ``run``.
-        :returns: As for ``run``.
-        :raises ValueError: As for ``run``.
-        :raises RerankError: As for ``run``.
+        :param query: The query. A blank query keeps the order.
+        :param documents: Documents in the order of the retrievers.
+        :param top_k: How many documents to return at most, instead of the component's own number.
+        :param score_threshold: The lowest score to return, instead of the component's own.
+        :returns: The outputs of ``run``.
+        :raises ValueError: ``top_k`` is not positive.
+        :raises RerankError: A call failed and ``raise_on_failure`` is set, or the set-up is wrong.
         """
         limits = self._limits(top_k, score_threshold)
         found = self._candidates(documents)

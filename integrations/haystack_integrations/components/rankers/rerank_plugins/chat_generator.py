@@ -29,7 +29,7 @@ from rerank_plugins.backends.chat import (
 )
 from rerank_plugins.components import off_loop
 
-# By the classes' names: nothing is imported that the application does not use.
+# By class names, so that no client is imported that the application does not use.
 _DIALECTS = {
     "HuggingFaceLocalChatGenerator": TRANSFORMERS,
     "OllamaChatGenerator": OLLAMA,
@@ -48,15 +48,15 @@ _CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
 
 
 class ChatGeneratorBackend(ChatModelBackend):
-    """Answers by a Haystack chat generator, with log-probabilities where it reports them.
+    """Answers by a Haystack chat generator, with log-probabilities if it reports them.
 
-    They are asked for as OpenAI spells it and read from ``reply.meta["logprobs"]``. What the
-    generator turns out not to understand is remembered, so that it is asked in vain once. Nothing
-    reaches its streaming callback, and its tools are not offered. Options that it was built with
-    hold where a call says nothing of its own: a ``response_format`` among them spoils rankings.
+    They are requested as in OpenAI's API and read from ``reply.meta["logprobs"]``. Arguments that
+    the generator rejects are remembered, so that they are sent once. Nothing reaches its streaming
+    callback, and its tools are not offered. Options that it was built with apply unless a call sets
+    them: a ``response_format`` among them breaks rankings.
 
     :param chat_generator: Anything with a chat generator's ``run``, and ``run_async`` if it has it.
-    :param max_concurrency: Calls of one batch that are under way at once. By default 8, and 1 for a
+    :param max_concurrency: How many calls of one batch run at once. By default 8, and 1 for a
         model in this process.
 
     ### Usage example
@@ -88,16 +88,16 @@ class ChatGeneratorBackend(ChatModelBackend):
 
     @property
     def model(self) -> str:
-        """What the generator's model is called; the generator's class where it does not say."""
+        """The name of the generator's model; the generator's class if it does not say."""
         options = getattr(self.chat_generator, "huggingface_pipeline_kwargs", None) or {}
         found = [getattr(self.chat_generator, name, None) for name in ("model", "azure_deployment")]
         names = (x for x in (*found, options.get("model")) if isinstance(x, str) and x)
         return next(names, type(self.chat_generator).__name__)
 
     def warm_up(self) -> None:
-        """Warm up the generator, where it can be.
+        """Warm up the generator, if it has ``warm_up``.
 
-        :raises ConfigurationError: It cannot be, because a key is missing, for example.
+        :raises ConfigurationError: That failed, because a key is missing, for example.
         """
         with self._warming, _set_up(self.chat_generator):
             if hasattr(self.chat_generator, "warm_up"):
@@ -112,7 +112,7 @@ class ChatGeneratorBackend(ChatModelBackend):
             await off_loop(self.warm_up)
 
     def close(self) -> None:
-        """Close the generator, where it can be."""
+        """Close the generator, if it has ``close``."""
         if hasattr(self.chat_generator, "close"):
             self.chat_generator.close()
 
@@ -124,7 +124,7 @@ class ChatGeneratorBackend(ChatModelBackend):
             await off_loop(self.close)
 
     def ask(self, asked: Asked) -> Said:
-        """One run of the generator."""
+        """Run the generator."""
         generator = _quiet(self.chat_generator)
         inputs = _inputs(asked)
         with _span(generator, inputs) as span:
@@ -133,7 +133,7 @@ class ChatGeneratorBackend(ChatModelBackend):
         return _said(result)
 
     async def aask(self, asked: Asked) -> Said:
-        """One run of the generator on the event loop, or in a thread where it has no other."""
+        """Run the generator on the event loop, or in a thread if it has no ``run_async``."""
         if not hasattr(self.chat_generator, "run_async"):
             return await off_loop(lambda: self._in_turn(asked))
         generator = _quiet(self.chat_generator)
@@ -162,12 +162,12 @@ def _inputs(asked: Asked) -> dict[str, Any]:
 
 
 def _quiet(generator: Any) -> Any:
-    """The generator without its streaming callback and tools: a copy, which shares its client.
+    """A copy of the generator without its streaming callback and tools, which shares its client.
 
-    The chunks of a ranking are not for the application's user.
+    An application's user should not see the chunks of a ranking.
     """
     silenced = [x for x in ("streaming_callback", "tools") if getattr(generator, x, None)]
-    several = getattr(generator, "chat_generators", None)  # of one that falls back on others
+    several = getattr(generator, "chat_generators", None)  # of a fallback chat generator
     if not silenced and not isinstance(several, list):
         return generator
     quiet = copy.copy(generator)
@@ -180,7 +180,7 @@ def _quiet(generator: Any) -> Any:
 
 @contextmanager
 def _span(generator: Any, inputs: dict[str, Any]) -> Iterator[Span]:
-    """The span that the framework's own components open around a generator inside them."""
+    """Open the span that the framework's own components open around a generator."""
     tags = {
         "haystack.component.name": "chat_generator",
         "haystack.component.type": type(generator).__name__,
@@ -193,6 +193,7 @@ def _span(generator: Any, inputs: dict[str, Any]) -> Iterator[Span]:
 
 @contextmanager
 def _set_up(generator: Any) -> Iterator[None]:
+    """Raise any error in the block as a `ConfigurationError`."""
     try:
         yield
     except Exception as error:

@@ -89,7 +89,7 @@ class FirstRanker(Ranker):
             ``castorini/first_mistral`` when nothing else is given.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
         :param chat_generator: Instead of both: the application's own model. Log-probabilities
-            are used where it reports them, and the order that it writes otherwise.
+            are used if it reports them, and the order that it writes otherwise.
         :param window: Documents in a window, 2 to 26.
         :param stride: How far the window moves, at least 1 and below ``window``.
         :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
@@ -102,7 +102,7 @@ class FirstRanker(Ranker):
         :param score_threshold: The lowest log-probability to return, in nats, for lists that fit
             one window.
         :param meta_fields_to_embed: Meta fields that are put before the content.
-        :param meta_data_separator: What stands between them.
+        :param meta_data_separator: The separator between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
         :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;

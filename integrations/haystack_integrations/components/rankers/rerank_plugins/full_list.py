@@ -82,7 +82,7 @@ class FullListRanker(Ranker):
         :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
             names. Not applied to ``rank`` scores and to kept orders.
         :param meta_fields_to_embed: Meta fields that are put before the content.
-        :param meta_data_separator: What stands between them.
+        :param meta_data_separator: The separator between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
         :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;

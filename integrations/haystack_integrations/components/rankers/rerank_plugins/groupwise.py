@@ -69,14 +69,14 @@ class GroupwiseRanker(Ranker):
         :param group_size: Documents in a group.
         :param interval: How far apart the groups begin; below ``group_size`` they overlap.
         :param repeats: How often everything is shuffled and graded.
-        :param weight: Of the grade against the retriever's order, 0 to 1.
+        :param weight: The weight of the grade against the retriever's order, 0 to 1.
         :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
             was trained with.
         :param top_k: How many documents to return at most; all when None.
         :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
             names. Not applied to ``rank`` scores and to kept orders.
         :param meta_fields_to_embed: Meta fields that are put before the content.
-        :param meta_data_separator: What stands between them.
+        :param meta_data_separator: The separator between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
         :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;

@@ -69,15 +69,15 @@ class PluginRanker(Ranker):
         """
         Creates a PluginRanker. Nothing is loaded before `warm_up` or the first run.
 
-        :param strategy: How to rank: a strategy, its registered name, or a plain dictionary. Needed
-            unless ``model`` or ``preset`` is a known checkpoint.
-        :param backend: What answers: a backend, its registered name, or a plain dictionary.
+        :param strategy: A strategy, its registered name, or a plain dictionary. Needed unless
+            ``model`` or ``preset`` is a known checkpoint.
+        :param backend: A backend, its registered name, or a plain dictionary.
         :param model: Instead of ``backend``: a causal language model in this process, as a hub id,
             a folder or a ``.gguf`` file.
-        :param chat_generator: Instead of both: the application's own model. It answers what asks
-            for identifiers or for text, and no likelihoods and pair scores.
-        :param preset: A known checkpoint. Alone it is loaded from the hub; beside ``model`` it says
-            what that is a copy of; beside the others it gives the strategy.
+        :param chat_generator: Instead of both: the application's own model. It answers strategies
+            that ask for identifiers or for text, but not for likelihoods or pair scores.
+        :param preset: A known checkpoint. Alone, it is loaded from the hub; with ``model``, that is
+            a copy of it; with the others, it gives the strategy.
         :param top_k: How many documents to return at most; all when None.
         :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
             names: raw logits, log-probabilities in nats, probabilities or grades. Not applied to
@@ -85,7 +85,7 @@ class PluginRanker(Ranker):
         :param drop_unranked: Leave out the documents that the model's answer left out, instead of
             appending them.
         :param meta_fields_to_embed: Meta fields that are put before the content.
-        :param meta_data_separator: What stands between them.
+        :param meta_data_separator: The separator between them.
         :param query_prefix: Text before every query, for a model that was trained with one and a
             prompt that lacks it.
         :param query_suffix: Text after every query.

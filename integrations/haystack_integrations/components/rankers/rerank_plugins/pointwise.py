@@ -16,7 +16,7 @@ from ._base import HF_TOKEN, Ranker
 class PointwiseRanker(Ranker):
     """Ranks documents by a score that each gets on its own.
 
-    What the model was trained for decides how: the log-odds of "yes" (Qwen3-Reranker, monoT5), a
+    The model's training decides how: the log-odds of "yes" (Qwen3-Reranker, monoT5), a
     grade times its probability (ERank), or the logit of a cross-encoder (DeAR, MiniLM, bge). A
     model that the library does not know is asked for yes or no. Scores are logits or grades,
     comparable between queries.
@@ -67,8 +67,8 @@ class PointwiseRanker(Ranker):
             log-probabilities, except with a prompt that asks for grades.
         :param prompt: A pointwise prompt's versioned name or a TOML file. By default the one the
             checkpoint was trained with.
-        :param instruction: What relevance means here, where the prompt has a place for it.
-        :param expectation: Of a prompt that asks for grades: score by the mean grade under the
+        :param instruction: What relevance means here, if the prompt has a place for it.
+        :param expectation: With a prompt that asks for grades: score by the mean grade under the
             model's distribution.
         :param hybrid: The weight of the documents' own scores, 0 to 1: both are mixed as z-scores.
             None ranks by the model alone.
@@ -76,7 +76,7 @@ class PointwiseRanker(Ranker):
         :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
             names. Not applied to ``rank`` scores and to kept orders.
         :param meta_fields_to_embed: Meta fields that are put before the content.
-        :param meta_data_separator: What stands between them.
+        :param meta_data_separator: The separator between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
         :param token: For private models on the Hugging Face hub.
         :param backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
