@@ -1,8 +1,8 @@
-"""The application: its routes, what stands before them, and what becomes of errors."""
+"""The application: its routes, the middleware around them, and the responses to errors."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -16,13 +16,9 @@ from starlette.exceptions import HTTPException
 
 from ..errors import InputError, RerankError
 from ..reranker import Reranker
-from ._admission import Gate
-from ._answer_bodies import answer
-from ._guards import RERANK_PATHS, bounded, keyed, measured, request_id_of
-from ._keys import bearer
-from ._limits import ServiceSettings
+from ._guards import RERANK_PATHS, bearer, bounded, keyed, measured, request_id_of
 from ._problems import Refusal, faults, of_error, problem
-from ._prometheus import Metrics
+from ._responses import response
 from ._schemas import (
     Model,
     Models,
@@ -33,21 +29,21 @@ from ._schemas import (
     Status,
     request_model,
 )
-from ._service import Service, while_connected
+from ._service import Gate, Metrics, Service, ServiceSettings, while_connected
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The body is not JSON."},
-    404: {"description": "There is no model of that name."},
-    408: {"description": "The body did not arrive in time."},
-    413: {"description": "The body is too long."},
-    422: {"description": "The body is JSON, and no request; or a text is too long for the model."},
-    429: {"description": "Too many requests are under way."},
-    500: {"description": "The service is not set up well."},
-    502: {"description": "The model failed."},
-    503: {"description": "The model's server failed, for the time being."},
-    504: {"description": "The ranking took too long, or more than its limits allow."},
+REFUSALS = {
+    400: "The body is not JSON.",
+    404: "There is no model of that name.",
+    408: "The body did not arrive in time.",
+    413: "The body is too long.",
+    422: "The body is JSON, but not a valid request; or a text is too long for the model.",
+    429: "Too many requests are under way.",
+    500: "The service is not configured correctly.",
+    502: "The model failed.",
+    503: "The model's server failed, for the time being.",
+    504: "The ranking took too long, or more than its limits allow.",
 }
-NO_KEY = {401: {"description": "The key is missing or wrong."}}
+NO_KEY = {401: "The key is missing or wrong."}
 
 
 def create_app(
@@ -59,14 +55,14 @@ def create_app(
     """An ASGI application that ranks: Jina's and Cohere's interface over a reranker.
 
     ``POST /v1/rerank``, ``/v2/rerank`` and ``/rerank`` rank. ``GET /health`` says that the process
-    lives, ``/ready`` that the model is loaded, ``/v1/models`` what it is called, ``/metrics`` what
-    happened, for Prometheus, and ``/openapi.json`` all of this in detail. The model is loaded when
+    lives, ``/ready`` that the model is loaded, ``/v1/models`` lists its names, ``/metrics`` counts
+    for Prometheus, and ``/openapi.json`` describes all of this in detail. The model is loaded when
     the application starts and closed when it ends.
 
     Args:
-        reranker: What ranks. With ``on_error="keep_order"`` a failing model costs the order and
+        reranker: The reranker. With ``on_error="keep_order"`` a failing model costs the order and
             not the answer, whose ``fallback`` and ``meta.warnings`` then say so.
-        api_key: Where not None, every request but ``/health`` and ``/ready`` needs the header
+        api_key: If not None, every request but ``/health`` and ``/ready`` needs the header
             ``Authorization: Bearer <api_key>``. Prometheus can send one (``authorization``).
         settings: The limits; `ServiceSettings` with its defaults when None.
 
@@ -87,22 +83,21 @@ def create_app(
         raise InputError(f"reranker is of type {type(reranker).__name__}, expected a Reranker")
     chosen = settings or ServiceSettings()
     gate = Gate(chosen)
-    service = Service(reranker, chosen, gate, Metrics(gate))
     app = FastAPI(
         title="Rerank Plugins",
         version=version("rerank-plugins"),
-        lifespan=_lifespan(service),
+        lifespan=_lifespan,
+        exception_handlers=HANDLERS,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.service = service
-    app.include_router(_probes(service))
+    app.state.service = service = Service(reranker, chosen, gate, Metrics(gate))
+    app.include_router(probes)
     locked = [] if api_key is None else [Security(HTTPBearer(auto_error=False))]  # for OpenAPI
     responses = {} if api_key is None else _described(NO_KEY)
-    app.include_router(_ranking(service), dependencies=locked, responses=responses)
-    app.include_router(_telling(service), dependencies=locked, responses=responses)
-    _answer_errors(app, service)
+    for router in (_rerank_router(chosen), about):
+        app.include_router(router, dependencies=locked, responses=responses)
     app.add_middleware(bounded, gate=gate, settings=chosen)  # the last one added is the outermost
     if api_key is not None:
         app.add_middleware(keyed, allowed=bearer(api_key))
@@ -110,47 +105,58 @@ def create_app(
     return app
 
 
-def _described(statuses: dict[int | str, dict[str, Any]] | dict[int, Any]) -> dict[Any, Any]:
-    return {status: {**about, "model": Problem} for status, about in statuses.items()}
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    warming = asyncio.create_task(service.warm_up())  # the probes answer meanwhile
+    try:
+        yield
+    finally:
+        service.state = "ending"
+        warming.cancel()
+        await asyncio.gather(warming, return_exceptions=True)
+        await service.reranker.aclose()
 
 
-def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(service.warm_up())  # the probes answer meanwhile
-        try:
-            yield
-        finally:
-            service.state = "ending"
-            warming.cancel()
-            await asyncio.gather(warming, return_exceptions=True)
-            await service.reranker.aclose()
-
-    return lifespan
+def _described(statuses: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"description": text, "model": Problem} for status, text in statuses.items()}
 
 
-def _ranking(service: Service) -> APIRouter:
-    """The routes that rank."""
-    router, settings = APIRouter(tags=["rerank"]), service.settings
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
 
-    async def rerank(question: RerankRequest, request: Request) -> RerankResponse:
-        if question.model not in (None, *settings.names):
-            names = ", ".join(settings.names)
-            raise Refusal(404, f"there is no such model here, only: {names}")
-        ranking = await while_connected(service.rank(question), request.receive)
-        return answer(
-            ranking,
-            question,
-            request_id=request_id_of(request.scope),
-            model=settings.model,
-            version="2" if request.url.path.endswith("/v2/rerank") else "1",
-        )
 
-    rerank.__annotations__["question"] = request_model(settings)  # with the limits of this service
+async def rerank(question: RerankRequest, request: Request) -> RerankResponse:
+    """Answer a request with the ranking of its documents."""
+    service = _service(request)
+    names = service.settings.names
+    if question.model not in (None, *names):
+        raise Refusal(404, f"there is no such model here, only: {', '.join(names)}")
+    ranking = await while_connected(service.rank(question), request.receive)
+    return response(
+        ranking,
+        question,
+        request_id=request_id_of(request.scope),
+        model=service.settings.model,
+        version="2" if request.url.path.endswith("/v2/rerank") else "1",
+    )
+
+
+def _rerank_router(settings: ServiceSettings) -> APIRouter:
+    """The routes of `rerank`, whose request has the limits of this service in its type."""
+
+    async def limited(question: RerankRequest, request: Request) -> RerankResponse:
+        return await rerank(question, request)
+
+    limited.__annotations__["question"] = request_model(
+        settings.max_documents, settings.max_query_chars, settings.max_document_chars
+    )
+    router = APIRouter(tags=["rerank"])
     for path in RERANK_PATHS:
         router.add_api_route(
             path,
-            rerank,
+            limited,
             methods=["POST"],
             response_model_exclude_none=True,
             responses=_described(REFUSALS),
@@ -160,70 +166,77 @@ def _ranking(service: Service) -> APIRouter:
     return router
 
 
-def _probes(service: Service) -> APIRouter:
-    """What an orchestrator asks, without a key."""
-    router = APIRouter(tags=["probes"])
-
-    @router.get("/health", responses={503: {"model": Status, "description": "Restart it."}})
-    async def health(response: Response) -> Status:
-        """Whether the process lives. It does not when its model could not be loaded."""
-        failed = service.state == "failed"
-        response.status_code = 503 if failed else 200
-        return Status(status="failed" if failed else "alive")
-
-    @router.get("/ready", responses={503: {"model": Status, "description": "Send it nothing."}})
-    async def ready(response: Response) -> Status:
-        """Whether the model is loaded."""
-        response.status_code = 200 if service.state == "ready" else 503
-        return Status(status=service.state)
-
-    return router
+probes = APIRouter(tags=["probes"])
+"""The routes that an orchestrator asks, without a key."""
 
 
-def _telling(service: Service) -> APIRouter:
-    """What the service tells of itself."""
-    router = APIRouter(tags=["about"])
-
-    @router.get("/v1/models")
-    async def models() -> Models:
-        """The names that requests may use."""
-        names = service.settings.names
-        return Models(
-            data=[Model(id=name) for name in names], models=[NamedModel(name=n) for n in names]
-        )
-
-    text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
-
-    # A class without a media type: a refusal of this route is JSON like any other.
-    @router.get("/metrics", response_class=Response, responses={200: text})
-    async def metrics() -> Response:
-        """For Prometheus."""
-        counted = generate_latest(service.metrics.registry)
-        return Response(counted, media_type=CONTENT_TYPE_LATEST)
-
-    return router
+@probes.get("/health", responses={503: {"model": Status, "description": "Restart it."}})
+async def health(request: Request, response: Response) -> Status:
+    """Say whether the process lives. It does not if its model could not be loaded."""
+    failed = _service(request).state == "failed"
+    response.status_code = 503 if failed else 200
+    return Status(status="failed" if failed else "alive")
 
 
-def _answer_errors(app: FastAPI, service: Service) -> None:
-    """Every error in the same shape."""
+@probes.get("/ready", responses={503: {"model": Status, "description": "Send no requests yet."}})
+async def ready(request: Request, response: Response) -> Status:
+    """Say whether the model is loaded."""
+    state = _service(request).state
+    response.status_code = 200 if state == "ready" else 503
+    return Status(status=state)
 
-    @app.exception_handler(RerankError)
-    async def failed(request: Request, error: RerankError) -> JSONResponse:
-        name, wait = request_id_of(request.scope), service.settings.retry_after_s
-        return of_error(error, request_id=name, retry_after_s=wait)
 
-    @app.exception_handler(Refusal)
-    async def refused(request: Request, refusal: Refusal) -> JSONResponse:
-        return refusal.answer(request_id_of(request.scope))
+about = APIRouter(tags=["about"])
+"""The routes with information about the service."""
 
-    @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
-        name = request_id_of(request.scope)
-        return problem(error.status_code, error.detail, request_id=name, headers=error.headers)
 
-    @app.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
-        text, found = faults(error.errors())
-        status = 400 if error.errors()[0]["type"] == "json_invalid" else 422
-        name = request_id_of(request.scope)
-        return problem(status, text, request_id=name, kind="InputError", errors=found)
+@about.get("/v1/models")
+async def models(request: Request) -> Models:
+    """List the names that requests may use."""
+    names = _service(request).settings.names
+    return Models(data=[Model(id=n) for n in names], models=[NamedModel(name=n) for n in names])
+
+
+_TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+# The response class has no media type, so a refusal of this route is JSON like any other.
+@about.get("/metrics", response_class=Response, responses={200: _TEXT})
+async def metrics(request: Request) -> Response:
+    """Count requests, documents, tokens and more, for Prometheus."""
+    counted = generate_latest(_service(request).metrics.registry)
+    return Response(counted, media_type=CONTENT_TYPE_LATEST)
+
+
+async def answer_rerank_error(request: Request, error: RerankError) -> JSONResponse:
+    """Answer an error of this library."""
+    wait = _service(request).settings.retry_after_s
+    return of_error(error, request_id=request_id_of(request.scope), retry_after_s=wait)
+
+
+async def answer_refusal(request: Request, refusal: Refusal) -> JSONResponse:
+    """Answer a refused request."""
+    return refusal.answer(request_id_of(request.scope))
+
+
+async def answer_http_error(request: Request, error: HTTPException) -> JSONResponse:
+    """Answer an unknown path or method."""
+    name = request_id_of(request.scope)
+    return problem(error.status_code, error.detail, request_id=name, headers=error.headers)
+
+
+async def answer_invalid_body(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Answer a body that is not JSON, or not a valid request."""
+    text, found = faults(error.errors())
+    status = 400 if error.errors()[0]["type"] == "json_invalid" else 422
+    name = request_id_of(request.scope)
+    return problem(status, text, request_id=name, kind="InputError", errors=found)
+
+
+HANDLERS: dict[Any, Any] = {
+    RerankError: answer_rerank_error,
+    Refusal: answer_refusal,
+    HTTPException: answer_http_error,
+    RequestValidationError: answer_invalid_body,
+}
+"""The function that answers each class of errors; all answers have the same shape."""

@@ -1,4 +1,4 @@
-"""What becomes of an error: a status, one JSON shape, and nothing of the server's inside."""
+"""Errors as responses: a status and one JSON shape, without internals of the server."""
 
 import logging
 import math
@@ -21,23 +21,23 @@ from ._schemas import Fault, Problem
 logger = logging.getLogger("rerank_plugins.serving")
 
 MAX_FAULTS = 8
-"""How many of a body's faults are listed."""
+"""The largest number of a body's faults that are listed."""
 
 _TELLING = (InputError, PromptTooLongError, ModelOutputError, BudgetError)
-"""Errors whose text is about the request. Others may hold addresses, paths and foreign text."""
+"""Errors whose text is about the request. That of others may have addresses and paths."""
 
 _INTERNAL = "the service cannot rank: its log has the reason under this id"
 _BACKEND = "the model's server failed"
 
 
-class Refusal(Exception):  # noqa: N818 - an answer on its way out
-    """A request that is not ranked, for a reason that is the request's or the moment's.
+class Refusal(Exception):  # noqa: N818 - becomes a response
+    """A request that is refused: it is wrong, or the service is busy.
 
     Args:
         status: The HTTP status.
-        detail: Why, in one sentence.
-        retry_after_s: Where the same request may succeed later: in how many seconds.
-        headers: Of the answer.
+        detail: The reason, in one sentence.
+        retry_after_s: Seconds after which the same request may succeed; None if it cannot.
+        headers: Headers of the response.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Refusal(Exception):  # noqa: N818 - an answer on its way out
         self.status, self.retry_after_s, self.headers = status, retry_after_s, headers
 
     def answer(self, request_id: str) -> JSONResponse:
-        """The answer that says so."""
+        """The response to the request."""
         return problem(
             self.status,
             str(self),
@@ -72,15 +72,15 @@ def problem(
     errors: Sequence[Fault] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """The answer to a request that got no ranking.
+    """The response to a request that failed.
 
     Args:
         status: The HTTP status.
-        detail: What is wrong, in one sentence.
-        request_id: By which the log knows the request.
-        kind: The name of the error; by default the status's.
-        retry_after_s: Where the same request may succeed later: in how many seconds.
-        errors: What is wrong with the body, piece by piece.
+        detail: The error, in one sentence.
+        request_id: The request's id in the log.
+        kind: The name of the error; the status's when empty.
+        retry_after_s: Seconds after which the same request may succeed; None if it cannot.
+        errors: The faults of the body, one by one.
         headers: Further headers.
     """
     body = Problem(
@@ -98,7 +98,7 @@ def problem(
 
 
 def of_error(error: RerankError, *, request_id: str, retry_after_s: float) -> JSONResponse:
-    """The answer when the library raised ``error``. What the client must not see is logged."""
+    """The response to an error of the library. Text that a client must not see is logged."""
     status = status_of(error)
     if not isinstance(error, _TELLING):
         logger.error("request %s: %s: %s", request_id, type(error).__name__, error)
@@ -113,7 +113,7 @@ def of_error(error: RerankError, *, request_id: str, retry_after_s: float) -> JS
 
 
 def status_of(error: RerankError) -> int:
-    """The HTTP status that says whose fault it was.
+    """The HTTP status of an error: 4xx for the request's fault, 5xx for the server's.
 
     Examples:
         >>> from rerank_plugins.errors import BackendError
@@ -132,14 +132,14 @@ def status_of(error: RerankError) -> int:
 
 
 def public_text(error: RerankError) -> str:
-    """What a client may read of an error."""
+    """The text of an error that a client may see."""
     if isinstance(error, _TELLING):
         return str(error)
     return _BACKEND if isinstance(error, CallError) else _INTERNAL
 
 
 def public_cause(fallback: str) -> str:
-    """What a client may read of a line of `Report.fallbacks`: ``"BudgetError: the limit ..."``.
+    """The part of a line of `Report.fallbacks` that a client may see.
 
     Examples:
         >>> public_cause("BackendError: http://10.0.0.7 refused"), public_cause("BudgetError: late")
@@ -151,7 +151,7 @@ def public_cause(fallback: str) -> str:
 
 
 def faults(errors: Sequence[Mapping[str, Any]]) -> tuple[str, list[Fault]]:
-    """Pydantic's errors as a sentence and a short list, with nothing of the body in it."""
+    """Pydantic's errors as a sentence and a short list, without text of the body."""
     if len(errors[0]["loc"]) == 1 or errors[0]["type"] == "json_invalid":
         text = "the body is not a JSON object (with Content-Type: application/json)"
         return text, [Fault(at="body", message=errors[0]["msg"][:200])]

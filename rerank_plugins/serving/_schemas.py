@@ -1,4 +1,4 @@
-"""What goes over the wire: the fields that Jina's and Cohere's clients send and read."""
+"""Bodies of requests and responses, with the fields of Jina's and Cohere's clients."""
 
 from typing import Annotated, Any
 
@@ -6,14 +6,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from ..ranking import Report, ScoreKind
 from ..text import Passage
-from ._limits import ServiceSettings
-
-SEARCH_UNIT = 100
-"""Documents of one of Cohere's search units."""
 
 
 def _whole(value: object) -> object:
-    """JSON has one kind of number: 3.0 is whole, and neither "3" nor true is a number."""
+    """Accept 3.0 as a whole number, because JSON has one kind of number; refuse "3" and true."""
     if isinstance(value, bool | str):
         raise ValueError("expected a whole number")  # noqa: TRY004 - pydantic reports ValueErrors
     if isinstance(value, float) and value.is_integer():
@@ -21,12 +17,8 @@ def _whole(value: object) -> object:
     return value
 
 
-def _document_kind(value: object) -> str:
-    return "object" if isinstance(value, dict | BaseModel) else "text"
-
-
 class Document(BaseModel):
-    """A document with a title. Other fields are allowed and not used."""
+    """A document with a title. Other fields are allowed and ignored."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -51,7 +43,7 @@ class RerankRequest(BaseModel):
 
     @property
     def passages(self) -> list[Passage]:
-        """The documents as the library takes them."""
+        """The documents as passages."""
         return [
             Passage(d) if isinstance(d, str) else Passage(d.text, title=d.title or "")
             for d in self.documents
@@ -59,117 +51,129 @@ class RerankRequest(BaseModel):
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """The names of the fields that mean nothing here."""
+        """The names of the fields that are not supported."""
         return tuple(self.model_extra or ())
 
 
-def request_model(settings: ServiceSettings) -> type[RerankRequest]:
+def request_model(
+    max_documents: int, max_query_chars: int, max_document_chars: int
+) -> type[RerankRequest]:
     """`RerankRequest` with the limits of a service, which its OpenAPI document then shows."""
-    chars = settings.max_document_chars
+
+    def kind(value: object) -> str:
+        return "object" if isinstance(value, dict | BaseModel) else "text"
 
     class LimitedDocument(Document):
-        text: str = Field(max_length=chars, description="What is ranked.")
+        text: str = Field(max_length=max_document_chars, description="The text to rank.")
         title: str | None = Field(
-            default=None, max_length=chars, description="For prompts that have a place for it."
+            default=None,
+            max_length=max_document_chars,
+            description="For prompts that have a place for it.",
         )
 
-    kinds = (
-        Annotated[str, Field(max_length=chars), Tag("text")]
+    document = (
+        Annotated[str, Field(max_length=max_document_chars), Tag("text")]
         | Annotated[LimitedDocument, Tag("object")]
     )
 
     class LimitedRequest(RerankRequest):
         query: str = Field(
-            max_length=settings.max_query_chars,
-            description="What is asked. A blank one keeps the order.",
+            max_length=max_query_chars, description="The query. A blank one keeps the order."
         )
-        documents: list[Annotated[kinds, Discriminator(_document_kind)]] = Field(
-            max_length=settings.max_documents, description="Texts, or objects with a text."
+        documents: list[Annotated[document, Discriminator(kind)]] = Field(
+            max_length=max_documents, description="Texts, or objects with a text."
         )
 
     return LimitedRequest
 
 
 class ReturnedDocument(BaseModel):
-    """A document as it was sent."""
+    """A document of the request, without its other fields."""
 
     text: str
     title: str | None = None
 
+    @classmethod
+    def of(cls, document: object) -> "ReturnedDocument":
+        """Return a document of the request: a text or an object."""
+        if isinstance(document, str):
+            return cls(text=document)
+        return cls.model_validate(document, from_attributes=True)
+
 
 class Result(BaseModel):
-    """One document's place."""
+    """One document with its scores."""
 
-    index: int = Field(description="Its position in the request, from 0.")
-    relevance_score: float = Field(description="From 0 to 1; never rises along the results.")
-    score: float = Field(description="The strategy's own score, of the kind `score_kind`.")
+    index: int = Field(description="The document's position in the request, from 0.")
+    relevance_score: float = Field(description="From 0 to 1, descending.")
+    score: float = Field(description="The strategy's own score; `score_kind` says of which kind.")
     document: ReturnedDocument | None = None
 
 
 class TokenUsage(BaseModel):
-    """What the ranking cost, as Jina reports it and a little more."""
+    """The cost of the ranking: Jina's fields, and some more."""
 
     total_tokens: int
     prompt_tokens: int
     generated_tokens: int
-    calls: int = Field(description="Questions put to the model.")
+    calls: int = Field(description="Calls to the model.")
     seconds: float
 
 
 class ApiVersion(BaseModel):
-    """As Cohere reports it."""
+    """The version, as Cohere reports it."""
 
     version: str
 
 
 class BilledUnits(BaseModel):
-    """As Cohere counts: a search unit is a query with up to 100 documents."""
+    """Cohere's unit of cost: a search unit is a query with up to 100 documents."""
 
     search_units: int
 
 
 class Tokens(BaseModel):
-    """As Cohere reports them."""
+    """Tokens, as Cohere reports them."""
 
     input_tokens: int
     output_tokens: int
 
 
 class Meta(BaseModel):
-    """What Cohere's clients read beside the results."""
+    """Further fields that Cohere's clients read."""
 
     api_version: ApiVersion
     billed_units: BilledUnits
     tokens: Tokens
     warnings: list[str] | None = Field(
-        default=None, description="Fields that were ignored, and what fell back."
+        default=None, description="Ignored fields, and reasons for a fallback."
     )
 
 
 class RerankResponse(BaseModel):
-    """The documents in order of relevance, best first, and how that came about."""
+    """The documents in order of relevance, best first, with cost and report."""
 
     id: str
     model: str
     results: list[Result]
-    score_kind: ScoreKind = Field(description="What `score` is.")
+    score_kind: ScoreKind = Field(description="The kind of `score`.")
     fallback: bool = Field(
         description="Whether any part of the order is the request's because something failed."
     )
     usage: TokenUsage
-    report: Report = Field(description="What was repaired or fell back, by number or position.")
+    report: Report = Field(description="Repairs and fallbacks, by number or position.")
     meta: Meta
 
 
 class Fault(BaseModel):
-    """One thing that is wrong with a request."""
+    """One error in a request."""
 
-    at: str = Field(description="Where in the body.")
+    at: str = Field(description="The place in the body.")
     message: str
 
 
 class Problem(BaseModel):
-    """Why there is no ranking. Jina's clients show `detail`, Cohere's `message`."""
+    """The reason for an error. Jina's clients show `detail`, Cohere's `message`."""
 
     id: str
     detail: str
@@ -188,7 +192,7 @@ class Model(BaseModel):
 
 
 class NamedModel(BaseModel):
-    """The same, as Cohere lists it."""
+    """A name that requests may use, as Cohere lists it."""
 
     name: str
     endpoints: list[str] = ["rerank"]

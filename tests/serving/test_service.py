@@ -19,7 +19,7 @@ import uvicorn
 from rerank_plugins import BackendError, InputError, Limits, Reranker
 from rerank_plugins.calls import Reply
 from rerank_plugins.serving import ServiceSettings, create_app
-from rerank_plugins.serving._scores import relevance
+from rerank_plugins.serving._responses import relevance
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Failing, Oracle
 

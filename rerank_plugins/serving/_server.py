@@ -1,4 +1,4 @@
-"""Running an application until the process is told to end."""
+"""An application on uvicorn, until a signal ends the process."""
 
 import math
 import signal
@@ -16,13 +16,13 @@ from ._service import Service
 def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Run an application of `create_app` with uvicorn, in this thread.
 
-    On SIGTERM or SIGINT it takes no more connections, answers the requests under way, for as long
-    as `ServiceSettings.grace_s` allows, closes the model and returns.
+    On SIGTERM or SIGINT it refuses new connections, answers the requests under way within
+    `ServiceSettings.grace_s` seconds, closes the model and returns.
 
     Args:
         app: The application.
         host: The address to listen on; ``"0.0.0.0"`` for every network.
-        port: The port; 0 for any free one, which the log names.
+        port: The port; 0 for any free one, which is logged.
 
     Raises:
         InputError: ``app`` was not made by `create_app`.
@@ -46,31 +46,22 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     service.when_failed = end
     with _ending_quietly():
         server.run()
-    if service.failure is not None:
-        raise _failure(service.failure)
-
-
-def _failure(error: Exception) -> RerankError:
-    if isinstance(error, RerankError):
-        return error
-    made = ConfigurationError(f"the model cannot be loaded: {type(error).__name__}: {error}")
-    made.__cause__ = error
-    return made
+    if isinstance(error := service.failure, RerankError):
+        raise error
+    if error:
+        text = f"the model cannot be loaded: {type(error).__name__}: {error}"
+        raise ConfigurationError(text) from error
 
 
 @contextmanager
 def _ending_quietly() -> Iterator[None]:
-    """Uvicorn ends its work on a signal and then sends itself the signal again: that is ignored."""
+    """Ignore the signal that uvicorn, after it has ended, sends again to its own process."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # no signals here
+        yield  # signals go to the main thread
         return
-    before = {s: signal.signal(s, _ignored) for s in (signal.SIGTERM, signal.SIGINT)}
+    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _ignored(number: int, frame: object) -> None:
-    pass

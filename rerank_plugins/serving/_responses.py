@@ -1,0 +1,104 @@
+"""From a ranking to the body of a response."""
+
+import math
+from dataclasses import replace
+
+from ..ranking import Ranking, ScoreKind
+from ._problems import public_cause
+from ._schemas import (
+    ApiVersion,
+    BilledUnits,
+    Meta,
+    RerankRequest,
+    RerankResponse,
+    Result,
+    ReturnedDocument,
+    Tokens,
+    TokenUsage,
+)
+
+SEARCH_UNIT = 100
+"""Documents of one of Cohere's search units."""
+MAX_WARNINGS = 8
+"""The largest number of warnings of each kind in a response."""
+
+
+def response(
+    ranking: Ranking, request: RerankRequest, *, request_id: str, model: str, version: str
+) -> RerankResponse:
+    """The response to a request.
+
+    Args:
+        ranking: The ranking of the request's documents.
+        request: The request.
+        request_id: Its id in the log.
+        model: The model's name, whatever name the request used.
+        version: The version of Cohere's interface.
+    """
+    usage, fallbacks = ranking.usage, tuple(map(public_cause, ranking.report.fallbacks))
+    kept = [f"part of the order is the request's: {cause}" for cause in dict.fromkeys(fallbacks)]
+    ignored = [f"{name[:50]!a} is not supported and was ignored" for name in request.ignored]
+    return RerankResponse(
+        id=request_id,
+        model=model,
+        results=_results(ranking, request),
+        score_kind=ranking.score_kind,
+        fallback=ranking.report.fallback,
+        usage=TokenUsage(
+            total_tokens=usage.prompt_tokens + usage.generated_tokens,
+            prompt_tokens=usage.prompt_tokens,
+            generated_tokens=usage.generated_tokens,
+            calls=usage.calls,
+            seconds=usage.seconds,
+        ),
+        report=replace(ranking.report, fallbacks=fallbacks),
+        meta=Meta(
+            api_version=ApiVersion(version=version),
+            billed_units=BilledUnits(search_units=-(-len(request.documents) // SEARCH_UNIT)),
+            tokens=Tokens(input_tokens=usage.prompt_tokens, output_tokens=usage.generated_tokens),
+            warnings=[*kept[:MAX_WARNINGS], *ignored[:MAX_WARNINGS]] or None,
+        ),
+    )
+
+
+def _results(ranking: Ranking, request: RerankRequest) -> list[Result]:
+    return [
+        Result(
+            index=line.position,
+            relevance_score=relevance(line.score, ranking.score_kind),
+            score=line.score,
+            document=ReturnedDocument.of(line.passage) if request.return_documents else None,
+        )
+        for line in ranking.ranked(request.documents)
+    ]
+
+
+def relevance(score: float, kind: ScoreKind) -> float:
+    """A score as a number from 0 to 1 that never falls when the score rises.
+
+    It depends on the score alone, so numbers of different requests compare as far as the scores
+    themselves do:
+
+    ============  ======================================================================
+    logit         the logistic function, as for cross-encoders
+    logprob       the probability; for query likelihoods, that of a token on average
+    probability   unchanged
+    z-score       the logistic function: comparable within a request only
+    grade         ``g / (1 + g)``: prompts have different scales, so only the order counts
+    rank          unchanged: 1, 1/2, 1/3, ... the order and nothing more
+    ============  ======================================================================
+
+    Different scores may become equal at the ends of the range, where floats end.
+
+    Examples:
+        >>> relevance(0.0, "logit"), relevance(0.0, "logprob"), relevance(3.0, "grade")
+        (0.5, 1.0, 0.75)
+    """
+    if kind in ("logit", "z-score"):
+        small = math.exp(-abs(score))  # never overflows
+        return 1.0 / (1.0 + small) if score >= 0 else small / (1.0 + small)
+    if kind == "logprob":
+        return math.exp(min(score, 0.0))
+    if kind == "grade":
+        return max(score, 0.0) / (1.0 + max(score, 0.0))
+    return min(max(score, 0.0), 1.0)
