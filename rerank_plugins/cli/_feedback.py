@@ -74,7 +74,7 @@ def feedback(
         raise InputError("give either --model or --run")
     chosen = FeedbackOptions(rerank_new=False, on_error="keep_order", **options)
     encode = _encoder(encoder)
-    searched = _index(collection, encode, index)
+    searched = collection_index(collection, encode, index)
     asked = dict(itertools.islice(collection.queries.items(), queries))
     if not asked:
         raise InputError(f"no query of {folder!r} is judged in {split!r}")
@@ -101,7 +101,7 @@ def _encoder(name: str) -> Encode:
     )
 
 
-def _index(collection: Collection, encode: Encode, folder: str | None) -> "FaissIndex":
+def collection_index(collection: Collection, encode: Encode, folder: str | None) -> "FaissIndex":
     """The collection's index: loaded from the folder, or built and saved there."""
     from ..feedback import FaissIndex
 

@@ -135,7 +135,7 @@ def train(
 
     _refuse_ignored(data, reward, given["validation"])
     lists = _judged_lists(data, given) if Path(data).is_dir() else _read_lists(data, given)
-    ranker, options = _strategy(strategy, prompt), _options(given)
+    ranker, options = trainable_strategy(strategy, prompt), _options(given)
     notes = _json_object(read_text(about), about) if about else {}
     if reward:
         grpo = training.GrpoOptions(generations=generations, max_tokens=answer_tokens)
@@ -231,7 +231,12 @@ def _split(
     return split(lists, given["hold_out"], given["seed"]) if given["hold_out"] else (lists, [])
 
 
-def _strategy(given: str, prompt: str | None) -> "Strategy":
+def trainable_strategy(given: str, prompt: str | None) -> "Strategy":
+    """The strategy of ``--strategy`` with the prompt of ``--prompt``.
+
+    Raises:
+        InputError: The strategy has no prompt, or its spec is wrong.
+    """
     built: Strategy = from_spec("strategies", strategy_spec(given))
     if prompt is None:
         return built

@@ -172,7 +172,7 @@ probes = APIRouter(tags=["probes"])
 
 @probes.get("/health", responses={503: {"model": Status, "description": "Restart it."}})
 async def health(request: Request, response: Response) -> Status:
-    """Say whether the process lives. It does not if its model could not be loaded."""
+    """Report whether the process is alive; it is not if its model could not be loaded."""
     failed = _service(request).state == "failed"
     response.status_code = 503 if failed else 200
     return Status(status="failed" if failed else "alive")
@@ -180,7 +180,7 @@ async def health(request: Request, response: Response) -> Status:
 
 @probes.get("/ready", responses={503: {"model": Status, "description": "Send no requests yet."}})
 async def ready(request: Request, response: Response) -> Status:
-    """Say whether the model is loaded."""
+    """Report whether the model is loaded."""
     state = _service(request).state
     response.status_code = 200 if state == "ready" else 503
     return Status(status=state)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rerank_plugins import InputError
-from rerank_plugins.cli._feedback import _index, draw, summary
+from rerank_plugins.cli._feedback import collection_index, draw, summary
 from rerank_plugins.evaluation import Collection
 from rerank_plugins.feedback.measure import Comparison
 
@@ -28,21 +28,21 @@ def encode(texts):
 
 def test_an_index_is_built_once(tmp_path, capsys):
     folder = str(tmp_path / "index")
-    assert len(_index(COLLECTION, encode, folder)) == 2
+    assert len(collection_index(COLLECTION, encode, folder)) == 2
     assert capsys.readouterr().err == "Encoding 2 documents ...\n"
-    assert _index(COLLECTION, encode, folder).ids == ("a", "b")
+    assert collection_index(COLLECTION, encode, folder).ids == ("a", "b")
     assert capsys.readouterr().err == ""
 
 
 def test_an_index_of_something_else_is_refused(tmp_path):
     folder = str(tmp_path / "index")
-    _index(COLLECTION, encode, folder)
+    collection_index(COLLECTION, encode, folder)
     other = Collection(documents={"a": "one", "b": "three"}, queries={}, qrels={})
     with pytest.raises(InputError, match=f"the index in '{folder}' is of another collection"):
-        _index(other, encode, folder)
+        collection_index(other, encode, folder)
     for encoder in (lambda texts: encode(texts) + 1, lambda texts: encode(texts)[:, :1]):
         with pytest.raises(InputError, match="of another encoder"):
-            _index(COLLECTION, encoder, folder)
+            collection_index(COLLECTION, encoder, folder)
 
 
 def test_the_summary():

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from rerank_plugins import InputError, UnknownNameError
-from rerank_plugins.cli._train import _strategy, train, trained_numbers, trained_text
+from rerank_plugins.cli._train import train, trainable_strategy, trained_numbers, trained_text
 from rerank_plugins.strategies import PairScore, Permutation, SingleToken
 
 training = pytest.importorskip("rerank_plugins.training")
@@ -80,13 +80,13 @@ def test_options_of_a_loss_need_a_loss(call):
 
 
 def test_the_strategy():
-    assert _strategy("pair-score", None) == PairScore()
-    assert _strategy('{"name": "permutation"}', "rankvicuna.v1").prompt == "rankvicuna.v1"
-    assert isinstance(_strategy("permutation", None), Permutation)
+    assert trainable_strategy("pair-score", None) == PairScore()
+    assert trainable_strategy('{"name": "permutation"}', "rankvicuna.v1").prompt == "rankvicuna.v1"
+    assert isinstance(trainable_strategy("permutation", None), Permutation)
     with pytest.raises(UnknownNameError, match=r"cannot read the prompt 'no-such\.toml'"):
-        _strategy("single-token", "no-such.toml")
+        trainable_strategy("single-token", "no-such.toml")
     with pytest.raises(InputError, match="'pair-score' has no prompt"):
-        _strategy("pair-score", "first.v1")
+        trainable_strategy("pair-score", "first.v1")
 
 
 def test_the_result():

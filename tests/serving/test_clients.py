@@ -1,0 +1,73 @@
+"""Clients written by others, against a real server."""
+
+import pytest
+from rerank_service import (
+    DOCUMENTS,
+    KEY,
+    by_length,
+    running,
+)
+
+from rerank_plugins import Reranker
+from rerank_plugins.strategies import PairScore
+
+
+def test_the_cohere_client(url):
+    cohere = pytest.importorskip("cohere")
+    for kind in (cohere.ClientV2, cohere.Client):
+        with kind("a key", base_url=url) as client:
+            found = client.rerank(model="rerank-v3.5", query="flea", documents=DOCUMENTS, top_n=2)
+        assert [r.index for r in found.results] == [1, 2]
+        assert found.results[0].relevance_score >= found.results[1].relevance_score
+
+
+def test_the_cohere_client_shows_why_it_was_refused():
+    cohere = pytest.importorskip("cohere")
+    with running(by_length(), api_key=KEY) as locked:
+        refused = pytest.raises(cohere.UnauthorizedError, match="the API key is missing or wrong")
+        with cohere.ClientV2("another key", base_url=locked) as client, refused:
+            client.rerank(model="reranker", query="flea", documents=DOCUMENTS)
+        refused = pytest.raises(cohere.NotFoundError, match="no such model here, only: reranker")
+        with cohere.ClientV2(KEY, base_url=locked) as client, refused:
+            client.rerank(model="rerank-v3.5", query="flea", documents=DOCUMENTS)
+
+
+def test_haystacks_cohere_ranker(url, monkeypatch):
+    cohere = pytest.importorskip("haystack_integrations.components.rankers.cohere")
+    from haystack import Document, Pipeline
+
+    monkeypatch.setenv("COHERE_API_KEY", "a key")
+    ranker = cohere.CohereRanker(top_k=2, api_base_url=url)
+    pipeline = Pipeline()
+    pipeline.add_component("ranker", ranker)
+    pipeline.warm_up()
+    documents = [Document(content=text) for text in DOCUMENTS]
+    with ranker._cohere_client:  # which it never closes
+        found = pipeline.run({"ranker": {"query": "flea", "documents": documents}})
+    assert [d.content for d in found["ranker"]["documents"]] == [DOCUMENTS[1], DOCUMENTS[2]]
+
+
+@pytest.mark.parametrize("kind", ["cohere", "jina"])
+def test_llama_indexs_postprocessors(url, kind):
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    if kind == "cohere":
+        found = pytest.importorskip("llama_index.postprocessor.cohere_rerank")
+        reranker = found.CohereRerank(2, "rerank-v3.5", api_key="a key", base_url=url)
+        opened = reranker._client  # which it never closes
+    else:
+        found = pytest.importorskip("llama_index.postprocessor.jinaai_rerank")
+        reranker = found.JinaRerank(2, "reranker", api_key="a key", base_url=f"{url}/v1")
+        opened = reranker._session
+    nodes = [NodeWithScore(node=TextNode(text=text), score=0.0) for text in DOCUMENTS]
+    with opened:
+        ranked = reranker.postprocess_nodes(nodes, query_str="flea")
+    assert [n.node.text for n in ranked] == [DOCUMENTS[1], DOCUMENTS[2]]
+
+
+def test_our_own_client(url):
+    from rerank_plugins.backends import OpenAIBackend
+
+    reranker = Reranker(PairScore(), OpenAIBackend("reranker", base_url=f"{url}/v1"))
+    assert reranker.rank("flea", DOCUMENTS).order == (1, 2, 0)
+    reranker.close()
