@@ -6,12 +6,13 @@ from types import ModuleType
 from .errors import MissingExtraError
 
 
-def extra(module: str, name: str) -> ModuleType:
+def extra(module: str, name: str = "", *, package: str = "") -> ModuleType:
     """Import an optional dependency.
 
     Args:
-        module: What to import.
+        module: The module to import.
         name: The extra of this library that installs it.
+        package: The package that installs it, where no extra does.
 
     Raises:
         MissingExtraError: It is not installed: the message names the extra. Or it is installed and
@@ -22,7 +23,8 @@ def extra(module: str, name: str) -> ModuleType:
     except ImportError as error:
         if not isinstance(error, ModuleNotFoundError):
             raise MissingExtraError(f"{module} cannot be imported: {error}") from error
+        wanted = package or f'"rerank-plugins[{name}]"'
         raise MissingExtraError(
-            f"{module} is not installed",
-            hint=f'Install it with: pip install "rerank-plugins[{name}]".',
+            f"{module.partition('.')[0]} is not installed",
+            hint=f"Install it with: pip install {wanted}.",
         ) from error

@@ -1,14 +1,26 @@
 """Collections, runs, metrics by ``ir_measures``, and comparisons of runs by SciPy."""
 
 from ._collection import Collection, Qrels, load_collection
-from ._measured import Measured, comparisons, measured
+from ._measured import CostKind, Measured, comparisons, measured
 from ._metrics import evaluate, evaluate_each, evaluate_queries
-from ._runs import Run, Scores, check_run, judged_run, load_run, load_scores, rerank_run, write_run
+from ._runs import (
+    Run,
+    Scores,
+    check_run,
+    judged_run,
+    load_run,
+    load_scores,
+    rerank_run,
+    run_lines,
+    run_passages,
+    write_run,
+)
 from ._significance import Comparison, compare, compare_values, interval
 
 __all__ = [
     "Collection",
     "Comparison",
+    "CostKind",
     "Measured",
     "Qrels",
     "Run",
@@ -27,5 +39,7 @@ __all__ = [
     "load_scores",
     "measured",
     "rerank_run",
+    "run_lines",
+    "run_passages",
     "write_run",
 ]

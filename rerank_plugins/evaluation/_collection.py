@@ -1,12 +1,13 @@
-"""Test collections: BEIR folders, and whatever ``ir_datasets`` knows."""
+"""Test collections: BEIR folders, and the collections of ``ir_datasets``."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._extras import extra
 from .._files import lines_of, rows_of
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError
 
 Qrels = Mapping[str, Mapping[str, int]]
 
@@ -35,17 +36,17 @@ def load_collection(source: str | Path, *, split: str = "test") -> Collection:
         source: A folder with ``corpus.jsonl``, ``queries.jsonl`` (or ``.gz``) and
             ``qrels/SPLIT.tsv``; or ``irds:NAME``, such as ``irds:beir/scifact/test``, which
             ``ir_datasets`` may download.
-        split: Which judgements of a folder.
+        split: The judgements of a folder to read.
 
     Raises:
         InputError: A file is missing, damaged, empty or not of that layout, an id or a judgement
-            is given twice, or judgements are of queries that are not there.
-        MissingExtraError: ``ir_datasets`` is wanted and not installed.
+            is given twice, or a judged query has no text.
+        MissingExtraError: The source is of ``ir_datasets``, which is not installed.
     """
     if str(source).startswith(IR_DATASETS):
         return _from_ir_datasets(str(source).removeprefix(IR_DATASETS))
     root = Path(source)
-    qrels = _grouped(root / "qrels" / f"{split}.tsv")
+    qrels = _judgements(root / "qrels" / f"{split}.tsv")
     queries = _texts(root / "queries.jsonl")
     return _checked(_texts(root / "corpus.jsonl"), queries, qrels, str(source))
 
@@ -78,36 +79,27 @@ def _texts(path: Path) -> dict[str, str]:
     return found
 
 
-def _grouped(path: Path) -> dict[str, dict[str, int]]:
+def _judgements(path: Path) -> dict[str, dict[str, int]]:
+    """Grades by query and document of a file with a header."""
     qrels: dict[str, dict[str, int]] = {}
-    for number, query, document, grade in _judgements(path):
-        judged = qrels.setdefault(query, {})
-        if judged.setdefault(document, grade) != grade:
-            raise InputError(
-                f"line {number} of {path} judges {document!r} for the query {query!r} again, "
-                "and otherwise"
-            )
-    return qrels
-
-
-def _judgements(path: Path) -> Iterator[tuple[int, str, str, int]]:
     for number, line in lines_of(path):
         if number == 1:
             continue  # the header
         try:
-            query, document, grade = line.split("\t")
-            yield number, query, document, int(grade)
+            query, document, text = line.split("\t")
+            grade = int(text)
         except ValueError as error:
             raise InputError(f"line {number} of {path} is not a judgement") from error
+        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise InputError(
+                f"line {number} of {path} judges {document!r} for the query {query!r} again, "
+                "with another grade"
+            )
+    return qrels
 
 
 def _from_ir_datasets(name: str) -> Collection:
-    try:
-        import ir_datasets
-    except ImportError as error:
-        raise MissingExtraError(
-            "ir_datasets is not installed", hint="Install it with: pip install ir_datasets."
-        ) from error
+    ir_datasets = extra("ir_datasets", package="ir_datasets")
     try:
         dataset = ir_datasets.load(name)
     except KeyError as error:

@@ -1,7 +1,8 @@
-"""A run with its name, its measures and its cost: a line of a table of rerankers."""
+"""Runs with names, measures and costs: the lines of a table of rerankers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..ranking import Usage
 from ._collection import Qrels
@@ -9,17 +10,19 @@ from ._metrics import evaluate_queries
 from ._runs import Run
 from ._significance import Comparison, compare_values
 
+CostKind = Literal["seconds", "tokens", "calls"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """One ranker over the judged queries that it answers.
 
     Attributes:
-        name: The ranker's.
+        name: The ranker's name.
         run: Document ids by query id, best first.
         each: Every measure of every query, by measure and query.
         unanswered: How many judged queries the run lacks; they are in no mean.
-        usage: What all the rankings cost together; None where that is not known.
+        usage: The cost of all rankings together; None where it is not known.
         fallbacks: Queries whose order is, in part, the input's because something failed.
     """
 
@@ -32,13 +35,28 @@ class Measured:
 
     @property
     def queries(self) -> int:
-        """How many queries were measured."""
+        """The number of queries that were measured."""
         return len(next(iter(self.each.values())))
 
     @property
     def measures(self) -> dict[str, float]:
         """The mean of each measure."""
         return {name: sum(v.values()) / len(v) for name, v in self.each.items()}
+
+    def cost_per_query(self, cost: CostKind) -> float | None:
+        """The mean cost of a query; None where it is not known.
+
+        Args:
+            cost: ``"seconds"``, ``"tokens"`` (read and written) or ``"calls"``.
+        """
+        if self.usage is None or not self.queries:
+            return None
+        total = {
+            "seconds": self.usage.seconds,
+            "tokens": self.usage.prompt_tokens + self.usage.generated_tokens,
+            "calls": self.usage.calls,
+        }[cost]
+        return total / self.queries
 
 
 def measured(
@@ -53,12 +71,12 @@ def measured(
     """Measure a run.
 
     Args:
-        name: What the table calls it.
+        name: The name of the run in a table.
         run: Document ids by query id, best first.
         qrels: Grade by query id and document id.
         measures: Names as ``ir_measures`` writes them; at least one.
-        usage: What it cost.
-        fallbacks: How many of its queries fell back on the input's order.
+        usage: Its cost.
+        fallbacks: The number of its queries that kept the input's order, in part or whole.
 
     Raises:
         InputError: A measure's name is not known, or no query is judged.
@@ -81,7 +99,7 @@ def measured(
 
 
 def comparisons(rows: Sequence[Measured]) -> list[Comparison | None]:
-    """Each row against the first, by the first measure; None for the first itself.
+    """Compare each row with the first, by the first measure; None for the first itself.
 
     Raises:
         InputError: A row has no query in common with the first.

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import InputError, MissingExtraError
+from .._extras import extra
+from ..errors import InputError
 from ._collection import Qrels
 from ._runs import Run
 
@@ -24,17 +25,15 @@ def evaluate(run: Run, qrels: Qrels, measures: Sequence[str] = ("nDCG@10",)) -> 
         >>> evaluate({"q": ["a", "b"]}, {"q": {"b": 1}}, ["RR@10"])
         {'RR@10': 0.5}
     """
-    parsed, judged, scored = _prepared(run, qrels, measures)
-    import ir_measures  # imported here: an extra, which `_prepared` has found
-
-    found = ir_measures.calc_aggregate(parsed, judged, scored)
+    library, parsed, judged, scored = _prepared(run, qrels, measures)
+    found = library.calc_aggregate(parsed, judged, scored)
     return {name: float(found[m]) for name, m in zip(measures, parsed, strict=True)}
 
 
 def evaluate_each(run: Run, qrels: Qrels, measure: str = "nDCG@10") -> dict[str, float]:
     """One measure of every judged query that the run answers.
 
-    Arguments and errors as for `evaluate`.
+    Arguments and errors are those of `evaluate`.
 
     Examples:
         >>> evaluate_each({"q": ["a", "b"], "r": ["c"]}, {"q": {"b": 1}, "r": {"c": 1}}, "RR@10")
@@ -48,18 +47,16 @@ def evaluate_queries(
 ) -> dict[str, dict[str, float]]:
     """Each measure of every judged query that the run answers, by measure and query.
 
-    Arguments and errors as for `evaluate`.
+    Arguments and errors are those of `evaluate`.
 
     Examples:
         >>> evaluate_queries({"q": ["a", "b"]}, {"q": {"b": 1}}, ["RR@10", "R@1"])
         {'RR@10': {'q': 0.5}, 'R@1': {'q': 0.0}}
     """
-    parsed, judged, scored = _prepared(run, qrels, measures)
-    import ir_measures  # imported here: an extra, which `_prepared` has found
-
+    library, parsed, judged, scored = _prepared(run, qrels, measures)
     found: dict[tuple[Any, str], float] = {
         (value.measure, value.query_id): float(value.value)
-        for value in ir_measures.iter_calc(parsed, judged, scored)
+        for value in library.iter_calc(parsed, judged, scored)
     }
     return {
         name: {query: found[measure, query] for query in scored}
@@ -67,21 +64,16 @@ def evaluate_queries(
     }
 
 
-def _prepared(run: Run, qrels: Qrels, measures: Sequence[str]) -> tuple[Any, Any, Any]:
-    """Measures, judgements and scores as ``ir_measures`` wants them."""
+def _prepared(run: Run, qrels: Qrels, measures: Sequence[str]) -> tuple[Any, Any, Any, Any]:
+    """``ir_measures``, and measures, judgements and scores in the form that it takes."""
+    library = extra("ir_measures", "evaluation")
     try:
-        import ir_measures
-    except ImportError as error:
-        raise MissingExtraError(
-            "ir_measures is not installed",
-            hint='Install it with: pip install "rerank-plugins[evaluation]".',
-        ) from error
-    try:
-        parsed = [ir_measures.parse_measure(name) for name in measures]
+        parsed = [library.parse_measure(name) for name in measures]
     except (NameError, ValueError, SyntaxError) as error:
         raise InputError(f"unknown measure: {error}") from error
     judged = {q: dict(qrels[q]) for q in run if q in qrels}
     if not judged:
         raise InputError("no query of the run is judged")
     # Descending integers stand for the order, so that trec_eval's rule for ties never applies.
-    return parsed, judged, {q: {d: float(-i) for i, d in enumerate(run[q])} for q in judged}
+    scored = {q: {d: float(-i) for i, d in enumerate(run[q])} for q in judged}
+    return library, parsed, judged, scored

@@ -1,14 +1,17 @@
 """Runs: for each query the documents that were found, best first."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, pairwise
 from pathlib import Path
+from typing import TypeVar
 
-from .._files import lines_of
+from .._files import lines_of, write_lines
 from ..errors import InputError
 from ..ranking import Ranking
 from ._collection import Collection
+
+T = TypeVar("T")
 
 Run = Mapping[str, Sequence[str]]
 """Document ids by query id, best first."""
@@ -21,57 +24,76 @@ def load_run(path: str | Path, *, depth: int | None = None) -> dict[str, list[st
     """Read a TREC run file, plain or gzipped, in the order of its ranks.
 
     Args:
-        path: Lines of ``query Q0 document rank score tag``.
+        path: A file with lines of ``query Q0 document rank score tag``.
         depth: Documents to keep for each query; all when None.
 
     Raises:
         InputError: The file is missing, empty or damaged, a line is malformed, or a document is
             listed twice for a query.
     """
-    ranked: dict[str, dict[str, int]] = {}
-    for number, line in lines_of(Path(path)):
-        try:
-            query, _, document, rank, _, _ = line.split()
-            place = int(rank)
-        except ValueError as error:
-            raise InputError(f"line {number} of {path} is not a TREC run line") from error
-        found = ranked.setdefault(query, {})
-        if document in found:
-            raise InputError(
-                f"line {number} of {path} lists {document!r} for the query {query!r} again"
-            )
-        found[document] = place
-    if not ranked:
-        raise InputError(f"the run {str(path)!r} is empty")
-    return {query: sorted(found, key=found.__getitem__)[:depth] for query, found in ranked.items()}
+    ranks = _by_query(path, lambda rank, _score, _line: rank)
+    return {query: sorted(found, key=found.__getitem__)[:depth] for query, found in ranks.items()}
 
 
 def load_scores(path: str | Path, *, depth: int | None = None) -> dict[str, dict[str, float]]:
-    """The scores of a TREC run file, plain or gzipped, by query and document, best first.
+    """Read the scores of a TREC run file, plain or gzipped, in the order of its ranks.
 
     Args:
-        path: Lines of ``query Q0 document rank score tag``.
+        path: A file with lines of ``query Q0 document rank score tag``.
         depth: Documents to keep for each query; all when None.
 
+    Returns:
+        Scores by query id and document id, best first.
+
     Raises:
-        InputError: As `load_run`; or a score is no finite number, or rises along the ranks: then
-            the scores are not what the documents were ranked by.
+        InputError: The run cannot be read (see `load_run`), a score is not a finite number, or
+            scores rise along the ranks, so that they are not what the documents were ranked by.
     """
-    run = load_run(path)
-    found: dict[str, dict[str, float]] = {query: {} for query in run}
-    for number, line in lines_of(Path(path)):
-        query, _, document, _, score, _ = line.split()
+
+    def place(rank: int, score: str, line: str) -> tuple[int, float]:
         try:
-            found[query][document] = float(score)
+            value = float(score)
         except ValueError:
-            found[query][document] = math.nan
-        if not math.isfinite(found[query][document]):
-            raise InputError(f"line {number} of {path} has the score {score!r}, which is no number")
-    for query, ids in run.items():
-        values = [found[query][document] for document in ids]
-        if any(a < b for a, b in pairwise(values)):
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(f"{line} has the score {score!r}, expected a finite number")
+        return rank, value
+
+    scores: dict[str, dict[str, float]] = {}
+    for query, found in _by_query(path, place).items():
+        best_first = sorted(found, key=lambda document: found[document][0])
+        scores[query] = {document: found[document][1] for document in best_first}
+        if any(a < b for a, b in pairwise(scores[query].values())):
             raise InputError(f"the scores of the query {query!r} in {path} rise along its ranks")
-    return {q: {document: found[q][document] for document in ids[:depth]} for q, ids in run.items()}
+    return {query: dict(islice(found.items(), depth)) for query, found in scores.items()}
+
+
+def _by_query(path: str | Path, value: Callable[[int, str, str], T]) -> dict[str, dict[str, T]]:
+    """A value of each line of a run file, by query and document.
+
+    Args:
+        path: The file.
+        value: Called with a line's rank, its score and its name for messages.
+
+    Raises:
+        InputError: The file is missing, empty or damaged, a line is malformed, or a document is
+            listed twice for a query.
+    """
+    values: dict[str, dict[str, T]] = {}
+    for number, line in lines_of(Path(path)):
+        name = f"line {number} of {path}"
+        try:
+            query, _, document, rank, score, _ = line.split()
+            place = int(rank)
+        except ValueError as error:
+            raise InputError(f"{name} is not a TREC run line") from error
+        found = values.setdefault(query, {})
+        if document in found:
+            raise InputError(f"{name} lists {document!r} for the query {query!r} again")
+        found[document] = value(place, score, name)
+    if not values:
+        raise InputError(f"the run {str(path)!r} is empty")
+    return values
 
 
 def write_run(
@@ -81,12 +103,12 @@ def write_run(
     scores: Mapping[str, Sequence[float]] | None = None,
     tag: str = "rerank-plugins",
 ) -> None:
-    """Write a TREC run file.
+    """Write a TREC run file, whole or not at all, gzipped where its name ends in ``.gz``.
 
     Args:
         path: The file.
         run: Document ids by query id, best first.
-        scores: Aligned with the run; reciprocal ranks when None.
+        scores: Scores by query id, aligned with the run; reciprocal ranks when None.
         tag: The run's name.
 
     Raises:
@@ -101,13 +123,11 @@ def write_run(
         q Q0 b 1 1.0 mine
         q Q0 a 2 0.5 mine
     """
-    try:
-        with Path(path).open("w", encoding="utf-8") as file:
-            for query, found in run.items():
-                given = None if scores is None else scores[query]
-                file.writelines(f"{line}\n" for line in run_lines(query, found, given, tag))
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error}") from error
+    lines = (
+        run_lines(query, found, None if scores is None else scores[query], tag)
+        for query, found in run.items()
+    )
+    write_lines(Path(path), chain.from_iterable(lines))
 
 
 def run_lines(
@@ -115,12 +135,18 @@ def run_lines(
 ) -> Iterator[str]:
     """The lines of one query in a TREC run file.
 
+    Args:
+        query: The query's id.
+        found: Document ids, best first.
+        scores: Aligned with the documents; reciprocal ranks when None.
+        tag: The run's name.
+
     Raises:
-        InputError: A name holds white space.
+        InputError: A name is empty or holds white space.
     """
     for name in (query, *found, tag):
         if not name or name.split() != [name]:
-            raise InputError(f"the id {name!r} cannot stand in a TREC run: it is no single word")
+            raise InputError(f"a TREC run cannot hold the id {name!r}: it is not a single word")
     values = (1.0 / rank for rank in range(1, len(found) + 1)) if scores is None else scores
     for rank, (name, score) in enumerate(zip(found, values, strict=True), start=1):
         yield f"{query} Q0 {name} {rank} {score!r} {tag}"
@@ -149,10 +175,10 @@ def check_run(run: Run, collection: Collection) -> None:
 
 
 def judged_run(run: Run, collection: Collection) -> dict[str, Sequence[str]]:
-    """The judged queries of a run, whose other queries may be of other splits.
+    """The judged queries of a run; other queries, such as those of other splits, are left out.
 
     Raises:
-        InputError: None is judged, or documents are named that the collection lacks.
+        InputError: No query is judged, or the run names documents that the collection lacks.
 
     Examples:
         >>> texts, judged = {"a": "A flea"}, {"q": {"a": 1}}
@@ -169,15 +195,15 @@ def judged_run(run: Run, collection: Collection) -> dict[str, Sequence[str]]:
     return judged
 
 
-def passages(collection: Collection, run: Run, query: str) -> list[str]:
-    """The texts of what ``run`` found for ``query``, best first."""
+def run_passages(collection: Collection, run: Run, query: str) -> list[str]:
+    """The texts of the documents that a run found for a query, best first."""
     return [collection.documents[document] for document in run[query]]
 
 
 def rerank_run(run: Run, rankings: Mapping[str, Ranking]) -> dict[str, list[str]]:
     """The run in a new order: each ranking orders the head of its query's list.
 
-    Documents below the head that was reranked keep their places.
+    Documents below that head keep their places. Queries without a ranking are left out.
 
     Examples:
         >>> rerank_run({"q": ["a", "b", "c"]}, {"q": Ranking((1, 0))})

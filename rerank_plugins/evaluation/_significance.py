@@ -1,11 +1,11 @@
-"""Whether a difference is more than the choice of queries: intervals and paired tests, by SciPy."""
+"""Significance of differences between runs: intervals and paired tests, by SciPy."""
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ..errors import InputError, MissingExtraError
+from .._extras import extra
+from ..errors import InputError
 from ._collection import Qrels
 from ._metrics import evaluate_each
 from ._runs import Run
@@ -18,13 +18,13 @@ class Comparison:
     """Two runs over the queries that both answer.
 
     Attributes:
-        measure: What was measured.
+        measure: The measure, as ``ir_measures`` writes it.
         first: Its mean for the first run.
         second: Its mean for the second run.
         low: Lower end of the 95 % interval of the difference, second minus first.
         high: Upper end.
-        p_value: Of a paired randomization test, two-sided: how often signs that are drawn at
-            random give a difference at least as large.
+        p_value: The p-value of a two-sided paired randomization test: the share of random signs
+            that give a difference at least as large.
         changes: Second minus first, by query.
     """
 
@@ -69,10 +69,10 @@ def compare(
 
     Args:
         first: Document ids by query id, best first.
-        second: The same, of another ranker.
+        second: Document ids by query id, of another ranker.
         qrels: Grade by query id and document id.
         measure: A name as ``ir_measures`` writes it.
-        seed: Of the resampling.
+        seed: The seed of the resampling.
 
     Raises:
         InputError: The measure is not known, or no judged query is in both runs.
@@ -129,12 +129,12 @@ def interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, float]:
         (0.5, 0.5)
     """
     if not values:
-        raise InputError("there is nothing to take a mean of")
+        raise InputError("values is empty, expected at least one value")
     if min(values) == max(values):
         return float(values[0]), float(values[0])
     import numpy as np
 
-    found = _stats().bootstrap(
+    found = extra("scipy.stats", "evaluation").bootstrap(
         (list(values),),
         np.mean,
         n_resamples=RESAMPLES,
@@ -151,8 +151,8 @@ def _p_value(changes: Sequence[float], seed: int) -> float:
     import numpy as np
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that so few queries give a coarse distribution
-        found = _stats().permutation_test(
+        warnings.simplefilter("ignore")  # few queries give a coarse distribution
+        found = extra("scipy.stats", "evaluation").permutation_test(
             (list(changes),),
             lambda sample, axis: np.mean(sample, axis=axis),
             permutation_type="samples",
@@ -161,14 +161,3 @@ def _p_value(changes: Sequence[float], seed: int) -> float:
             rng=np.random.default_rng(seed),
         )
     return float(found.pvalue)
-
-
-def _stats() -> Any:
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise MissingExtraError(
-            "SciPy is not installed",
-            hint='Install it with: pip install "rerank-plugins[evaluation]".',
-        ) from error
-    return stats

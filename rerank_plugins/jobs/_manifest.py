@@ -1,4 +1,4 @@
-"""What made a file of rankings, so that it can be repeated: written beside it."""
+"""Manifests of files of rankings: what made a file, so that it can be repeated."""
 
 import hashlib
 import json
@@ -9,31 +9,33 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .._files import Stamp
 from ..errors import ConfigurationError, InputError
 from ..prompts import load_prompt
 from ..ranking import Usage
 from ..registry import Group, to_spec
 from ..reranker import Reranker
 
-FORMAT = "rerank-plugins run"
-VERSION = 1
 PACKAGES = ("rerank-plugins", "torch", "transformers", "sentence-transformers", "vllm", "httpx")
+_STAMP = Stamp("rerank-plugins run", 1)
+_SAME = ("reranker", "prompts", "settings")
+"""What must not change when a file is resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A file of rankings: what made it, and what it cost.
+    """What made a file of rankings, and what it cost.
 
     Attributes:
-        reranker: The spec, with every seed; the class names where there is none.
+        reranker: The spec, with every seed; class names where there is no spec.
         prompts: A digest of every prompt that the spec names.
-        settings: How the file was written.
-        packages: Versions at the beginning.
+        settings: The format and the arguments that the file was written with.
+        packages: The versions of packages when the file was started.
         python: The interpreter's version.
         queries: How many of the file's queries ``usage`` counts: all, unless the process was
-            killed between a batch and its mention here.
+            killed after it wrote a batch and before it wrote this.
         fallbacks: How many of them kept their order, in part, because something failed.
-        usage: What they cost together; the seconds are those of the clock.
+        usage: What they cost together; the seconds are wall-clock time.
         finished: Whether the input was read to its end.
     """
 
@@ -47,15 +49,12 @@ class Manifest:
     usage: Usage = field(default_factory=Usage)
     finished: bool = False
 
-    def write(self, path: Path) -> None:
-        """Replace the file in one step."""
-        draft = path.with_name(path.name + ".draft")
-        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        draft.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        draft.replace(path)
+    def write(self, path: Path, *, durable: bool = True) -> None:
+        """Write the manifest, whole or not at all; ``durable`` syncs it to the disk."""
+        _STAMP.write(path, asdict(self), durable=durable)
 
     def with_cost(self, queries: int, fallbacks: int, usage: Usage) -> "Manifest":
-        """With so much more."""
+        """The manifest with the cost of more queries added."""
         return replace(
             self,
             queries=self.queries + queries,
@@ -64,29 +63,13 @@ class Manifest:
         )
 
 
-def described(reranker: Reranker, settings: Mapping[str, Any]) -> Manifest:
-    """The manifest of a file that this reranker begins."""
-    spec = {
-        "strategy": _spec("strategies", reranker.strategy),
-        "backend": _spec("backends", reranker.backend),
-        "on_error": reranker.on_error,
-        "limits": asdict(reranker.limits) if reranker.limits else None,
-    }
-    return Manifest(
-        reranker=spec,
-        prompts={name: _digest(repr(load_prompt(name))) for name in sorted(set(_prompts(spec)))},
-        settings=settings,
-        packages={name: found for name in PACKAGES if (found := _installed(name))},
-    )
-
-
 def manifest_path(path: Path) -> Path:
-    """Where the manifest of a file of rankings is."""
+    """The path of the manifest of a file of rankings."""
     return path.with_name(path.name + ".manifest.json")
 
 
 def read_manifest(path: str | Path) -> Manifest:
-    """The manifest of a file of rankings.
+    """Read the manifest of a file of rankings.
 
     Args:
         path: The file of rankings.
@@ -95,46 +78,77 @@ def read_manifest(path: str | Path) -> Manifest:
         InputError: There is none, or it is damaged or of another version.
     """
     beside = manifest_path(Path(path))
+    if not beside.exists():
+        raise InputError(f"{str(path)!r} has no manifest")
+    found = _STAMP.read(beside, usage=dict)
     try:
-        data = json.loads(beside.read_text("utf-8"))
-        if (data.pop("format"), data.pop("version")) != (FORMAT, VERSION):
-            raise InputError(f"{str(beside)!r} is of another version")
-        return Manifest(**{**data, "usage": Usage(**data["usage"])})
-    except FileNotFoundError as error:
-        raise InputError(f"{str(path)!r} has no manifest") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
+        return Manifest(**{**found, "usage": Usage(**found["usage"])})
+    except TypeError as error:
         raise InputError(f"{str(beside)!r} is damaged: {error}") from error
 
 
-def check_same(known: Manifest, now: Manifest, path: Path) -> None:
-    """Refuse to go on with what another reranker began.
+def manifest_of(reranker: Reranker, settings: Mapping[str, Any]) -> Manifest:
+    """The manifest of a new file that a reranker writes with these settings."""
+    spec = {
+        "strategy": _spec("strategies", reranker.strategy),
+        "backend": _spec("backends", reranker.backend),
+        "on_error": reranker.on_error,
+        "limits": asdict(reranker.limits) if reranker.limits else None,
+    }
+    prompts = {name: repr(load_prompt(name)) for name in sorted(set(_prompts(spec)))}
+    return Manifest(
+        reranker=spec,
+        prompts={
+            name: f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+            for name, text in prompts.items()
+        },
+        settings=settings,
+        packages={name: found for name in PACKAGES if (found := _installed(name))},
+    )
+
+
+def claim_file(path: Path, manifest: Manifest) -> Manifest:
+    """Start a file of rankings, or resume it.
+
+    Args:
+        path: The file.
+        manifest: The manifest that it would have if it were new.
+
+    Returns:
+        The manifest that is beside the file now.
 
     Raises:
-        InputError: The reranker, a prompt or a setting differs.
+        InputError: The file was not written by this library, or with another reranker, other
+            prompts or other settings; or a manifest cannot be read or written.
     """
-    plain = json.loads(json.dumps({k: getattr(now, k) for k in _TELLING}))
-    changed = [name for name in _TELLING if getattr(known, name) != plain[name]]
-    if changed:
+    beside = manifest_path(path)
+    if beside.exists() and path.exists():
+        known = read_manifest(path)
+        now = json.loads(json.dumps({name: getattr(manifest, name) for name in _SAME}))
+        if changed := [name for name in _SAME if getattr(known, name) != now[name]]:
+            raise InputError(
+                f"{str(path)!r} was started with other {' and '.join(changed)}",
+                hint="Give a new file, or use what its manifest names.",
+            )
+        return known
+    if path.exists() and path.stat().st_size:
         raise InputError(
-            f"{str(path)!r} was begun with other {' and '.join(changed)}",
-            hint="Give a new file, or what its manifest names.",
+            f"{str(path)!r} exists and has no manifest, so it cannot be resumed",
+            hint="Give a new file, or remove it.",
         )
+    manifest.write(beside)
+    return manifest
 
 
-_TELLING = ("reranker", "prompts", "settings")
-
-
-def _spec(group: Group, built: object) -> Any:
+def _spec(group: Group, part: object) -> Any:
     try:
-        return to_spec(group, built)
-    except ConfigurationError:  # somebody's own class
-        return type(built).__qualname__
+        return to_spec(group, part)
+    except ConfigurationError:  # a class that is not registered
+        return type(part).__qualname__
 
 
 def _prompts(spec: object) -> Iterator[str]:
-    """Names of prompts, however deep in a spec."""
+    """The names of prompts in a spec, nested ones included."""
     if isinstance(spec, Mapping):
         if isinstance(spec.get("prompt"), str):
             yield spec["prompt"]
@@ -150,7 +164,3 @@ def _installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _digest(text: str) -> str:
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

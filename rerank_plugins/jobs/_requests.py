@@ -1,4 +1,4 @@
-"""A query and what was retrieved for it, as files give them."""
+"""Queries with their passages, read from files or taken from a run."""
 
 import json
 import math
@@ -17,9 +17,9 @@ class Query:
 
     Attributes:
         query_id: Its id.
-        text: What is asked.
-        passages: Texts, best first as the retriever found them.
-        ids: Of the passages; None where the row gave none.
+        text: The text of the query.
+        passages: Texts in the retriever's order, best first.
+        ids: The ids of the passages; None where they have none.
     """
 
     query_id: str
@@ -27,30 +27,36 @@ class Query:
     passages: tuple[str, ...]
     ids: tuple[str, ...] | None
 
+    def passage_id(self, position: int) -> str:
+        """The id of a passage, or its position where passages have no ids."""
+        return self.ids[position] if self.ids else str(position)
+
 
 def read_requests(lines: Iterable[str | bytes], name: str) -> Iterator[Query]:
-    """The queries of a JSON Lines file, one after the other: nothing but the ids is kept.
+    """Read the queries of a JSON Lines file one by one. Only their ids are kept in memory.
 
     Args:
-        lines: One row of `parsed` each; blank ones are passed over.
-        name: Of the file, for messages.
+        lines: One row for `parse_query` each; blank lines are left out.
+        name: The name of the file, for messages.
 
     Raises:
-        InputError: A line is not such a row, or a query id is given twice; the line's number is
-            in the message.
+        InputError: A line is not such a row, or a query id is given twice; the message has the
+            line's number.
     """
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            query = parsed(_row(line))
+            query = parse_query(json.loads(line))
         except InputError as error:
             raise InputError(f"line {number} of {name}: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"line {number} of {name} is not JSON: {error}") from error
         if query.query_id in seen:
             raise InputError(
-                f"line {number} of {name}: the query id {query.query_id!r} is that of line "
-                f"{seen[query.query_id]} too"
+                f"line {number} of {name} has the query id {query.query_id!r}, like line "
+                f"{seen[query.query_id]}"
             )
         seen[query.query_id] = number
         yield query
@@ -62,10 +68,10 @@ def run_requests(
     """The queries of a run with the passages that it found.
 
     Args:
-        collection: Has their texts.
+        collection: The collection with their texts.
         run: Document ids by query id, best first.
         depth: Documents of each query; all when None.
-        scores: The retriever's, which go with the passages to strategies such as `Hybrid`.
+        scores: The retriever's scores, for strategies such as `Hybrid`.
 
     Raises:
         InputError: The run names queries or documents that the collection lacks.
@@ -74,17 +80,15 @@ def run_requests(
     for key, found in run.items():
         ids = tuple(found[:depth])
         known = (scores or {}).get(key, {})
-        texts = tuple(_scored(collection.documents[d], known.get(d)) for d in ids)
-        yield Query(key, collection.queries[key], texts, ids)
+        texts = [Passage.of(collection.documents[document]) for document in ids]
+        passages = tuple(
+            Passage(text, title=text.passage_title, score=known.get(document, text.score))
+            for document, text in zip(ids, texts, strict=True)
+        )
+        yield Query(key, collection.queries[key], passages, ids)
 
 
-def _scored(text: str, score: float | None) -> str:
-    if score is None:
-        return text
-    return Passage(text, title=getattr(text, "passage_title", ""), score=score)
-
-
-def parsed(row: Mapping[str, Any]) -> Query:
+def parse_query(row: object) -> Query:
     """The query of a row: ``{query_id, query, passages}`` or ``{query_id, query, candidates}``.
 
     A candidate has ``id`` and ``text``, and may have ``title`` and the retriever's ``score``.
@@ -93,24 +97,40 @@ def parsed(row: Mapping[str, Any]) -> Query:
         InputError: A field is missing or of the wrong type, or ids of candidates repeat.
 
     Examples:
-        >>> parsed({"query_id": 7, "query": "flea", "candidates": [{"id": "a", "text": "A flea"}]})
+        >>> row = {"query_id": 7, "query": "flea", "candidates": [{"id": "a", "text": "A flea"}]}
+        >>> parse_query(row)
         Query(query_id='7', text='flea', passages=('A flea',), ids=('a',))
     """
+    if not isinstance(row, Mapping):
+        raise InputError(f"a row is of type {type(row).__name__}, which is not a JSON object")
     if row.get("query_id") is None:
         raise InputError("a row needs a query_id")
-    key = parsed_id(row["query_id"])
-    query, passages, candidates = (row.get(key) for key in ("query", "passages", "candidates"))
+    query_id = parse_id(row["query_id"])
+    query, passages, candidates = (row.get(name) for name in ("query", "passages", "candidates"))
     if not isinstance(query, str):
         raise InputError(f"query is of type {type(query).__name__}, expected a string")
     if (passages is None) == (candidates is None):
         raise InputError("a row needs either passages or candidates")
-    if passages is not None:
-        if not isinstance(passages, list) or not all(isinstance(p, str) for p in passages):
-            raise InputError("passages is not a list of strings")
-        return Query(key, query, tuple(passages), None)
-    found = _candidates(candidates)
-    ids = tuple(found)
-    return Query(key, query, tuple(found.values()), ids)
+    if passages is None:
+        by_id = _candidates(candidates)
+        return Query(query_id, query, tuple(by_id.values()), tuple(by_id))
+    if not isinstance(passages, list) or not all(isinstance(p, str) for p in passages):
+        raise InputError("passages is not a list of strings")
+    return Query(query_id, query, tuple(passages), None)
+
+
+def parse_id(value: object) -> str:
+    """An id as text that can be written to a file.
+
+    Raises:
+        InputError: It is neither a string nor a whole number, or not valid Unicode.
+    """
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise InputError(f"an id is of type {type(value).__name__}, expected a string")
+    text = str(value)
+    if text != text.encode("utf-8", "replace").decode():
+        raise InputError(f"the id {text!r} is not valid Unicode")
+    return text
 
 
 def _candidates(given: object) -> dict[str, Passage]:
@@ -123,42 +143,26 @@ def _candidates(given: object) -> dict[str, Passage]:
             raise InputError(f"candidates[{i}] has no id")
         if not isinstance(candidate.get("text"), str):
             raise InputError(f"candidates[{i}] has no text")
-        key = parsed_id(candidate["id"])
+        key = parse_id(candidate["id"])
         if key in found:
             raise InputError(f"the candidate id {key!r} is given twice")
-        score = _score(candidate.get("score"), f"candidates[{i}]")
-        title = str(candidate.get("title") or "")
-        found[key] = Passage(candidate["text"], title=title, score=score)
+        score = candidate.get("score")
+        if score is not None and not _is_finite(score):
+            raise InputError(
+                f"the score of candidates[{i}] is {str(score)[:40]!r}, expected a number"
+            )
+        found[key] = Passage(
+            candidate["text"],
+            title=str(candidate.get("title") or ""),
+            score=None if score is None else float(score),
+        )
     return found
 
 
-def _score(value: object, name: str) -> float | None:
-    if value is None:
-        return None
+def _is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float can hold."""
     try:
-        number = float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:
-        number = math.inf
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise InputError(f"the score of {name} is {str(value)[:40]!r}, expected a number")
-    return number
-
-
-def parsed_id(value: object) -> str:
-    """An id as text that can be written to a file."""
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise InputError(f"an id is of type {type(value).__name__}, expected a string")
-    text = str(value)
-    if text != text.encode("utf-8", "replace").decode():
-        raise InputError(f"the id {text!r} is not valid Unicode")
-    return text
-
-
-def _row(line: str | bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"this is not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise InputError("this is no JSON object")
-    return row
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False

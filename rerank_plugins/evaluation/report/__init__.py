@@ -1,10 +1,18 @@
-"""Pictures of rankings and of rerankers, and a page that holds them all."""
+"""Pictures of rankings and rerankers, and a page with all of them."""
 
 from ._page import report_page, write_report
-from ._pictures import effectiveness_cost, rank_movement, recall_by_depth, save, training_curve
+from ._pictures import (
+    effectiveness_cost,
+    movement,
+    rank_movement,
+    recall_by_depth,
+    save,
+    training_curve,
+)
 
 __all__ = [
     "effectiveness_cost",
+    "movement",
     "rank_movement",
     "recall_by_depth",
     "report_page",

@@ -1,19 +1,19 @@
-"""Pictures, as matplotlib figures without a window: save them, or put them on a page."""
+"""Pictures as matplotlib figures, which need no window."""
 
 import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from ...errors import InputError, MissingExtraError
-from .. import Measured, Qrels, Run, evaluate, interval
+from ..._extras import extra
+from ...errors import InputError
+from .. import CostKind, Measured, Qrels, Run, evaluate, interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CostKind = Literal["seconds", "tokens", "calls"]
 DEPTHS = (1, 2, 5, 10, 20, 50, 100)
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#333333")
 _PALE = "#b5b5b5"
@@ -22,40 +22,34 @@ _PALE = "#b5b5b5"
 def effectiveness_cost(
     rows: Sequence[Measured], measure: str = "nDCG@10", *, cost: CostKind = "seconds"
 ) -> "Figure":
-    """Every ranker as a point: how good against how dear, with the 95 % interval of the mean.
+    """Every ranker as a point of effectiveness and cost, with the 95 % interval of its mean.
 
     Args:
-        rows: Rankers; one without a known cost is drawn as a line across.
+        rows: Rankers; one whose cost is not known is drawn as a horizontal line.
         measure: One of their measures.
-        cost: What a query costs: ``"seconds"``, ``"tokens"`` (read and written) or ``"calls"``.
+        cost: The cost of a query: ``"seconds"``, ``"tokens"`` (read and written) or ``"calls"``.
 
     Raises:
         InputError: There are no rankers, or they lack the measure.
         MissingExtraError: matplotlib is not installed.
     """
-    _check(rows, measure)
+    if not rows:
+        raise InputError("rows is empty: there is nothing to draw")
+    if lacking := [row.name for row in rows if measure not in row.each]:
+        raise InputError(f"{lacking[0]!r} was not measured by {measure}")
     figure, axes = _figure(6.4, 4.4)
     for i, row in enumerate(rows):
         colour = _COLOURS[i % len(_COLOURS)]
-        mean, each = row.measures[measure], list(row.each[measure].values())
-        price = cost_per_query(row, cost)
+        mean, price = row.measures[measure], row.cost_per_query(cost)
         if not price:
             axes.axhline(mean, color=colour, linestyle=":", label=row.name)
             continue
-        low, high = interval(each)
-        axes.errorbar(
-            [price],
-            [mean],
-            yerr=[[mean - low], [high - mean]],
-            fmt="o",
-            color=colour,
-            capsize=3,
-            label=row.name,
-        )
-    unit = {"seconds": "seconds", "tokens": "tokens", "calls": "calls"}[cost]
-    if any(cost_per_query(row, cost) for row in rows):
+        low, high = interval(list(row.each[measure].values()))
+        ends = [[mean - low], [high - mean]]
+        axes.errorbar([price], [mean], ends, fmt="o", color=colour, capsize=3, label=row.name)
+    if any(row.cost_per_query(cost) for row in rows):
         axes.set_xscale("log")
-    axes.set(xlabel=f"{unit} per query", ylabel=measure)
+    axes.set(xlabel=f"{cost} per query", ylabel=measure)
     axes.legend(frameon=False, fontsize="small")
     return figure
 
@@ -63,19 +57,19 @@ def effectiveness_cost(
 def recall_by_depth(
     rows: Sequence[Measured], qrels: Qrels, *, depths: Sequence[int] = DEPTHS
 ) -> "Figure":
-    """How many of the relevant passages are among the first so many.
+    """The recall of every ranker by the number of passages.
 
     Args:
         rows: Rankers.
         qrels: Grade by query id and document id.
-        depths: Where recall is taken.
+        depths: The numbers of passages, from 1.
 
     Raises:
         InputError: There are no rankers or depths.
         MissingExtraError: matplotlib or ``ir_measures`` is not installed.
     """
     if not rows or not depths:
-        raise InputError("there is nothing to draw")
+        raise InputError("rows or depths is empty: there is nothing to draw")
     figure, axes = _figure(6.4, 4.4)
     names = [f"R@{depth}" for depth in depths]
     for i, row in enumerate(rows):
@@ -99,15 +93,16 @@ def rank_movement(
     depth: int = 20,
     title: str = "",
 ) -> "Figure":
-    """A bump chart of one query: where each passage stood, and where it stands.
+    """A bump chart of one query: the place of each passage before and after.
 
     Args:
         before: Document ids, best first.
         after: The same documents in a new order.
         grades: Judgements; relevant passages (grade above 0) are coloured.
-        labels: What to write beside a document instead of its id.
-        depth: Places to draw; a passage that is among them on one side only leads off the edge.
-        title: Above the picture.
+        labels: Texts to show beside documents instead of their ids.
+        depth: Places to draw; the line of a passage that is among them on one side only ends at
+            the edge.
+        title: The picture's title.
 
     Raises:
         InputError: A document is on one side only, or twice.
@@ -131,13 +126,14 @@ def rank_movement(
             markersize=4,
             zorder=2 if relevant else 1,
         )
-        name = plain((labels or {}).get(document, document))
-        for x, place, side in ((0, places[0], "right"), (1, places[1], "left")):
+        label = one_line((labels or {}).get(document, document))
+        for x, place, text, side in (
+            (-0.03, places[0], one_line(document), "right"),
+            (1.03, places[1], label, "left"),
+        ):
             if place < edge:
-                offset = -0.03 if x == 0 else 0.03
-                text = name if x == 1 else document
-                axes.text(x + offset, place, plain(text), ha=side, va="center", fontsize=7)
-    axes.set(xlim=(-0.5, 2.0 if labels else 1.5), ylim=(edge + 0.5, 0.5), title=plain(title))
+                axes.text(x, place, text, ha=side, va="center", fontsize=7)
+    axes.set(xlim=(-0.5, 2.0 if labels else 1.5), ylim=(edge + 0.5, 0.5), title=one_line(title))
     axes.set_xticks([0, 1], ["before", "after"])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -146,10 +142,10 @@ def rank_movement(
 
 
 def training_curve(history: Sequence[Mapping[str, float]]) -> "Figure":
-    """The loss of each step and, where it was validated, nDCG@10 on an axis of its own.
+    """The loss of each step and, where it was validated, nDCG@10 on a second axis.
 
     Args:
-        history: What a trainer logged: mappings with ``step``, and ``loss`` or ``eval_ndcg``.
+        history: The log of a trainer: mappings with ``step``, and ``loss`` or ``eval_ndcg``.
 
     Raises:
         InputError: Nothing was logged.
@@ -158,7 +154,7 @@ def training_curve(history: Sequence[Mapping[str, float]]) -> "Figure":
     losses = [(line["step"], line["loss"]) for line in history if "loss" in line]
     found = [(line["step"], line["eval_ndcg"]) for line in history if "eval_ndcg" in line]
     if not losses and not found:
-        raise InputError("there is nothing to draw")
+        raise InputError("history has no loss and no eval_ndcg: there is nothing to draw")
     figure, axes = _figure(6.4, 4.0)
     axes.plot(*_columns(losses), color=_PALE, linewidth=1, label="loss")
     axes.plot(*_columns(_smoothed(losses)), color=_COLOURS[1], label="loss, mean of 20 steps")
@@ -179,17 +175,17 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 
 def _smoothed(points: Sequence[tuple[float, float]], over: int = 20) -> list[tuple[float, float]]:
-    """The mean of each point and those before it."""
+    """The mean of each point and the ones before it."""
     values = [y for _, y in points]
     parts = [values[max(0, i + 1 - over) : i + 1] for i in range(len(values))]
     return [(x, sum(part) / len(part)) for (x, _), part in zip(points, parts, strict=True)]
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write a figure; the suffix says how: .svg, .png or .pdf.
+    """Write a figure as .svg, .png or .pdf, by the suffix of the path.
 
     Raises:
-        InputError: The file cannot be written, or not in that format.
+        InputError: The file cannot be written, or the format is not known.
     """
     try:
         with _quiet():
@@ -199,55 +195,31 @@ def save(figure: "Figure", path: str | Path) -> None:
 
 
 def as_svg(figure: "Figure") -> str:
-    """The figure as SVG text, the same text for the same figure."""
+    """The figure as SVG text: the same text for the same figure."""
     out = io.StringIO()
     with _quiet():
         figure.savefig(out, format="svg", metadata=_metadata(".svg"))
     return out.getvalue()
 
 
-def cost_per_query(row: Measured, cost: CostKind) -> float | None:
-    """What a query cost; None where that is not known."""
-    if row.usage is None or not row.queries:
-        return None
-    total = {
-        "seconds": row.usage.seconds,
-        "tokens": row.usage.prompt_tokens + row.usage.generated_tokens,
-        "calls": row.usage.calls,
-    }[cost]
-    return total / row.queries
-
-
-def plain(text: str, *, length: int = 48) -> str:
-    """Text that a picture may show: one line, no mathematics, no more than ``length``."""
+def one_line(text: str, *, length: int = 48) -> str:
+    """Text for a picture: one line of at most ``length`` characters, not read as mathematics."""
     line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
     cut = line if len(line) <= length else line[: length - 1] + "…"
     return cut.replace("$", r"\$")  # matplotlib reads formulas between dollars
 
 
-def reordered(first: Run, run: Run, query: str) -> tuple[list[str], list[str]]:
-    """The documents of both runs for a query, before and after, each once."""
-    after = list(run[query])
-    before = [d for d in first[query] if d in set(after)]
-    return before, [d for d in after if d in set(before)]
-
-
-def _check(rows: Sequence[Measured], measure: str) -> None:
-    if not rows:
-        raise InputError("there is nothing to draw")
-    if lacking := [row.name for row in rows if measure not in row.each]:
-        raise InputError(f"{lacking[0]!r} was not measured by {measure}")
+def movement(first: Run, second: Run, query: str) -> tuple[list[str], list[str]]:
+    """The documents that both runs found for a query, in the order of each run."""
+    before, after = first[query], second[query]
+    both = set(before) & set(after)
+    return [d for d in before if d in both], [d for d in after if d in both]
 
 
 def _figure(width: float, height: float) -> "tuple[Figure, Any]":
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "matplotlib is not installed",
-            hint='Install it with: pip install "rerank-plugins[plots]".',
-        ) from error
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure: Figure = extra("matplotlib.figure", "plots").Figure(
+        figsize=(width, height), layout="constrained"
+    )
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -264,5 +236,5 @@ def _quiet() -> Iterator[None]:
 
 
 def _metadata(suffix: str) -> dict[str, None]:
-    """No dates, where a format has them."""
+    """Metadata without a date, where a format has one, for the same bytes each time."""
     return {"Date": None} if suffix == ".svg" else {}

@@ -1,4 +1,4 @@
-"""A batch job: read, leave out what is finished, rank in actors, write."""
+"""A batch job: read the input, leave out what is finished, rank in actors, write."""
 
 import math
 import os
@@ -7,28 +7,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..._checks import at_least, known_keys
 from ..._extras import extra
 from ...errors import BackendError, ConfigurationError, InputError
 from ...reranker import Reranker
-from ._attempts import Shared
-from ._rankings import Parts, drop_failed, finished, opened
-from ._rows import DIGEST_BYTES, Source, digest
-from ._worker import Factory, Worker
+from ._rankings import Parts, claimed_folder, drop_failed, finished_ids
+from ._rows import Source
+from ._worker import Factory, SharedAttempts, Worker
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow
     from ray.data import Dataset
 
-_NAMED = 5  # of the ids in an error
+DIGEST_BYTES = 16
+"""The memory that a query id takes: enough for any number of ids without a collision."""
+
+_NAMED = 5  # ids in an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """What a job did.
+class DatasetCounts:
+    """The result of `rank_dataset`.
 
     Attributes:
         ranked: Queries that were ranked.
@@ -43,7 +47,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a job runs; see `rank_dataset`."""
+    """The options of `rank_dataset`."""
 
     top_k: int | None = None
     actors: int = 2
@@ -56,13 +60,10 @@ class Options:
     raise_on_failure: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("actors", "batch_size", "part_size", "top_k"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}, expected at least 1")
-        for name in ("cpus_per_actor", "gpus_per_actor", "patience_s"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        at_least(1, actors=self.actors, batch_size=self.batch_size, part_size=self.part_size)
+        at_least(1, top_k=self.top_k)
+        at_least(0.0, cpus_per_actor=self.cpus_per_actor, gpus_per_actor=self.gpus_per_actor)
+        at_least(0.0, patience_s=self.patience_s)
 
 
 def rank_dataset(
@@ -70,7 +71,7 @@ def rank_dataset(
     reranker: Reranker | Mapping[str, Any] | Factory,
     output: str | Path,
     **options: Any,
-) -> Counts:
+) -> DatasetCounts:
     """Rank the queries of a dataset on a Ray cluster, and write the rankings into a folder.
 
     Every query of the input is in the output exactly once, whatever dies on the way: Ray gives
@@ -83,7 +84,7 @@ def rank_dataset(
 
     The order of the output is not that of the input. Memory does not grow with the input but for
     16 bytes a query. The input is read twice, first for its ids: `materialize` a dataset that is
-    dear to compute. Ray is started, and stopped again, where it is not running; an address in
+    expensive to compute. Ray is started, and stopped again, where it is not running; an address in
     ``RAY_ADDRESS`` is used.
 
     Args:
@@ -97,62 +98,59 @@ def rank_dataset(
             ``actors`` (2): how many rerankers.
             ``batch_size`` (16): queries that an actor ranks together, and loses when it dies.
             ``cpus_per_actor`` (0.5), ``gpus_per_actor`` (0): what Ray reserves for each; reading
-            needs a CPU besides.
+            needs one more CPU.
             ``part_size`` (1000), ``patience_s`` (30): a part is written when it has so many rows
             or after so many seconds; what is not written is ranked again after a crash.
-            ``retry_failed`` (False): rank again what an earlier job failed at.
+            ``retry_failed`` (False): rank again the queries that failed in an earlier job.
             ``raise_on_failure`` (False): the first failed query ends the job; what is ranked by
             then is kept.
 
     Raises:
         InputError: The input is not readable, has no such columns, or query ids repeat; an option
-            is out of range; the folder belongs to another job.
+            is not known or out of range; the folder belongs to another job.
         ConfigurationError: The reranker's set-up is wrong.
         BackendError: Ray gave up, or a query failed and ``raise_on_failure`` is set.
         MissingExtraError: Ray is not installed.
     """
     import numpy as np  # imported here: an extra
 
-    chosen = _options(options)
-    source, settings = _source(reranker)
-    requests_ = Source(requests)
-    folder = Path(output)
-    with opened(folder, {**settings, "top_k": chosen.top_k}), _ray(chosen):
+    known_keys("rank_dataset", options, Options.__slots__)
+    chosen = Options(**options)
+    source, description = _source(reranker)
+    inputs, folder = Source(requests), Path(output)
+    settings = {"reranker": description, "top_k": chosen.top_k}
+    with claimed_folder(folder, settings), _running_ray(chosen):
         if chosen.retry_failed:
             drop_failed(folder)
-        done = _digests(finished(folder, list))
-        wanted = _wanted(requests_)
+        done = _digests(finished_ids(folder))
+        wanted = _wanted(inputs)
         skipped = int(np.isin(wanted, done).sum())
         if skipped == len(wanted):
-            return Counts(skipped=skipped)
-        rows = _unfinished(requests_.rows(), done)
+            return DatasetCounts(skipped=skipped)
+        rows = inputs.rows()
+        if len(done):
+            shared = extra("ray", "ray").put(done)  # once a machine, and not once a task
+            rows = rows.map_batches(partial(_drop, done=shared), batch_format="pyarrow")
         ranked, failed = _write(_ranked(rows, source, chosen), folder, chosen)
-    return Counts(ranked=ranked, failed=failed, skipped=skipped)
-
-
-def _options(given: Mapping[str, Any]) -> Options:
-    if unknown := sorted(set(given) - set(Options.__slots__)):
-        raise InputError(f"there are no options {unknown}", hint=f"There are {Options.__slots__}.")
-    return Options(**given)
+    return DatasetCounts(ranked=ranked, failed=failed, skipped=skipped)
 
 
 def _source(
     given: Reranker | Mapping[str, Any] | Factory,
-) -> tuple[Mapping[str, Any] | Factory, dict[str, Any]]:
+) -> tuple[Mapping[str, Any] | Factory, str | Mapping[str, Any]]:
     """What an actor makes its reranker from, and its description for the manifest."""
     if isinstance(given, Reranker):
         spec = given.to_spec()
     elif isinstance(given, Mapping):
         spec = Reranker.from_spec(given).to_spec()  # complete, and refused here if it is wrong
     elif callable(given):
-        name = f"{getattr(given, '__module__', '')}:{getattr(given, '__qualname__', given)}"
-        return given, {"reranker": name}
+        return given, f"{getattr(given, '__module__', '')}:{getattr(given, '__qualname__', given)}"
     else:
         raise InputError(
             f"reranker is of type {type(given).__name__}",
             hint="Give a Reranker, its spec, or a function that makes one.",
         )
-    return spec, {"reranker": spec}
+    return spec, spec
 
 
 def _ranked(rows: "Dataset", source: Mapping[str, Any] | Factory, chosen: Options) -> "Dataset":
@@ -162,7 +160,7 @@ def _ranked(rows: "Dataset", source: Mapping[str, Any] | Factory, chosen: Option
     small = rows.repartition(target_num_rows_per_block=chosen.batch_size, strict=True)
     return small.map_batches(
         Worker,
-        fn_constructor_args=(source, chosen.top_k, Shared()),
+        fn_constructor_args=(source, chosen.top_k, SharedAttempts()),
         batch_size=chosen.batch_size,
         batch_format="pyarrow",
         compute=data.ActorPoolStrategy(size=chosen.actors),
@@ -172,7 +170,7 @@ def _ranked(rows: "Dataset", source: Mapping[str, Any] | Factory, chosen: Option
 
 
 def _write(results: "Dataset", folder: Path, chosen: Options) -> tuple[int, int]:
-    """Write what arrives; how many were ranked, and how many failed."""
+    """Write the results as they arrive, and count the ranked and the failed queries."""
     parts = Parts(folder, chosen.part_size, chosen.patience_s, time.monotonic)
     ranked = failed = 0
     try:
@@ -223,7 +221,7 @@ def _wanted(source: Source) -> "np.ndarray[Any, Any]":
     names = {name for ids in _ids(source) for name in ids if np.isin(_packed([name]), shown)[0]}
     raise InputError(
         f"{len(twice)} query ids are given more than once, such as {sorted(names)}",
-        hint="Give each query an id of its own.",
+        hint="Give each query its own id.",
     )
 
 
@@ -246,20 +244,16 @@ def _digests(ids: Iterable[Sequence[str]]) -> "np.ndarray[Any, Any]":
 
 
 def _packed(ids: Sequence[str]) -> "np.ndarray[Any, Any]":
+    """The digests of some ids, in their order."""
     import numpy as np
 
-    return np.frombuffer(b"".join(map(digest, ids)), dtype=f"S{DIGEST_BYTES}")
-
-
-def _unfinished(rows: "Dataset", done: "np.ndarray[Any, Any]") -> "Dataset":
-    """The rows that are still to be ranked."""
-    if not len(done):
-        return rows
-    shared = extra("ray", "ray").put(done)  # once a machine, and not once a task
-    return rows.map_batches(partial(_drop, done=shared), batch_format="pyarrow")
+    texts = (name.encode("utf-8", "surrogatepass") for name in ids)
+    digests = (blake2b(text, digest_size=DIGEST_BYTES).digest() for text in texts)
+    return np.frombuffer(b"".join(digests), dtype=f"S{DIGEST_BYTES}")
 
 
 def _drop(table: "pyarrow.Table", done: Any) -> "pyarrow.Table":
+    """The rows of a table that are not finished."""
     import numpy as np
 
     done_ids = extra("ray", "ray").get(done)
@@ -268,8 +262,8 @@ def _drop(table: "pyarrow.Table", done: Any) -> "pyarrow.Table":
 
 
 @contextmanager
-def _ray(chosen: Options) -> Iterator[None]:
-    """Ray, running: the caller's, the one at ``RAY_ADDRESS``, or one of our own that we stop.
+def _running_ray(chosen: Options) -> Iterator[None]:
+    """Ray: the one that the caller started, the one at ``RAY_ADDRESS``, or one for this job.
 
     Raises:
         InputError: It can never place all actors.
@@ -278,7 +272,11 @@ def _ray(chosen: Options) -> Iterator[None]:
     ray = extra("ray", "ray")
     ours = not ray.is_initialized()
     if ours:
-        _start(ray, chosen)
+        room: dict[str, Any] = {}
+        if not os.environ.get("RAY_ADDRESS"):
+            cpus = max(os.cpu_count() or 1, math.ceil(chosen.actors * chosen.cpus_per_actor) + 1)
+            room = {"num_cpus": cpus, "include_dashboard": False}
+        ray.init(log_to_driver=False, logging_level="WARNING", **room)
     try:
         _check_room(ray.cluster_resources(), chosen)
         yield
@@ -287,17 +285,8 @@ def _ray(chosen: Options) -> Iterator[None]:
             ray.shutdown()
 
 
-def _start(ray: Any, chosen: Options) -> None:
-    quiet = {"log_to_driver": False, "logging_level": "WARNING"}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-        return
-    cpus = max(os.cpu_count() or 1, math.ceil(chosen.actors * chosen.cpus_per_actor) + 1)
-    ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
-
-
 def _check_room(resources: Mapping[str, float], chosen: Options) -> None:
-    """Ray waits for ever for what it does not have."""
+    """Refuse a cluster that is too small: Ray would wait for ever."""
     wanted = {
         "CPU": chosen.actors * chosen.cpus_per_actor + 1,
         "GPU": chosen.actors * chosen.gpus_per_actor,

@@ -1,29 +1,25 @@
-"""The input of a batch job: rows of a query and its passages, from files or a Ray dataset."""
+"""The input of a batch job: rows with a query and its passages, from files or a Ray dataset."""
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
 from ...errors import InputError
-from .._requests import parsed_id
+from .. import parse_id
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 RANGE_BYTES = 32 * 2**20
-"""How much of a JSONL file one task reads."""
-
-DIGEST_BYTES = 16
-"""A query id is remembered by so many bytes: enough for any number of them without a collision."""
+"""The part of a JSONL file that one task reads."""
 
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
 class Source:
-    """Where the rows come from. Each method gives a new, lazy dataset.
+    """The rows of a dataset or of files. Each method makes a new, lazy dataset.
 
     Args:
         given: A Ray dataset, a ``.jsonl`` or ``.parquet`` file, or a folder of them.
@@ -41,56 +37,55 @@ class Source:
             self._given = given
 
     def ids(self) -> "Dataset":
-        """A column ``query_id``, and ``problem`` where a line of a file cannot be read."""
-        if self._kind == "jsonl":
-            return self._lines().select_columns(["query_id", "problem"])
+        """A column ``query_id``, and ``problem`` for lines of a file that cannot be read.
+
+        Raises:
+            InputError: A column is missing.
+        """
         rows = self.rows()
+        if self._kind == "jsonl":
+            return rows.select_columns(["query_id", "problem"])
         schema = rows.schema()  # None where there are no rows
         if schema is None:
             return rows
-        _check_columns(schema.names)
+        names = set(schema.names)
+        if not {"query_id", "query"} <= names or not {"passages", "candidates"} & names:
+            raise InputError(
+                f"the input has the columns {sorted(names)}",
+                hint="It needs query_id, query, and passages or candidates.",
+            )
         return rows.select_columns(["query_id"])
 
     def rows(self) -> "Dataset":
-        """Every row, with ``query_id`` and what `parsed` needs."""
-        if self._kind == "jsonl":
-            return self._lines()
-        if self._kind == "parquet":
-            found: Dataset = extra("ray.data", "ray").read_parquet(self._paths)
-            return found
-        return self._given
+        """Every row, for `opened_row`.
 
-    def _lines(self) -> "Dataset":
-        """The lines of JSONL files, by ranges of bytes: memory does not grow with a file.
-
-        Not Ray's own reader: that takes a whole file at once, and guesses types (a query that
-        looks like a date would become one).
+        JSONL files are read by ranges of bytes, so memory does not grow with a file. Ray's own
+        reader takes a whole file at once and guesses types: a query that looks like a date would
+        become one.
         """
+        if self._kind == "dataset":
+            return self._given
+        data = extra("ray.data", "ray")
+        found: Dataset
+        if self._kind == "parquet":
+            found = data.read_parquet(self._paths)
+            return found
         ranges = [
             {"path": path, "start": start}
             for path in self._paths
             for start in range(0, Path(path).stat().st_size, RANGE_BYTES)
         ]
-        lines: Dataset = extra("ray.data", "ray").from_items(ranges).flat_map(_lines_of)
-        return lines
+        found = data.from_items(ranges).flat_map(_lines_of)
+        return found
 
 
-def digest(query_id: str) -> bytes:
-    """The id in `DIGEST_BYTES` bytes."""
-    return hashlib.blake2b(
-        query_id.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES
-    ).digest()
-
-
-def opened_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row itself, which a file's line holds as text."""
-    if row.get("line") is None:
-        return row
-    found: dict[str, Any] = json.loads(row["line"])
-    return found
+def opened_row(row: Mapping[str, Any]) -> Any:
+    """The row for `parse_query`, parsed where it is still the line of a file."""
+    return row if row.get("line") is None else json.loads(row["line"])
 
 
 def _files(path: Path) -> tuple[list[str], str]:
+    """The files of an input, and their kind."""
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.suffix in _SUFFIXES]
     else:
@@ -98,23 +93,14 @@ def _files(path: Path) -> tuple[list[str], str]:
     kinds = {_SUFFIXES.get(file.suffix, "") for file in files}
     if len(kinds) != 1 or "" in kinds:
         raise InputError(
-            f"{str(path)!r} is no input for a batch job",
+            f"{str(path)!r} cannot be the input of a batch job",
             hint="Give a .jsonl or .parquet file, or a folder that holds files of one of the two.",
         )
     return [str(file.absolute()) for file in files], kinds.pop()
 
 
-def _check_columns(names: Sequence[str]) -> None:
-    complete = {"query_id", "query"} <= set(names) and {"passages", "candidates"} & set(names)
-    if not complete:
-        raise InputError(
-            f"the input has the columns {sorted(names)}",
-            hint="It needs query_id, query, and passages or candidates.",
-        )
-
-
 def _lines_of(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The lines that begin within a range of a file."""
+    """The lines that start within a range of a file."""
     with Path(part["path"]).open("rb") as file:
         if part["start"]:
             file.seek(part["start"] - 1)
@@ -128,14 +114,14 @@ def _lines_of(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _line(line: bytes, name: str) -> dict[str, Any]:
-    """A line with its query id; one that cannot be read names itself."""
+    """A line with its query id, or with the problem that it has."""
     problem: dict[str, Any] = {"query_id": None, "line": None}
     try:
         text = line.decode("utf-8")
         row = json.loads(text)
         if not isinstance(row, dict) or row.get("query_id") is None:
             return problem | {"problem": f"{name} has no query_id"}
-        return {"query_id": parsed_id(row["query_id"]), "line": text, "problem": None}
+        return {"query_id": parse_id(row["query_id"]), "line": text, "problem": None}
     except InputError as error:
         return problem | {"problem": f"{name}: {error}"}
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What one actor of a batch job does: it holds a reranker and ranks batches of rows."""
+"""The actors of a batch job: each holds a reranker and ranks batches of rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -8,8 +8,7 @@ from ..._extras import extra
 from ...errors import BackendError, ConfigurationError, InputError, RerankError
 from ...ranking import Ranking
 from ...reranker import Reranker
-from .._requests import Query, parsed
-from ._attempts import MAX_ALONE, Attempts, Shared, batch_key
+from .. import Query, parse_query
 from ._rankings import schema
 from ._rows import opened_row
 
@@ -19,18 +18,70 @@ if TYPE_CHECKING:
 Factory = Callable[[], Reranker]
 Outcome = Ranking | Exception
 
+MAX_ALONE = 2
+"""How often a query is ranked alone after its batch killed an actor."""
+
+
+class Attempts:
+    """Counts of work that was started and not ended: what kills its process must be given up.
+
+    One process holds it, and outlives the actors that ask it.
+
+    Examples:
+        >>> attempts = Attempts()
+        >>> attempts.begin("a"), attempts.begin("a")
+        (1, 2)
+        >>> attempts.end("a")
+        >>> attempts.begin("a")
+        1
+    """
+
+    def __init__(self) -> None:
+        self._started: dict[str, int] = {}
+
+    def begin(self, key: str) -> int:
+        """Count an attempt, and return its number, from 1."""
+        self._started[key] = self._started.get(key, 0) + 1
+        return self._started[key]
+
+    def end(self, key: str) -> None:
+        """Forget the attempts of work that succeeded, or failed without killing its process."""
+        self._started.pop(key, None)
+
+
+class SharedAttempts:
+    """`Attempts` in a Ray actor, for all workers of a job.
+
+    Ray gives the batch of an actor that died to another without end (and its limits are about to
+    go, in Ray 2.64), so a query that always kills its process would keep a job going for ever.
+    """
+
+    def __init__(self) -> None:
+        self._actor: Any = extra("ray", "ray").remote(num_cpus=0)(Attempts).remote()
+
+    def begin(self, key: str) -> int:
+        """See `Attempts.begin`."""
+        return int(extra("ray", "ray").get(self._actor.begin.remote(key)))
+
+    def end(self, key: str) -> None:
+        """See `Attempts.end`."""
+        extra("ray", "ray").get(self._actor.end.remote(key))
+
 
 class Worker:
     """Ranks batches. Ray makes one in each actor, and again where an actor died.
 
     Args:
-        source: The reranker's spec, or what makes it.
+        source: The reranker's spec, or a function that makes the reranker.
         top_k: Positions of each ranking; all when None.
-        attempts: What was begun before, here or in an actor that died over it.
+        attempts: The attempts of all workers, those included that died.
     """
 
     def __init__(
-        self, source: Mapping[str, Any] | Factory, top_k: int | None, attempts: Attempts | Shared
+        self,
+        source: Mapping[str, Any] | Factory,
+        top_k: int | None,
+        attempts: Attempts | SharedAttempts,
     ) -> None:
         self._top_k = top_k
         self._attempts = attempts
@@ -39,34 +90,36 @@ class Worker:
             self._reranker = source() if callable(source) else Reranker.from_spec(source)
             self._reranker.warm_up()
         except RerankError as error:
-            self._reranker = error  # told by the first batch
+            self._reranker = error  # returned with the first batch
 
     def __call__(self, table: "pyarrow.Table") -> "pyarrow.Table":
-        """A row of output for each row of input; ``fatal`` says what is wrong with the set-up."""
+        """A row of output for each row of input; ``fatal`` is an error of the set-up."""
         rows = table.to_pylist()
         pa = extra("pyarrow", "ray")
-        columns = schema().append(pa.field("fatal", pa.string()))
         try:
-            return pa.Table.from_pylist(self._rows(rows), schema=columns)
+            outputs = self._outputs(rows)
         except RerankError as error:  # as a value: Ray makes text of what is raised
-            fatal = [{"fatal": _named(error)} for _ in rows[:1]]
-            return pa.Table.from_pylist(fatal, schema=columns)
+            outputs = [{"fatal": _text_of(error)} for _ in rows[:1]]
+        return pa.Table.from_pylist(outputs, schema=schema().append(pa.field("fatal", pa.string())))
 
-    def _rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        queries = [_parsed(row) for row in rows]
-        outcomes = iter(self._outcomes([query for query in queries if isinstance(query, Query)]))
+    def _outputs(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        parsed = [_parsed(row) for row in rows]
+        outcomes = iter(self._outcomes([query for query in parsed if isinstance(query, Query)]))
         return [
-            _output(row, query, next(outcomes) if isinstance(query, Query) else query)
-            for row, query in zip(rows, queries, strict=True)
+            _output(row, query, next(outcomes))
+            if isinstance(query, Query)
+            else {"query_id": str(row["query_id"]), "error": _text_of(query)}
+            for row, query in zip(rows, parsed, strict=True)
         ]
 
     def _outcomes(self, queries: Sequence[Query]) -> list[Outcome]:
-        """Together at first; one by one where that has killed an actor, to find the culprit."""
+        """Rank together at first; one by one where that killed an actor, to find the culprit."""
         if isinstance(self._reranker, RerankError):
             raise self._reranker
-        key = batch_key([query.query_id for query in queries])
+        # No query has this id: every batch has the word in front.
+        key = "\0".join(("batch", *(query.query_id for query in queries)))
         if self._attempts.begin(key) == 1:
-            outcomes = ranked(self._reranker, queries, self._top_k)
+            outcomes = rank_each(self._reranker, queries, self._top_k)
         else:
             outcomes = [self._alone(self._reranker, query) for query in queries]
         self._attempts.end(key)
@@ -75,15 +128,15 @@ class Worker:
     def _alone(self, reranker: Reranker, query: Query) -> Outcome:
         before = self._attempts.begin(query.query_id) - 1
         if before < MAX_ALONE:
-            [outcome] = ranked(reranker, [query], self._top_k)
+            [outcome] = rank_each(reranker, [query], self._top_k)
         else:
             outcome = BackendError(f"the process that ranked it died, {before} times")
         self._attempts.end(query.query_id)
         return outcome
 
 
-def ranked(reranker: Reranker, queries: Sequence[Query], top_k: int | None) -> list[Outcome]:
-    """Rank queries in common batches; what goes wrong with one is its own outcome.
+def rank_each(reranker: Reranker, queries: Sequence[Query], top_k: int | None) -> list[Outcome]:
+    """Rank queries in common batches; the failure of one is its own outcome.
 
     Raises:
         ConfigurationError: The set-up is wrong, for every query.
@@ -93,40 +146,35 @@ def ranked(reranker: Reranker, queries: Sequence[Query], top_k: int | None) -> l
         return [*reranker.settle_many(requests, top_k=top_k)]
     except ConfigurationError:
         raise
-    except Exception as error:  # noqa: BLE001 - one row's, or everybody's: seen one by one
+    except Exception as error:  # noqa: BLE001 - of one row or of all: each is tried alone
         if len(queries) == 1:
             return [error]
-        return [outcome for query in queries for outcome in ranked(reranker, [query], top_k)]
+        return [outcome for query in queries for outcome in rank_each(reranker, [query], top_k)]
 
 
 def _parsed(row: Mapping[str, Any]) -> Query | InputError:
     try:
-        return parsed(opened_row(row))
+        return parse_query(opened_row(row))
     except InputError as error:
         return error
 
 
-def _output(row: Mapping[str, Any], query: Query | InputError, outcome: Outcome) -> dict[str, Any]:
+def _output(row: Mapping[str, Any], query: Query, outcome: Outcome) -> dict[str, Any]:
     query_id = str(row["query_id"])
     if not isinstance(outcome, Ranking):
-        return {"query_id": query_id, "error": _named(outcome)}
-    ids = query.ids if isinstance(query, Query) else None
+        return {"query_id": query_id, "error": _text_of(outcome)}
     return {
         "query_id": query_id,
         "order": outcome.order,
-        "ids": None if ids is None else [ids[i] for i in outcome.order],
+        "ids": None if query.ids is None else [query.ids[i] for i in outcome.order],
         "scores": outcome.scores,
         "score_kind": outcome.score_kind,
         "usage": asdict(outcome.usage),
-        "report": {k: _plain(v) for k, v in asdict(outcome.report).items()},
+        "report": outcome.report.plain(),
         "error": None,
     }
 
 
-def _named(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     """An error as text that can be written to a file."""
     return f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode()
-
-
-def _plain(value: object) -> object:
-    return sorted(value) if isinstance(value, frozenset) else value
