@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank_plugins import Reranker
-from rerank_plugins.evaluation import Collection, load_collection, load_run
-from rerank_plugins.evaluation._runs import passages
+from rerank_plugins.evaluation import Collection, load_collection, load_run, run_passages
 from rerank_plugins.feedback import Refit, refine_query
 from rerank_plugins.feedback._refine.opinion import mean_ranks
 from rerank_plugins.strategies import Permutation, QueryLikelihood, SlidingWindow
@@ -335,7 +334,7 @@ def replayed(data: Path, collection: Collection, search: Search, run: str, log: 
     reranker = Reranker(strategy, Scripted(answers))
     listed = load_run(data / "beir" / "dl19" / "runs" / f"{run}.trec.gz", depth=K)
     ranked = {
-        q: reranker.rank(collection.queries[q], passages(collection, listed, q)) for q in listed
+        q: reranker.rank(collection.queries[q], run_passages(collection, listed, q)) for q in listed
     }
     scores = np.zeros(search.found.shape)
     for row, query in zip(scores, search.query_ids, strict=True):

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from rerank_plugins import Reranker
 from rerank_plugins.backends import TransformersBackend
-from rerank_plugins.evaluation import load_collection, load_run
-from rerank_plugins.evaluation._runs import passages
+from rerank_plugins.evaluation import load_collection, load_run, run_passages
 from rerank_plugins.strategies import Permutation, SingleToken
 
 
@@ -54,7 +53,7 @@ def main() -> None:
     outside, ratios = [], []
     print("query     tokens  FIRST s  outside  generation s  generated  FIRST/generation")
     for query in list(run)[: int(sys.argv[1]) if len(sys.argv) > 1 else 3]:
-        texts = passages(collection, run, query)
+        texts = run_passages(collection, run, query)
         seconds = {}
         for name, strategy in (
             ("FIRST", SingleToken(prompt="rankllm-letters.v1")),

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rerank_plugins.backends import unpacked_gguf
-from rerank_plugins.evaluation import Collection, load_collection, load_run
-from rerank_plugins.evaluation._runs import passages
+from rerank_plugins.evaluation import Collection, load_collection, load_run, run_passages
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "data" / "cranfield"
 Row = tuple[str, str, list[str]]
@@ -41,7 +40,7 @@ def inputs(data: str | None, queries: int, depth: int) -> Inputs:
         found = {query: judged_first(collection, query, depth) for query in collection.queries}
         name = "Cranfield, judged passages first"
     run = dict(itertools.islice(found.items(), queries))
-    rows = [(key, collection.queries[key], passages(collection, run, key)) for key in run]
+    rows = [(key, collection.queries[key], run_passages(collection, run, key)) for key in run]
     return Inputs(f"{name}, {len(rows)} queries, top {depth}", collection, run, rows)
 
 

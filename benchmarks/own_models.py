@@ -24,9 +24,15 @@ from pathlib import Path
 
 from rerank_plugins import Ranking, Reranker, load_reranker
 from rerank_plugins.backends import TransformersBackend
-from rerank_plugins.evaluation import compare, load_collection, load_run, load_scores, rerank_run
-from rerank_plugins.evaluation._runs import passages
-from rerank_plugins.jobs._requests import run_requests
+from rerank_plugins.evaluation import (
+    compare,
+    load_collection,
+    load_run,
+    load_scores,
+    rerank_run,
+    run_passages,
+)
+from rerank_plugins.jobs import run_requests
 from rerank_plugins.prompts import LikelihoodPrompt, require
 from rerank_plugins.strategies import QueryLikelihood
 
@@ -95,7 +101,7 @@ def places(given, collection, run: Ranked) -> None:
     for name, reranker in (("before", untrained(given)), ("after", trained(given))):
         counts: Counter[int] = Counter()
         for query, order in shuffled(run, 10).items():
-            texts = passages(collection, {query: order}, query)[:10]
+            texts = run_passages(collection, {query: order}, query)[:10]
             counts[reranker.rank(collection.queries[query], texts).order[0]] += 1
         print(f"{name:<8}", *(f"{counts[place]:>4}" for place in range(10)), flush=True)
 
@@ -138,7 +144,7 @@ def installed(package: str) -> str:
 
 def reranked(rank: Rank, collection, run: Ranked, depth: int) -> Ranked:
     rankings = {
-        query: rank(collection.queries[query], passages(collection, run, query)[:depth])
+        query: rank(collection.queries[query], run_passages(collection, run, query)[:depth])
         for query in run
     }
     return rerank_run(run, rankings)

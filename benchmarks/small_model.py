@@ -15,8 +15,7 @@ from pathlib import Path
 
 from rerank_plugins import Reranker, Usage
 from rerank_plugins.backends import TransformersBackend
-from rerank_plugins.evaluation import evaluate, load_collection, load_run, rerank_run
-from rerank_plugins.evaluation._runs import passages
+from rerank_plugins.evaluation import evaluate, load_collection, load_run, rerank_run, run_passages
 from rerank_plugins.middleware import cached
 from rerank_plugins.prompts import LikelihoodPrompt, ListwisePrompt, require
 from rerank_plugins.strategies import Blend, QueryLikelihood, SingleToken, SlidingWindow
@@ -48,7 +47,7 @@ def main() -> None:
     }.items():
         reranker = Reranker(strategy, backend)
         rankings = {
-            q: reranker.rank(collection.queries[q], passages(collection, run, q)[:DEPTH])
+            q: reranker.rank(collection.queries[q], run_passages(collection, run, q)[:DEPTH])
             for q in run
         }
         usage = sum((r.usage for r in rankings.values()), Usage())

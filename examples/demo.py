@@ -29,7 +29,7 @@ from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.evaluation import Collection, Scores, evaluate, load_collection, rerank_run
 from rerank_plugins.feedback import FaissIndex, FeedbackOptions
 from rerank_plugins.feedback.measure import Teacher, compare
-from rerank_plugins.jobs._requests import run_requests
+from rerank_plugins.jobs import run_requests
 from rerank_plugins.prompts import LikelihoodPrompt, require
 from rerank_plugins.strategies import QueryLikelihood
 

@@ -24,3 +24,6 @@ __all__ = [
     "read_requests",
     "run_requests",
 ]
+
+ranked = rank_stream
+Counts = FileCounts

@@ -49,9 +49,13 @@ class Manifest:
     usage: Usage = field(default_factory=Usage)
     finished: bool = False
 
-    def write(self, path: Path, *, durable: bool = True) -> None:
-        """Write the manifest, whole or not at all; ``durable`` syncs it to the disk."""
-        _STAMP.write(path, asdict(self), durable=durable)
+    def write(self, path: Path) -> None:
+        """Write the manifest, whole or not at all.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        _STAMP.write(path, asdict(self), durable=False)  # the rankings are not synced either
 
     def with_cost(self, queries: int, fallbacks: int, usage: Usage) -> "Manifest":
         """The manifest with the cost of more queries added."""

@@ -97,7 +97,7 @@ def rank_file(
             text = TextIOWrapper(out, encoding="utf-8", newline="\n")
             for counts in _rank(chain(unfinished, batches), reranker, text, form, top_k):
                 manifest = manifest.with_cost(counts.ranked, counts.fallbacks, counts.usage)
-                manifest.write(beside, durable=False)
+                manifest.write(beside)
                 total += counts
                 if progress:
                     progress(counts.ranked)

@@ -14,20 +14,13 @@ import pytest
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before anything imports Ray
 pytest.importorskip("ray", reason="no Ray: pip install rerank-plugins[ray]")
 
-from rerank_plugins import BackendError, ConfigurationError, InputError, Passage, Reranker
+from rerank_plugins import BackendError, ConfigurationError, InputError, Reranker
 from rerank_plugins.evaluation import load_run
-from rerank_plugins.jobs._requests import parsed
 from rerank_plugins.jobs.ray import (
-    Counts,
+    DatasetCounts,
     rank_dataset,
     read_rankings,
-    write_run,
 )
-from rerank_plugins.jobs.ray import (
-    _rows as requests,
-)
-from rerank_plugins.jobs.ray._rankings import Parts, opened
-from rerank_plugins.jobs.ray._rows import Source
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Oracle
 
@@ -122,7 +115,7 @@ def test_one_actor_dies_in_the_middle(cluster, tmp_path):
         source, maker(tmp_path), tmp_path / "out", actors=2, batch_size=5, part_size=30
     )
     assert (tmp_path / "killed").exists()
-    assert counts == Counts(ranked=200)
+    assert counts == DatasetCounts(ranked=200)
     results = found(tmp_path / "out")
     assert set(results) == {f"q{i}" for i in range(200)}
     for r in rows:  # and each is the ranking of its own passages
@@ -141,7 +134,7 @@ def test_a_query_that_always_kills_its_process_costs_only_itself(cluster, tmp_pa
     rows = [row(i, "murder" if i == 5 else None) for i in range(12)]
     source = write(tmp_path / "in.jsonl", rows)
     counts = rank_dataset(source, maker(tmp_path), tmp_path / "out", actors=2, batch_size=4)
-    assert counts == Counts(ranked=11, failed=1)
+    assert counts == DatasetCounts(ranked=11, failed=1)
     results = found(tmp_path / "out")
     assert len(results) == 12
     assert results["q5"].error == "BackendError: the process that ranked it died, 2 times"
@@ -183,7 +176,7 @@ def test_the_driver_dies_in_the_middle(cluster, tmp_path):
     counts = rank_dataset(
         tmp_path / "in.jsonl", maker(tmp_path), output, actors=2, batch_size=5, part_size=20
     )
-    assert counts == Counts(ranked=200 - len(finished), skipped=len(finished))
+    assert counts == DatasetCounts(ranked=200 - len(finished), skipped=len(finished))
     assert set(found(output)) == {f"q{i}" for i in range(200)}
     second = asked(tmp_path) - before
     assert not {f"query {name[1:]}" for name in finished} & set(second)
@@ -200,7 +193,7 @@ def test_what_fails_is_a_row_and_costs_nobody_else(cluster, tmp_path):
     source = write(tmp_path / "in.jsonl", rows)
     job = (source, maker(tmp_path), tmp_path / "out")
     counts = rank_dataset(*job, actors=1, batch_size=4)
-    assert counts == Counts(ranked=8, failed=4)
+    assert counts == DatasetCounts(ranked=8, failed=4)
     results = found(tmp_path / "out")
     assert len(results) == 12
     errors = {name: r.error for name, r in results.items() if r.error}
@@ -215,10 +208,10 @@ def test_what_fails_is_a_row_and_costs_nobody_else(cluster, tmp_path):
     assert sorted(results["8"].ranking.order) == [0, 1]
     assert results["q9"].ranking.report.fallbacks == ("the query is blank",)
     assert asked(tmp_path)["2020-01-01"] >= 1  # as it was written, not as a date
-    assert rank_dataset(*job, actors=1) == Counts(skipped=12)
+    assert rank_dataset(*job, actors=1) == DatasetCounts(skipped=12)
     (tmp_path / "asked").unlink()
     # Failed ones are asked again when that is wished, and are still there once.
-    assert rank_dataset(*job, actors=1, retry_failed=True) == Counts(failed=4, skipped=8)
+    assert rank_dataset(*job, actors=1, retry_failed=True) == DatasetCounts(failed=4, skipped=8)
     assert set(asked(tmp_path)) == {"poison", "bug"}
     assert len(found(tmp_path / "out")) == 12
 
@@ -230,7 +223,7 @@ def test_a_failure_can_end_the_job_and_what_is_ranked_is_kept(cluster, tmp_path)
         rank_dataset(*job, actors=1, batch_size=4, raise_on_failure=True)
     kept = len(found(tmp_path / "out"))
     assert kept >= 3  # those of its own batch
-    assert rank_dataset(*job, actors=1) == Counts(ranked=11 - kept, failed=1, skipped=kept)
+    assert rank_dataset(*job, actors=1) == DatasetCounts(ranked=11 - kept, failed=1, skipped=kept)
 
 
 def test_a_wrong_setup_ends_the_job(cluster, tmp_path):
@@ -261,7 +254,7 @@ def test_an_empty_input(cluster, tmp_path, kind):
     import ray
 
     source = write(tmp_path / "in.jsonl", []) if kind == "jsonl" else ray.data.from_items([])
-    assert rank_dataset(source, maker(tmp_path), tmp_path / "out") == Counts()
+    assert rank_dataset(source, maker(tmp_path), tmp_path / "out") == DatasetCounts()
     assert found(tmp_path / "out") == {}
 
 
@@ -329,172 +322,8 @@ def test_the_command_with_a_real_model(cluster, tmp_path, smollm2_folder):
     # With another reranker the folder is refused: half of it would be of each.
     other = command(cluster, *arguments, "--top-k", 2)
     assert other.returncode == 1
-    assert "was begun with another top_k" in other.stderr
+    assert "was started with another top_k" in other.stderr
     assert "Traceback" not in other.stderr
 
 
 # What needs no cluster.
-
-
-def test_a_folder_belongs_to_one_reranker(tmp_path):
-    first = {"reranker": {"strategy": {"name": "pair-score"}}, "top_k": None}
-    with opened(tmp_path / "out", first):
-        pass
-    with opened(tmp_path / "out", first):
-        pass
-    for changed, says in (
-        ({**first, "reranker": {"strategy": {"name": "pairwise"}}}, "another reranker"),
-        ({**first, "top_k": 3}, "another top_k"),
-        ({"reranker": "m:f", "top_k": 1}, "another reranker and top_k"),
-    ):
-        with pytest.raises(InputError, match=says), opened(tmp_path / "out", changed):
-            raise AssertionError
-
-
-def test_two_jobs_cannot_write_to_one_folder(tmp_path):
-    with (
-        opened(tmp_path, {}),
-        pytest.raises(InputError, match="another job"),
-        opened(tmp_path, {}),
-    ):
-        raise AssertionError
-    with opened(tmp_path, {}):
-        pass
-
-
-def test_what_a_job_raises_is_not_taken_for_a_fault_of_the_folder(tmp_path):
-    with pytest.raises(ConnectionError), opened(tmp_path, {}):
-        raise ConnectionError("Ray is gone")
-    with opened(tmp_path, {}):
-        pass
-
-
-def test_other_folders_are_left_alone(tmp_path):
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(InputError, match="holds something else"), opened(tmp_path, {}):
-        raise AssertionError
-    with pytest.raises(InputError, match="it has no manifest"):
-        list(read_rankings(tmp_path))
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
-        list(read_rankings(tmp_path))
-    (tmp_path / "manifest.json").write_text('{"format": "rerank-plugins batch", "version": 9}')
-    with pytest.raises(InputError, match="version 9"):
-        list(read_rankings(tmp_path))
-    assert (tmp_path / "thesis.tex").exists()
-
-
-def failed(name):
-    return {"query_id": name, "error": "no"}
-
-
-def test_parts_are_written_by_size_and_by_time(tmp_path):
-    now = [0.0]
-    with opened(tmp_path, {}):
-        parts = Parts(tmp_path, size=3, patience_s=10.0, clock=lambda: now[0])
-        parts.add([failed("a"), failed("b")])
-        assert found(tmp_path) == {}
-        parts.add([failed("c")])
-        assert set(found(tmp_path)) == set("abc")
-        now[0] = 9.0
-        parts.add([failed("d")])
-        assert len(found(tmp_path)) == 3
-        now[0] = 10.0
-        parts.add([failed("e")])
-        assert set(found(tmp_path)) == set("abcde")
-    (tmp_path / "part-00000003.parquet.draft").write_text("half a part")
-    with opened(tmp_path, {}):
-        later = Parts(tmp_path, size=3, patience_s=10.0, clock=lambda: now[0])
-        later.add([failed("f")])
-        later.flush()
-    assert set(found(tmp_path)) == set("abcdef")
-    assert not list(tmp_path.glob("*.draft"))
-
-
-def test_a_run_holds_single_words(tmp_path):
-    with opened(tmp_path, {}):
-        parts = Parts(tmp_path, size=1, patience_s=10.0, clock=lambda: 0.0)
-        parts.add([failed("a b")])
-        write_run(tmp_path, tmp_path.parent / "run")  # a failed query has no lines
-    assert (tmp_path.parent / "run").read_text() == ""
-
-
-def test_every_line_of_a_file_belongs_to_one_range(tmp_path, monkeypatch):
-    lines = [json.dumps({"query_id": i, "query": "x" * (i % 7)}) for i in range(50)]
-    path = tmp_path / "in.jsonl"
-    path.write_text("\n".join(lines) + "\n\n")
-    for size in (1, 7, 30, 1000, 10_000):
-        monkeypatch.setattr(requests, "RANGE_BYTES", size)
-        read = [
-            r["line"].strip()
-            for start in range(0, path.stat().st_size, size)
-            for r in requests._lines_of({"path": str(path), "start": start})
-        ]
-        assert read == lines
-
-
-def test_a_candidate_keeps_its_title():
-    query = parsed(
-        {"query_id": "q", "query": "flea", "candidates": [{"id": 3, "text": "x", "title": "Flea"}]}
-    )
-    assert query.ids == ("3",)
-    [passage] = query.passages
-    assert isinstance(passage, Passage)
-    assert passage.passage_title == "Flea"
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"query": None}, "query is of type NoneType"),
-        ({"passages": None}, "either passages or candidates"),
-        ({"candidates": [{"id": 1, "text": "x"}]}, "either passages or candidates"),
-        ({"passages": ["a", 3]}, "not a list of strings"),
-        ({"passages": None, "candidates": [{"text": "x"}]}, r"candidates\[0\] has no id"),
-        ({"passages": None, "candidates": [{"id": "x"}]}, r"candidates\[0\] has no text"),
-    ],
-)
-def test_bad_rows(change, says):
-    with pytest.raises(InputError, match=says):
-        parsed({"query_id": "q", "query": "flea", "passages": ["a"], **change})
-
-
-def test_files_that_are_no_input(tmp_path):
-    (tmp_path / "a.csv").touch()
-    for path in (tmp_path / "absent.jsonl", tmp_path / "a.csv", tmp_path):
-        with pytest.raises(InputError, match=r"Give a \.jsonl or \.parquet"):
-            Source(path)
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"actors": 0}, "actors is 0"),
-        ({"top_k": 0}, "top_k is 0"),
-        ({"patience_s": float("nan")}, "patience_s is nan"),
-        ({"colour": 1}, r"no options \['colour'\]"),
-    ],
-)
-def test_bad_options(tmp_path, options, says):
-    with pytest.raises(InputError, match=says):
-        rank_dataset(tmp_path / "in.jsonl", maker(tmp_path), tmp_path / "out", **options)
-
-
-def test_a_reranker_that_is_none(tmp_path):
-    source = write(tmp_path / "in.jsonl", [])
-    with pytest.raises(InputError, match="Give a Reranker, its spec"):
-        rank_dataset(source, 3, tmp_path / "out")
-    with pytest.raises(ConfigurationError):  # it has no spec
-        rank_dataset(source, Reranker(PairScore(), Oracle()), tmp_path / "out")
-
-
-def test_without_ray_the_extra_is_named(tmp_path):
-    code = (
-        "import sys; sys.modules['ray'] = None\n"
-        "from rerank_plugins.jobs.ray import rank_dataset\n"
-        "rank_dataset(sys.argv[1], lambda: None, sys.argv[2])"
-    )
-    source = write(tmp_path / "in.jsonl", [])
-    arguments = [sys.executable, "-c", code, str(source), str(tmp_path / "out")]
-    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert "rerank-plugins[ray]" in result.stderr.splitlines()[-1]

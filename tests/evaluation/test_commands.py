@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from rerank_plugins.evaluation import evaluate, load_collection, load_run
-from rerank_plugins.jobs._requests import run_requests
+from rerank_plugins.jobs import run_requests
 
 BY_ID = {"name": "oracle", "remember": False}
 

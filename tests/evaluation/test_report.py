@@ -5,17 +5,11 @@ import shutil
 
 import pytest
 
-from rerank_plugins import InputError, Ranking, Report, Usage
+from rerank_plugins import Ranking, Report, Usage
 from rerank_plugins.evaluation import Collection, measured
 from rerank_plugins.evaluation.report import (
-    effectiveness_cost,
-    rank_movement,
-    recall_by_depth,
-    report_page,
-    save,
     write_report,
 )
-from rerank_plugins.evaluation.report._pictures import as_svg
 
 HOSTILE = "</td><script>document.title='taken'</script><img src=x onerror=\"document.title='x'\">"
 
@@ -40,23 +34,6 @@ def rows(collection):
         measured("first", first, collection.qrels, measures),
         measured(f"better {HOSTILE}", better, collection.qrels, measures, usage=usage),
     ]
-
-
-def test_the_page_loads_nothing_and_escapes_everything(rows, collection):
-    page = report_page(rows, collection)
-    assert "<script>document.title" not in page
-    assert 'onerror="' not in page
-    addresses = re.findall(r"(?:src|href)=\"([^\"]*)\"", page)
-    assert addresses
-    assert all(address.startswith("data:") for address in addresses)
-    assert page == report_page(rows, collection)  # the same bytes
-
-
-def test_bad_input_of_the_page(collection, rows, tmp_path):
-    with pytest.raises(InputError, match="nothing to report"):
-        report_page([], collection)
-    with pytest.raises(InputError, match="cannot write"):
-        write_report(tmp_path / "no" / "such.html", rows, collection)
 
 
 @pytest.fixture(scope="module")
@@ -108,43 +85,6 @@ def test_in_a_browser(browser, rows, collection, tmp_path):
     page.click("#rankers th:nth-child(4) button")  # what is not known stays below
     assert column(page, "rankers", 3)[-1] == ""
     assert said == []
-
-
-def test_pictures_are_the_same_bytes_each_time(rows, collection):
-    for draw in (
-        lambda: effectiveness_cost(rows),
-        lambda: recall_by_depth(rows, collection.qrels, depths=(1, 5, 20)),
-        lambda: rank_movement(["a", "b"], ["b", "a"], grades={"b": 1}, labels={"a": "$^é漢"}),
-    ):
-        assert as_svg(draw()) == as_svg(draw())
-
-
-@pytest.mark.parametrize("cost", ["seconds", "tokens", "calls"])
-def test_effectiveness_against_cost(rows, cost):
-    (axes,) = effectiveness_cost(rows, cost=cost).axes
-    expected = {"seconds": 12.5 / 8, "tokens": 9008 / 8, "calls": 10}[cost]
-    ((point, _, _),) = axes.containers
-    assert point.get_xdata() == [pytest.approx(expected)]
-    assert point.get_ydata() == [rows[1].measures["nDCG@10"]]
-    assert cost in axes.get_xlabel()
-
-
-def test_a_movement_is_drawn_where_passages_stand():
-    (axes,) = rank_movement(["a", "b", "c", "d"], ["d", "a", "b", "c"], depth=2).axes
-    lines = [tuple(line.get_ydata()) for line in axes.lines]
-    assert lines == [(1, 2), (2, 3), (3, 1)]  # c is never among the first two
-    with pytest.raises(InputError, match="not the same documents"):
-        rank_movement(["a"], ["b"])
-
-
-def test_pictures_that_cannot_be_drawn(rows, tmp_path):
-    with pytest.raises(InputError, match="was not measured by"):
-        effectiveness_cost(rows, "RR@10")
-    with pytest.raises(InputError, match="nothing to draw"):
-        effectiveness_cost([])
-    for name in ("x.nonsense", "no/x.svg"):
-        with pytest.raises(InputError, match="cannot write the picture"):
-            save(rank_movement(["a"], ["a"]), tmp_path / name)
 
 
 def test_a_ranking_is_a_table_in_a_notebook():

@@ -5,8 +5,7 @@ from itertools import combinations
 from statistics import mean
 
 from rerank_plugins import Reranker
-from rerank_plugins.evaluation import load_collection, load_run
-from rerank_plugins.evaluation._runs import passages
+from rerank_plugins.evaluation import load_collection, load_run, run_passages
 from rerank_plugins.strategies import SingleToken
 
 QUERIES, WINDOW = 20, 20
@@ -32,7 +31,7 @@ def windows(data):
     collection = load_collection(data / "beir" / "dl19")
     run = load_run(data / "beir" / "dl19" / "runs" / "bm25.trec.gz", depth=WINDOW)
     keys = list(run)[:QUERIES]
-    return [(collection.queries[key], passages(collection, run, key)) for key in keys]
+    return [(collection.queries[key], run_passages(collection, run, key)) for key in keys]
 
 
 def ranked(backend, asked):

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rerank_plugins import Reranker
-from rerank_plugins.evaluation import load_collection, load_run
-from rerank_plugins.evaluation._runs import passages
+from rerank_plugins.evaluation import load_collection, load_run, run_passages
 from rerank_plugins.middleware import cached
 from rerank_plugins.strategies import Permutation, QueryLikelihood, SingleToken, SlidingWindow
 
@@ -90,7 +89,7 @@ def test_on_real_windows_of_dl19(data, smollm2, smollm2_folder, size):
     run = load_run(data / "beir" / "dl19" / "runs" / "bm25.trec.gz", depth=size)
     query = next(iter(run))
     # Plain ASCII and short: what ftfy, escaping and the word limit leave alone.
-    texts = [t.encode("ascii", "ignore").decode() for t in passages(collection, run, query)]
+    texts = [t.encode("ascii", "ignore").decode() for t in run_passages(collection, run, query)]
     texts = [" ".join(t.replace("[", "(").replace("]", ")").split()[:40]) for t in texts]
     order, logprobs, _ = by_definition(smollm2_folder, collection.queries[query], texts)
     ranking = Reranker(SingleToken(), smollm2).rank(collection.queries[query], texts)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from rerank_plugins import Reranker
-from rerank_plugins.evaluation import evaluate, load_collection, load_run, rerank_run
-from rerank_plugins.evaluation._runs import passages
+from rerank_plugins.evaluation import evaluate, load_collection, load_run, rerank_run, run_passages
 from rerank_plugins.strategies import Permutation, SlidingWindow
 from rerank_plugins.testing import Scripted
 
@@ -35,7 +34,7 @@ def replay(data: Path, dl19, log: str, run_name: str, depth: int):
     reranker = Reranker(strategy, model)
     first_stage = load_run(data / "beir" / "dl19" / "runs" / f"{run_name}.trec.gz", depth=depth)
     rankings = {
-        query: reranker.rank(dl19.queries[query], passages(dl19, first_stage, query))
+        query: reranker.rank(dl19.queries[query], run_passages(dl19, first_stage, query))
         for query in first_stage
     }
     assert len(model.asked) == len(entries)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugins import InputError, Passage
-from rerank_plugins.jobs._requests import read_requests
+from rerank_plugins.jobs import read_requests
 from rerank_plugins.training import data
 from rerank_plugins.training.data import TrainingList, check_lists, read_lists, split, write_lists
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rerank_plugins import CallError, InputError, Ranking, Reranker
 from rerank_plugins.evaluation import Collection, load_run, load_scores, write_run
-from rerank_plugins.jobs._requests import Query, run_requests
+from rerank_plugins.jobs import Query, run_requests
 from rerank_plugins.strategies import PairScore, Permutation, SingleToken
 from rerank_plugins.testing import Oracle, Scripted
 from rerank_plugins.training.data import (
