@@ -9,7 +9,7 @@ import click
 
 from .._extras import extra
 from ..errors import InputError
-from ..evaluation import Scores, load_scores
+from ..evaluation import Run, Scores, load_run, load_scores
 from ..presets import load_reranker
 from ..reranker import Reranker
 
@@ -117,10 +117,16 @@ def parse_json(text: str, name: str) -> Any:
         raise InputError(f"{name} is not JSON: {error}") from error
 
 
-def scores_or_none(run: str) -> Scores | None:
-    """The scores of a run file, or None and a warning where documents are not in their order."""
+def load_first_stage(path: str) -> tuple[Run, Scores | None]:
+    """A run and its scores; None and a warning where documents are not in the scores' order.
+
+    Raises:
+        InputError: The run cannot be read.
+    """
     try:
-        return load_scores(run)
+        scores = load_scores(path)
     except InputError as error:
+        run = load_run(path)
         click.echo(f"{error}; they are left out", err=True)
-        return None
+        return run, None
+    return {query: list(found) for query, found in scores.items()}, scores

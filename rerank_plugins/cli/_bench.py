@@ -12,7 +12,7 @@ import click
 
 from .._checks import at_least
 from ..errors import InputError
-from ..jobs._rank_file import Progress
+from ..jobs import Progress
 from ..ranking import Usage
 from ..reranker import Reranker
 from ._arguments import json_option, named_reranker

@@ -8,8 +8,7 @@ import click
 from .. import evaluation
 from ..errors import InputError
 from ..evaluation import Comparison, judged_run, load_collection, load_run
-from ..evaluation.report import rank_movement, save
-from ..evaluation.report._pictures import reordered
+from ..evaluation.report import movement, rank_movement, save
 from ._arguments import json_option, split_option
 from ._terminal import table, to_json
 
@@ -56,7 +55,7 @@ def compare(
             raise InputError("no query changed, so there is no movement to draw")
         query, change = changed[0]
         title = f"{query}: {change:+.4f} {found.measure}"
-        sides = reordered(before, after, query)
+        sides = movement(before, after, query)
         save(rank_movement(*sides, grades=loaded.qrels[query], title=title), plot)
 
 

@@ -25,14 +25,13 @@ from ..evaluation import (
     measured,
 )
 from ..evaluation.report import effectiveness_cost, recall_by_depth, save, write_report
-from ..jobs import Trec, rank_file, read_manifest
-from ..jobs._requests import Query, run_requests
+from ..jobs import Query, Trec, rank_file, read_manifest, run_requests
 from ._arguments import (
     AT_LEAST_ONE,
     json_option,
+    load_first_stage,
     named_reranker,
     queries_option,
-    scores_or_none,
     split_option,
 )
 from ._compare import difference_numbers
@@ -86,12 +85,13 @@ def evaluate(
         --reranker reranker.yaml --output results
     """  # noqa: D301 - click's mark for lines that are not to be filled
     loaded, names = load_collection(collection, split=split), measures or ("nDCG@10", "R@100")
-    found = {short_name(path): judged_run(load_run(path), loaded) for path in runs}
+    first, scores = load_first_stage(runs[0]) if rerankers else (load_run(runs[0]), None)
+    read = zip(runs, [first, *map(load_run, runs[1:])], strict=True)
+    found = {short_name(path): judged_run(run, loaded) for path, run in read}
     if len(found) < len(runs):
         raise InputError("two of the runs have the same name")
     found = {name: dict(itertools.islice(run.items(), queries)) for name, run in found.items()}
     rows = [measured(name, run, loaded.qrels, names) for name, run in found.items()]
-    scores = scores_or_none(runs[0]) if rerankers else None
     with nullcontext(output) if output else tempfile.TemporaryDirectory() as folder:
         for given in rerankers:
             name = unused_name(given, [row.name for row in rows])
@@ -197,10 +197,9 @@ def ranker_table(rows: Sequence[Measured], compared: Sequence[Comparison | None]
             difference = f"{other.difference:+.4f} [{other.low:+.4f}, {other.high:+.4f}]"
             change = [difference, f"{other.p_value:.4f}", f"{other.wins}/{other.losses}"]
         cost = ["", "", ""]
-        if (usage := row.usage) and row.queries:
-            each = [usage.calls, usage.prompt_tokens + usage.generated_tokens, usage.seconds]
-            each = [value / row.queries for value in each]
-            cost = [f"{each[0]:.1f}", f"{each[1]:.0f}", f"{each[2]:.3f}"]
+        if row.usage and row.queries:
+            calls, tokens, seconds = (row.cost_per_query(c) for c in ("calls", "tokens", "seconds"))
+            cost = [f"{calls:.1f}", f"{tokens:.0f}", f"{seconds:.3f}"]
         lines.append([row.name, *(f"{v:.4f}" for v in row.measures.values()), *change, *cost])
     notes = [
         f"{row.name}: {row.unanswered} judged queries are not in the run, and not in the means"

@@ -10,19 +10,18 @@ import click
 from .._files import lines_of, rows_of
 from ..calls import Batch, Call, Plan, Replies, Reply
 from ..errors import CallError, InputError
-from ..evaluation import load_collection, load_run
+from ..evaluation import load_collection
 from ..evaluation.report import rank_movement, save
-from ..jobs._formats import name_of, reported
-from ..jobs._requests import Query, parsed, run_requests
+from ..jobs import Query, nonzero, parse_query, run_requests
 from ..middleware import Layer
 from ..middleware._transcript import encode_call, encode_reply
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ._arguments import (
     json_option,
+    load_first_stage,
     named_reranker,
     reranker_option,
-    scores_or_none,
     split_option,
 )
 from ._terminal import call_text, reply_text, table, to_json
@@ -65,7 +64,7 @@ def explain(
         path = Path(passages)
         if path.suffix in (".jsonl", ".ndjson"):
             candidates = [row for _, row in rows_of(path)]
-            request = parsed({"query_id": "query", "query": query, "candidates": candidates})
+            request = parse_query({"query_id": "query", "query": query, "candidates": candidates})
         else:
             texts = tuple(line.rstrip("\n") for _, line in lines_of(path))
             request = Query("", query, texts, None)
@@ -79,7 +78,7 @@ def explain(
     else:
         click.echo(explanation(request, ranking, exchanges, calls=calls, grades=grades))
     if plot:
-        names = [name_of(request, i) for i in range(len(request.passages))]
+        names = [request.passage_id(i) for i in range(len(request.passages))]
         labels = dict(zip(names, request.passages, strict=True))
         after = [names[i] for i in ranking.order]
         figure = rank_movement(names, after, grades=grades, labels=labels, title=request.text)
@@ -90,11 +89,12 @@ def _request_of_run(
     query: str, path: str, collection: str, *, split: str, depth: int
 ) -> tuple[Query, Mapping[str, int]]:
     """A query, by its id or text, with the passages of a run, and their grades."""
-    loaded, run = load_collection(collection, split=split), load_run(path)
+    loaded = load_collection(collection, split=split)
+    run, scores = load_first_stage(path)
     keys = [key for key, text in loaded.queries.items() if query in (key, text)]
     if not keys or keys[0] not in run:
         raise InputError(f"the collection, or the run, has no query {query!r}")
-    found, scores = {keys[0]: run[keys[0]]}, scores_or_none(path)
+    found = {keys[0]: run[keys[0]]}
     (request,) = run_requests(loaded, found, depth=depth, scores=scores)
     return request, loaded.qrels[keys[0]]
 
@@ -140,7 +140,7 @@ def explanation(
         parts += [f"--- came back\n{reply_text(reply)}"]
     rows = []
     for rank, (i, score) in enumerate(zip(ranking.order, ranking.scores, strict=True), start=1):
-        name, moved = name_of(request, i), i + 1 - rank
+        name, moved = request.passage_id(i), i + 1 - rank
         grade = [str(grades.get(name, "-"))] if grades else []
         movement = f"{moved:+d}" if moved else ""
         rows.append([str(rank), str(i + 1), movement, f"{score:.4f}", *grade, name])
@@ -154,7 +154,7 @@ def explanation(
             table(header, rows, texts),
             f"=== {usage.calls} calls in {usage.batches} rounds, {usage.prompt_tokens} tokens "
             f"read, {usage.generated_tokens} written, {usage.seconds:.3f} s",
-            *(f"{k.replace('_', ' ')}: {v}" for k, v in reported(ranking.report).items()),
+            *(f"{k.replace('_', ' ')}: {v}" for k, v in nonzero(ranking.report).items()),
         ]
     )
 
@@ -167,12 +167,12 @@ def explanation_numbers(
         "query": request.text,
         "calls": [{"call": encode_call(c), "reply": encode_reply(r)} for c, r in exchanges],
         "ranking": [
-            {"id": name_of(request, i), "rank": rank, "was": i + 1, "score": score}
+            {"id": request.passage_id(i), "rank": rank, "was": i + 1, "score": score}
             for rank, (i, score) in enumerate(
                 zip(ranking.order, ranking.scores, strict=True), start=1
             )
         ],
         "score_kind": ranking.score_kind,
-        "report": reported(ranking.report),
+        "report": nonzero(ranking.report),
         "usage": asdict(ranking.usage),
     }

@@ -10,16 +10,15 @@ from typing import Any, Literal
 import click
 
 from ..errors import InputError
-from ..evaluation import load_collection, load_run
-from ..jobs import FORMATS, rank_file, ranked
-from ..jobs._requests import Query, read_requests, run_requests
+from ..evaluation import load_collection
+from ..jobs import FORMATS, Query, rank_file, rank_stream, read_requests, run_requests
 from ..reranker import Reranker
 from ._arguments import (
     AT_LEAST_ONE,
     json_option,
+    load_first_stage,
     named_reranker,
     reranker_option,
-    scores_or_none,
     split_option,
 )
 from ._terminal import FELL_BACK, progress, to_json
@@ -75,7 +74,7 @@ def rank(
     layout = FORMATS[form or ("jsonl" if json_lines else "trec")]()
     with _queries(requests, collection, split, depth) as queries, progress("ranked") as tell:
         if output == PIPE:
-            counts = ranked(queries, chosen, sys.stdout, layout, progress=tell, **options)
+            counts = rank_stream(queries, chosen, sys.stdout, layout, progress=tell, **options)
         else:
             counts = rank_file(queries, chosen, output, layout, progress=tell, **options)
     usage = counts.usage
@@ -96,7 +95,8 @@ def _queries(
     """The queries of a file, of standard input, or of a run."""
     if collection:
         loaded = load_collection(collection, split=split)
-        yield run_requests(loaded, load_run(name), depth=depth, scores=scores_or_none(name))
+        run, scores = load_first_stage(name)
+        yield run_requests(loaded, run, depth=depth, scores=scores)
     elif depth:
         raise InputError("--depth is for runs", hint="Give --collection too.")
     elif name == PIPE:

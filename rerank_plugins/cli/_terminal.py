@@ -26,7 +26,7 @@ from ..calls import (
     ScorePair,
 )
 from ..errors import CallError
-from ..jobs._rank_file import Progress
+from ..jobs import Progress
 
 FELL_BACK = 3
 """Exit code of a command that finished although some rankings kept the input's order."""

@@ -24,6 +24,3 @@ __all__ = [
     "read_requests",
     "run_requests",
 ]
-
-ranked = rank_stream
-Counts = FileCounts

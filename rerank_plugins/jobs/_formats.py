@@ -89,10 +89,3 @@ FORMATS: Mapping[str, type[Trec | Jsonl]] = {"trec": Trec, "jsonl": Jsonl}
 def nonzero(report: Report) -> dict[str, Any]:
     """The plain values of a report that are not zero or empty."""
     return {name: value for name, value in report.plain().items() if value}
-
-
-def name_of(query: Query, position: int) -> str:
-    return query.passage_id(position)
-
-
-reported = nonzero

@@ -238,7 +238,3 @@ def _quiet() -> Iterator[None]:
 def _metadata(suffix: str) -> dict[str, None]:
     """Metadata without a date, where a format has one, for the same bytes each time."""
     return {"Date": None} if suffix == ".svg" else {}
-
-
-reordered = movement
-cost_per_query = Measured.cost_per_query

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from rerank_plugins import InputError, MissingExtraError, Reranker, UnknownNameError
 from rerank_plugins.cli._arguments import (
     json_option,
+    load_first_stage,
     load_spec,
     named_reranker,
     parse_json,
     queries_option,
     read_text,
     reranker_option,
-    scores_or_none,
     split_option,
     strategy_spec,
 )
@@ -95,10 +95,14 @@ def test_text_and_json(tmp_path):
 def test_scores_of_a_run(tmp_path, capsys):
     run = tmp_path / "a.trec"
     run.write_text("q Q0 a 1 2.5 x\nq Q0 b 2 1 x\n")
-    assert scores_or_none(str(run)) == {"q": {"a": 2.5, "b": 1.0}}
+    found = {"q": ["a", "b"]}
+    assert load_first_stage(str(run)) == (found, {"q": {"a": 2.5, "b": 1.0}})
     run.write_text("q Q0 a 1 1 x\nq Q0 b 2 2.5 x\n")
-    assert scores_or_none(str(run)) is None
+    assert load_first_stage(str(run)) == (found, None)
     assert capsys.readouterr().err.endswith("they are left out\n")
+    with pytest.raises(InputError, match="there is no file"):
+        load_first_stage(str(tmp_path / "none"))
+    assert capsys.readouterr().err == ""
 
 
 def test_shared_options():

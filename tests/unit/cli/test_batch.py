@@ -15,7 +15,7 @@ def test_options_become_the_job_s(tmp_path, monkeypatch):
 
     def rank_dataset(source, spec, output, **options):
         ran.update(options, source=source, spec=spec, output=output)
-        return ray.Counts(ranked=3, skipped=2, failed=1)
+        return ray.DatasetCounts(ranked=3, skipped=2, failed=1)
 
     monkeypatch.setattr(ray, "rank_dataset", rank_dataset)
     monkeypatch.setattr(ray, "write_run", lambda *given: written.append(given))

@@ -4,7 +4,7 @@ import pytest
 
 from rerank_plugins import BackendError, Limits, Reranker
 from rerank_plugins.cli._explain import explanation, explanation_numbers, rank_recorded
-from rerank_plugins.jobs._requests import Query
+from rerank_plugins.jobs import Query
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Failing, Oracle
 
