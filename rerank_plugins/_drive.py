@@ -21,24 +21,17 @@ A2 = TypeVar("A2")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Generic[Q]):
-    """A talk's next question."""
-
-    question: Q
-
-
-@dataclass(frozen=True, slots=True)
 class Done(Generic[T]):
     """A talk's result."""
 
     value: T
 
 
-def advance(talk: Generator[Q, A, T], answer: Any = None) -> Asked[Q] | Done[T]:
-    """Send an answer (None at the start) and get the next question or the result."""
+def advance(talk: Generator[Q, A, T], answer: Any = None) -> Q | Done[T]:
+    """Send an answer (None at the start) and get the next question, or the result as `Done`."""
     # Around the generator and nothing else: an answer may raise StopIteration too.
     try:
-        return Asked(talk.send(answer))
+        return talk.send(answer)
     except StopIteration as stop:
         return Done(stop.value)
 
@@ -47,8 +40,8 @@ def drive(talk: Generator[Q, A, T], answer: Callable[[Q], A]) -> T:
     """Run a talk to its result, answering each question with ``answer``."""
     try:
         state = advance(talk)
-        while isinstance(state, Asked):
-            state = advance(talk, answer(state.question))
+        while not isinstance(state, Done):
+            state = advance(talk, answer(state))
         return state.value
     finally:
         talk.close()
@@ -68,8 +61,8 @@ async def adrive(
     step = off_loop if in_threads else _here
     try:
         state = await step(partial(advance, talk))
-        while isinstance(state, Asked):
-            found = await answer(state.question)
+        while not isinstance(state, Done):
+            found = await answer(state)
             state = await step(partial(advance, talk, found))
         return state.value
     finally:
@@ -85,8 +78,8 @@ def within(
     """Run a talk inside another: ``answer`` may ask questions of its own for each."""
     try:
         state = advance(talk)
-        while isinstance(state, Asked):
-            found = yield from answer(state.question)
+        while not isinstance(state, Done):
+            found = yield from answer(state)
             state = advance(talk, found)
         return state.value
     finally:

@@ -96,11 +96,9 @@ def step(plan: Plan[T], replies: Replies | None = None) -> Batch | Done[T]:
     if not isinstance(plan, Generator):
         raise ContractError(f"{plan!r} is not a plan: did its function forget to yield?")
     state = advance(plan, replies)
-    if isinstance(state, Done):
-        return state
-    if not state.question:
+    if not isinstance(state, Done) and not state:
         raise ContractError(f"{plan!r} asked an empty batch")
-    return state.question
+    return state
 
 
 def run(plan: Plan[T], handle: Callable[[Batch], Replies]) -> T:

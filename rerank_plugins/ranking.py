@@ -72,6 +72,8 @@ class Report:
 
     def __add__(self, other: "Report") -> "Report":
         """Both reports together: counts and causes added, positions united."""
+        if other == NOTHING:
+            return self
         return Report(**{n: _together(getattr(self, n), getattr(other, n)) for n in self.__slots__})
 
     def plain(self) -> dict[str, Any]:
@@ -110,6 +112,10 @@ class Report:
     def fallback(self) -> bool:
         """Whether any part of the order is the input's because something failed."""
         return bool(self.fallbacks or self.malformed)
+
+
+NOTHING = Report()
+"""The report of a ranking that needed no repair."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ class Reranker:
     ) -> Plan[Ranking]:
         """The plan of one query, for those who run plans themselves. Arguments as for `rank`."""
         _check(query, passages, top_k)
-        return self._plan(query, tuple(map(Passage.of, passages)), top_k)
+        return self._plan(query, Passage.all_of(passages), top_k)
 
     def _plan(self, query: str, passages: Sequence[Passage], top_k: int | None) -> Plan[Ranking]:
         if not query.strip() or not passages:

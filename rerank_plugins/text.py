@@ -2,7 +2,8 @@
 
 import re
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Literal
 
 from .calls import Identifier
@@ -44,14 +45,15 @@ class Passage(str):
         (True, 'Flea')
     """
 
-    __slots__ = ("passage_title", "score")
-
-    passage_title: str  # str has a method named title
-    score: float | None
+    passage_title: str = ""  # str has a method named title
+    score: float | None = None
 
     def __new__(cls, text: str, *, title: str = "", score: float | None = None) -> "Passage":
         made = super().__new__(cls, text)
-        made.passage_title, made.score = title, score
+        if title:
+            made.passage_title = title
+        if score is not None:
+            made.score = score
         return made
 
     @classmethod
@@ -62,7 +64,13 @@ class Passage(str):
             >>> Passage.of("a plain string").score is None
             True
         """
-        return text if isinstance(text, Passage) else cls(text)
+        return text if isinstance(text, Passage) else str.__new__(cls, text)
+
+    @classmethod
+    def all_of(cls, texts: Iterable[str]) -> "tuple[Passage, ...]":
+        """`of` for every text, in one pass."""
+        new = str.__new__
+        return tuple([t if isinstance(t, cls) else new(cls, t) for t in texts])
 
     def with_text(self, text: str) -> "Passage":
         """Another text with the same title and score.
@@ -77,6 +85,7 @@ class Passage(str):
         return (str(self),), {"title": self.passage_title, "score": self.score}
 
 
+@lru_cache(maxsize=256)
 def labels(alphabet: Alphabet, n: int) -> tuple[str, ...]:
     """The first ``n`` identifiers: A, B, C, ... or 1, 2, 3, ...; of ``tokens``, their names.
 
@@ -114,8 +123,11 @@ def escape_identifiers(text: str, alphabet: Alphabet, word: str = "") -> str:
         'Passage (B): mine'
     """
     name = _NAME[alphabet]
-    text = re.sub(rf"\[({name})\]", r"(\1)", text)
-    return re.sub(rf"({re.escape(word)})\s+({name})\s*:", r"\1 (\2):", text) if word else text
+    if "[" in text:  # a search for one character costs a tenth of the pattern's
+        text = re.sub(rf"\[({name})\]", r"(\1)", text)
+    if word and word in text:
+        text = re.sub(rf"({re.escape(word)})\s+({name})\s*:", r"\1 (\2):", text)
+    return text
 
 
 def limit_words(text: str, limit: int) -> tuple[str, bool]:

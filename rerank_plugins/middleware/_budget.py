@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .._drive import within
+from .._drive import Done, advance
 from ..calls import Batch, Plan, Replies, Reply, Search
 from ..errors import BudgetError, InputError
 from ..ranking import Usage
@@ -56,19 +56,19 @@ class Limits:
 def metered(plan: Plan[T], clock: Callable[[], float] = time.perf_counter) -> Plan[tuple[T, Usage]]:
     """The plan's result and what it cost.
 
-    ``seconds`` runs from the first question to the result; when plans run side by side, that
-    includes waiting for the others.
+    ``seconds`` runs from the first call to the result; when plans run side by side, that includes
+    waiting for the others.
     """
-    start, usage = clock(), Usage()
-
-    def counted(batch: Batch) -> Plan[Replies]:
-        nonlocal usage
-        replies = yield batch
-        usage += _cost(batch, replies)
-        return replies
-
-    value = yield from within(plan, counted)
-    return value, usage + Usage(seconds=clock() - start)
+    meter = _Meter(clock)
+    try:
+        state = advance(plan)
+        while not isinstance(state, Done):
+            replies = yield state
+            meter.count(state, replies)
+            state = advance(plan, replies)
+    finally:
+        plan.close()
+    return state.value, meter.usage()
 
 
 def limited(
@@ -78,30 +78,47 @@ def limited(
 
     With `KeepOrder` inside, the ranking ends with the best order found so far.
     """
-    start, usage = clock(), Usage()
+    meter = _Meter(clock)
+    try:
+        state = advance(plan)
+        while not isinstance(state, Done):
+            if reason := limits.exceeded(meter.usage(), _asked(state)):
+                replies: Replies = [BudgetError(reason) for _ in state]
+            else:
+                replies = yield state
+                meter.count(state, replies)
+            state = advance(plan, replies)
+    finally:
+        plan.close()
+    return state.value
 
-    def allowed(batch: Batch) -> Plan[Replies]:
-        nonlocal usage
-        spent = usage + Usage(seconds=clock() - start)
-        if reason := limits.exceeded(spent, _asked(batch)):
-            return [BudgetError(reason) for _ in batch]
-        replies = yield batch
-        usage += _cost(batch, replies)
-        return replies
 
-    return (yield from within(plan, allowed))
+class _Meter:
+    """Counts the calls and tokens of one plan."""
 
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._start = clock, clock()
+        self._calls = self._searches = self._batches = self._read = self._written = 0
 
-def _cost(batch: Batch, replies: Replies) -> Usage:
-    answered = [r for r in replies if isinstance(r, Reply)]
-    calls = _asked(batch)
-    return Usage(
-        calls=calls,
-        searches=len(batch) - calls,
-        batches=1,
-        prompt_tokens=sum(r.prompt_tokens for r in answered),
-        generated_tokens=sum(r.generated_tokens for r in answered),
-    )
+    def count(self, batch: Batch, replies: Replies) -> None:
+        calls = _asked(batch)
+        self._batches += 1
+        self._calls += calls
+        self._searches += len(batch) - calls
+        for reply in replies:
+            if isinstance(reply, Reply):
+                self._read += reply.prompt_tokens
+                self._written += reply.generated_tokens
+
+    def usage(self) -> Usage:
+        return Usage(
+            calls=self._calls,
+            searches=self._searches,
+            batches=self._batches,
+            prompt_tokens=self._read,
+            generated_tokens=self._written,
+            seconds=self._clock() - self._start,
+        )
 
 
 def _asked(batch: Batch) -> int:

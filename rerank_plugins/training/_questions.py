@@ -69,7 +69,7 @@ def _first_round(
     strategy: Strategy, query: str, passages: tuple[str, ...], fits: Fits
 ) -> list[Call[Any]]:
     """The first batch; a single call is shortened until it fits. Nothing is asked of a model."""
-    plan = strategy.rank(query, tuple(map(Passage.of, passages)))
+    plan = strategy.rank(query, Passage.all_of(passages))
     try:
         state = step(plan)
         while not isinstance(state, Done):
