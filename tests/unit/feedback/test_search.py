@@ -1,24 +1,18 @@
-"""The plan of feedback: what is asked, how often, and what comes of failures."""
-
-import asyncio
-from dataclasses import replace
+"""The plan of a search with feedback: rounds, failures, hits without vectors."""
 
 import numpy as np
 import pytest
+from small_index import IDS, QUERY, RELEVANCE, TEXTS, VECTORS, N, key, searcher
 
 from rerank_plugins import (
     BackendError,
     BudgetError,
     InputError,
     Limits,
-    Ranking,
     Reranker,
-    UnknownNameError,
 )
-from rerank_plugins.calls import Hit, Reply, Search
-from rerank_plugins.feedback import FaissIndex, FeedbackOptions, FeedbackSearch, Turn, fused
-from rerank_plugins.feedback._judged import Judged, merge_by_level
-from rerank_plugins.middleware import recorded
+from rerank_plugins.calls import Hit, Reply
+from rerank_plugins.feedback import FaissIndex, FeedbackOptions
 from rerank_plugins.strategies import (
     FullList,
     Groupwise,
@@ -30,35 +24,12 @@ from rerank_plugins.strategies import (
     SlidingWindow,
     TopDown,
 )
-from rerank_plugins.testing import Babbling, Failing, Oracle, Replay
-
-N, DIM = 300, 12
-RNG = np.random.default_rng(3)
-VECTORS = RNG.normal(size=(N, DIM)).astype(np.float32)
-VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
-QUERY = VECTORS[0]
-RELEVANCE = VECTORS @ (VECTORS[0] + VECTORS[1])  # what the user means
-IDS = [f"d{i}" for i in range(N)]
-TEXTS = [f"passage {i}" for i in range(N)]
-
-
-def key(query, passage):
-    return float(RELEVANCE[int(passage.split()[-1])])
-
-
-@pytest.fixture(scope="module")
-def index():
-    return FaissIndex.build(VECTORS, ids=IDS, texts=TEXTS)
+from rerank_plugins.testing import Babbling, Failing, Oracle
 
 
 def logging_oracle():
     """It remembers what it was asked, in ``asked``."""
     return Oracle(key=key, grade=lambda relevance: max(0, round(5 * relevance)))
-
-
-def searcher(index, strategy=None, backend=None, *, reranker=None, **options):
-    reranker = reranker or Reranker(strategy or PairScore(), backend or Oracle(key=key))
-    return FeedbackSearch(index, reranker, **{"k": 40, **options})
 
 
 def test_the_second_search_finds_what_the_first_missed(index):
@@ -111,26 +82,6 @@ def test_no_passage_is_reranked_twice(index, name, rounds):
     assert found.usage.calls == len(model.asked)
 
 
-def test_scores_of_the_same_kind_merge_by_score(index):
-    found = searcher(index).search("a question", QUERY)
-    scores = [found.scores[hit.id] for hit in found.hits]
-    assert scores == sorted(scores, reverse=True)
-    assert scores == pytest.approx([RELEVANCE[IDS.index(hit.id)] for hit in found.hits], abs=1e-6)
-    lines, kind = found.scored(5)
-    assert kind == "logit"
-    assert [score for _, score in lines] == scores[:5]
-
-
-def test_lists_that_cannot_be_compared_keep_both_orders(index):
-    found = searcher(index, FullList()).search("a question", QUERY)
-    assert found.score_kind == "rank"
-    for part in (found.first, found.new):
-        order = [RELEVANCE[IDS.index(key)] for key in found.reranked if key in part]
-        assert order == sorted(order, reverse=True)
-    lines, kind = found.scored(4)
-    assert (kind, [s for _, s in lines]) == ("rank", [1, 1 / 2, 1 / 3, 1 / 4])
-
-
 def test_what_is_below_the_depth_is_not_reranked_and_yet_used(index):
     model = logging_oracle()
     found = searcher(index, backend=model, depth=10, rerank_new=False).search("q", QUERY)
@@ -152,49 +103,6 @@ def test_rounds_end_when_nothing_is_new(index):
     more = searcher(index, rounds=3).search("a question", QUERY)
     assert 2 <= more.usage.searches <= 4
     assert len(more.refinements) == more.usage.searches - 1
-
-
-@pytest.mark.parametrize("fuse", ["head", "rrf", "second"])
-def test_every_fusion_gives_each_passage_once(index, fuse):
-    found = searcher(index, fuse=fuse, head=5).search("a question", QUERY)
-    ids = [hit.id for hit in found.hits]
-    assert len(ids) == len(set(ids))
-    if fuse == "second":
-        assert tuple(ids) == found.second
-    else:
-        assert set(ids) == set(found.first) | set(found.second)
-    if fuse == "head":
-        assert tuple(ids[:5]) == found.reranked[:5]
-        assert ids[5:10] == [i for i in found.second if i not in found.reranked[:5]][:5]
-
-
-def test_fusions_by_their_definition():
-    assert fused("ba", "abc", "dab", fuse="rrf") == sorted(
-        "abcd",
-        key=lambda d: (
-            -sum(
-                1 / (60 + r) for ranked in ("bac", "dab") for r, x in enumerate(ranked, 1) if x == d
-            )
-        ),
-    )
-    assert fused("", "", "") == []
-    assert merge_by_level("", "xy", {"x": 1, "y": 2}) == ["x", "y"]
-    assert merge_by_level("ab", "xy", dict.fromkeys("abxy", 1.0)) == ["a", "b", "x", "y"]
-
-
-def test_scores_of_one_list_do_not_decide_between_lists():
-    """Standard deviations from the mean of a list say nothing about another list."""
-    first = Judged(("a", "b"), {"a": 1.0, "b": -1.0}, "z-score")
-    second = Ranking((0, 1), (9.0, 8.0), "z-score")
-    assert not first.comparable(second)
-    level = {"a": 4.0, "b": 1.0, "c": 3.0, "d": 2.0}
-    assert first.with_ranking(("c", "d"), second, level).order == ("a", "c", "d", "b")
-    logits = Judged(("a", "b"), {"a": 1.0, "b": -1.0}, "logit")
-    merged = logits.with_ranking(("c", "d"), replace(second, score_kind="logit"), level)
-    assert merged.order[:2] == ("c", "d")
-
-
-# --- failures ----------------------------------------------------------------------------------
 
 
 def down():
@@ -381,65 +289,6 @@ def test_passages_without_text_are_ranked_as_they_are(index):
     assert len(found.hits) == 40
 
 
-# --- the object --------------------------------------------------------------------------------
-
-
-def test_sync_async_and_many_agree(index):
-    object_ = searcher(index, SlidingWindow(SingleToken()))
-    one = object_.search("a question", QUERY)
-    other = asyncio.run(object_.asearch("a question", QUERY))
-    many = object_.search_many(["a question"] * 3, [QUERY, VECTORS[5], QUERY])
-    assert [h.id for h in one.hits] == [h.id for h in other.hits] == [h.id for h in many[2].hits]
-    assert one.scores == other.scores == many[0].scores
-    assert one.usage.calls == many[0].usage.calls
-
-
-def test_queries_are_encoded_where_there_is_an_encoder(index):
-    object_ = FeedbackSearch(
-        index, Reranker(PairScore(), Oracle(key=key)), encode=lambda text: QUERY.tolist(), k=20
-    )
-    expected = object_.search("a question", QUERY)
-    assert [h.id for h in object_.search("a question").hits] == [h.id for h in expected.hits]
-    assert asyncio.run(object_.asearch("a question")).first == expected.first
-    assert object_.search_many(["a question"])[0].first == expected.first
-    with pytest.raises(InputError, match="encode"):
-        searcher(index).search("a question")
-    with pytest.raises(InputError, match="2 queries and 1"):
-        searcher(index).search_many(["a", "b"], [QUERY])
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"k": 0},
-        {"depth": 0},
-        {"rounds": 0},
-        {"head": -1},
-        {"k": 2.5},
-        {"k": True},
-        {"fuse": "best"},
-        {"on_error": "x"},
-        {"nonsense": 1},
-        {"k": None},
-    ],
-)
-def test_options_out_of_range_are_refused(index, options):
-    with pytest.raises(InputError):
-        searcher(index, **options)
-
-
-def test_methods_by_name_mapping_and_object(index):
-    with pytest.raises(UnknownNameError):
-        searcher(index, method="brave")
-    wide = searcher(index, method={"name": "safe", "degrees": 40.0}).search("q", QUERY)
-    same = searcher(index, method=Turn(degrees=40.0)).search("q", QUERY)
-    assert wide.refinements[0].angle == same.refinements[0].angle == pytest.approx(40, abs=0.1)
-    for method in ("refit", "first", "bold"):
-        assert searcher(index, method=method).search("q", QUERY).refinements[0].angle > 0
-    with pytest.raises(InputError, match="needs scores"):
-        searcher(index, SlidingWindow(Permutation()), method="refit").search("q", QUERY)
-
-
 def test_a_second_search_that_could_change_nothing_is_refused():
     options = FeedbackOptions(k=100, depth=20, rerank_new=False)
     with pytest.raises(InputError, match="first 20 places"):
@@ -448,21 +297,6 @@ def test_a_second_search_that_could_change_nothing_is_refused():
     options.check_useful(None)
     FeedbackOptions(k=100).check_useful(10)
     FeedbackOptions(k=100, rerank_new=False, fuse="rrf").check_useful(10)
-
-
-@pytest.mark.parametrize("vector", [[], [[1.0]], ["a"], [float("nan")] * DIM, [1.0, 2.0]])
-def test_vectors_that_are_none(index, vector):
-    with pytest.raises(InputError):
-        searcher(index).search("a question", vector)
-
-
-def test_a_search_can_be_recorded_and_replayed(index, tmp_path):
-    log = tmp_path / "search.jsonl"
-    call = [Search(tuple(map(float, QUERY)), 5)]
-    [said] = recorded(index, log).run(call)
-    [again] = Replay(log).run(call)
-    assert said.answer == again.answer
-    assert [list(h.vector) for h in said.answer] == [list(h.vector) for h in again.answer]
 
 
 def test_a_method_that_needs_scores_is_skipped_where_there_is_an_order(index):
