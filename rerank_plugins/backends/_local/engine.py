@@ -11,7 +11,7 @@ from .._prompts.renderer import Renderer
 from .forward import Forward, within_memory
 from .generation import Text, generate
 from .questions import Continuation, Labels, Question
-from .sharing import MAX_ROWS, NO_LIMIT, Group, batches, groups, shareable_tokens
+from .sharing import MAX_ROWS, NO_LIMIT, Group, batches, group_alike, shareable_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,7 +55,10 @@ class Engine:
     def ask(self, calls: Sequence[NextToken | Likelihood]) -> Answers:
         """Answer calls of one kind from the logits of their tokens."""
         questions, replies = prepared(calls, self._question)
-        for group in self._groups(questions):
+        groups = [Group(tuple(questions))]
+        if self.share_prefix and any(group.shared for group in _alike(questions, NO_LIMIT)):
+            groups = _alike(questions, self._shareable)
+        for group in groups:
             prefix = None
             for chosen in self._batches(group, questions):
                 if abandoned():
@@ -64,10 +67,15 @@ class Engine:
                 with within_memory(replies, chosen, _NO_MEMORY):
                     if group.shared and prefix is None:
                         prefix = self.forward.prefix(asked[0].ids[: group.shared])
+                    rows = [question.ids for question in asked]
                     keep = max(question.keep for question in asked)
-                    logits = self.forward.logits([question.ids for question in asked], keep, prefix)
-                    for i, question, rows in zip(chosen, asked, logits, strict=True):
-                        replies[i] = question.reply(rows)
+                    # No name for the logits: it would keep them in memory in the next pass.
+                    replies |= {
+                        i: question.reply(logits)
+                        for i, question, logits in zip(
+                            chosen, asked, self.forward.logits(rows, keep, prefix), strict=True
+                        )
+                    }
         return in_order(replies, calls)
 
     def write(self, calls: Sequence[Generate]) -> Answers:
@@ -81,9 +89,12 @@ class Engine:
                     return in_order(replies, calls)
                 asked = [questions[i] for i in chosen]
                 with within_memory(replies, chosen, _NO_MEMORY):
-                    outputs = generate(self.forward, asked)
-                    for i, question, output in zip(chosen, asked, outputs, strict=True):
-                        replies[i] = question.reply(output)
+                    replies |= {
+                        i: question.reply(output)
+                        for i, question, output in zip(
+                            chosen, asked, generate(self.forward, asked), strict=True
+                        )
+                    }
         return in_order(replies, calls)
 
     def _question(self, call: NextToken | Likelihood) -> Question:
@@ -105,12 +116,6 @@ class Engine:
         require_room(len(text.ids) + text.room, self.context)
         return text
 
-    def _groups(self, questions: Mapping[int, Question]) -> list[Group]:
-        """Group the calls that share their beginning."""
-        if self.share_prefix and any(group.shared for group in _alike(questions, NO_LIMIT)):
-            return _alike(questions, self._shareable)
-        return [Group(tuple(questions))]
-
     @cached_property
     def _shareable(self) -> int:
         """Tokens of the longest prompt that may share its beginning; found by a trial, once."""
@@ -131,5 +136,5 @@ def _alike(questions: Mapping[int, Question], limit: int) -> list[Group]:
     """Group calls that begin alike; those with more than ``limit`` tokens stay whole."""
     where = list(questions)
     most = [len(q.ids) - q.keep if len(q.ids) <= limit else 0 for q in questions.values()]
-    found = groups([question.ids for question in questions.values()], most)
+    found = group_alike([question.ids for question in questions.values()], most)
     return [Group(tuple(where[j] for j in group.members), group.shared) for group in found]

@@ -72,7 +72,22 @@ class Forward:
         Returns:
             ``(rows, keep, vocabulary)``.
         """
-        inputs = self.inputs(rows) if prefix is None else self._continued(rows, prefix)
+        import torch
+
+        if prefix is None:
+            inputs = self.inputs(rows)
+        else:  # the padding is between the prefix and the rest of a sequence
+            ids, place = self._padded([row[prefix.length :] for row in rows])
+            seen = place.new_ones((len(rows), prefix.length))
+            # A new cache, because the forward pass changes it.
+            state = [tuple(x.expand(len(rows), -1, -1, -1) for x in kv) for kv in prefix.layers]
+            library = extra("transformers", "transformers")
+            inputs = {
+                "input_ids": ids,
+                "attention_mask": torch.cat([seen, (place >= 0).long()], dim=1),
+                "position_ids": prefix.length + place.clamp(min=0),
+                self._cache_argument: library.DynamicCache(state, config=self.model.config),
+            }
         output = self.model(**inputs, logits_to_keep=keep, use_cache=prefix is not None)
         logits: torch.Tensor = output.logits
         return logits.float()
@@ -102,22 +117,6 @@ class Forward:
             return {"input_ids": ids}
         inputs = {"input_ids": ids, "attention_mask": (place >= 0).long()}
         return {**inputs, "position_ids": place.clamp(min=0)} if positions else inputs
-
-    def _continued(self, rows: Sequence[Sequence[int]], prefix: Prefix) -> dict[str, Any]:
-        """Tensors of the tokens after the prefix, left-padded: the padding follows the prefix."""
-        import torch
-
-        ids, place = self._padded([row[prefix.length :] for row in rows])
-        seen = place.new_ones((len(rows), prefix.length))
-        # A new cache for every forward pass, because the pass changes it.
-        state = [tuple(x.expand(len(rows), -1, -1, -1) for x in layer) for layer in prefix.layers]
-        library = extra("transformers", "transformers")
-        return {
-            "input_ids": ids,
-            "attention_mask": torch.cat([seen, (place >= 0).long()], dim=1),
-            "position_ids": prefix.length + place.clamp(min=0),
-            self._cache_argument: library.DynamicCache(state, config=self.model.config),
-        }
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":
         """Tokens, and the place of each in its own sequence: negative where it is padding."""

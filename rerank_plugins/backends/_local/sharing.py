@@ -43,7 +43,7 @@ class Group:
     shared: int = 0
 
 
-def groups(sequences: Sequence[list[int]], most: Sequence[int]) -> list[Group]:
+def group_alike(sequences: Sequence[list[int]], most: Sequence[int]) -> list[Group]:
     """Group sequences that begin alike, so that the fewest tokens have to be computed.
 
     Sequences that share too little to gain anything are in one group with ``shared=0``, the last.
@@ -54,7 +54,7 @@ def groups(sequences: Sequence[list[int]], most: Sequence[int]) -> list[Group]:
 
     Examples:
         >>> one, other = [1] * 40, [2] * 40
-        >>> found = groups([[*one, 5], [*other, 6], [*one, 7, 8], [*other, 9], [3]], [40] * 5)
+        >>> found = group_alike([[*one, 5], [*other, 6], [*one, 7, 8], [*other, 9], [3]], [40] * 5)
         >>> [(group.members, group.shared) for group in found]
         [((0, 2), 40), ((1, 3), 40), ((4,), 0)]
     """

@@ -113,7 +113,24 @@ class TransformersBackend(LocalModel[Engine]):
 
     def _load(self) -> Engine:
         if isinstance(self.model, str):
-            model, tokenizer = self._read(self.model)
+            token = self._hub_token()
+            weights: dict[str, Any] = {
+                "attn_implementation": self.attention,
+                "quantization_config": self.quantization and dict(self.quantization),
+            }
+            model, tokenizer = load_language_model(
+                self.model,
+                device=self.device,
+                dtype=self.dtype,
+                revision=self.revision,
+                token=token,
+                device_map=self.device_map,
+                **{name: value for name, value in weights.items() if value is not None},
+            )
+            if self.adapter is not None:
+                model = with_adapter(model, str(self.adapter), token=token)
+            if self.compile:
+                model.compile(dynamic=True)  # prompts have all lengths
         else:  # __post_init__ left nothing but a loaded model and its tokenizer
             model = cast("PreTrainedModel", self.model)
             tokenizer = cast("PreTrainedTokenizerBase", self.tokenizer)
@@ -124,25 +141,3 @@ class TransformersBackend(LocalModel[Engine]):
         return Engine(
             model, renderer, self.context_tokens, self.max_batch_tokens, self.share_prefix
         )
-
-    def _read(self, name: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-        weights: dict[str, Any] = {}
-        if self.attention is not None:
-            weights["attn_implementation"] = self.attention
-        if self.quantization is not None:
-            weights["quantization_config"] = dict(self.quantization)
-        token = self._hub_token()
-        model, tokenizer = load_language_model(
-            name,
-            device=self.device,
-            dtype=self.dtype,
-            revision=self.revision,
-            token=token,
-            device_map=self.device_map,
-            **weights,
-        )
-        if self.adapter is not None:
-            model = with_adapter(model, str(self.adapter), token=token)
-        if self.compile:
-            model.compile(dynamic=True)  # prompts have all lengths
-        return model, tokenizer

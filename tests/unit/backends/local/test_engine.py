@@ -102,6 +102,23 @@ def test_a_shared_beginning_is_computed_once(model, renderer, monkeypatch):
         assert ours.prompt_tokens == theirs.prompt_tokens
 
 
+def test_logits_are_freed_before_the_next_pass(model, renderer, monkeypatch):
+    from torch.multiprocessing.reductions import StorageWeakRef
+
+    engine = Engine(model, renderer, None, 6)
+    plain, returned, alive = engine.forward.logits, [], []
+
+    def logits(*arguments):
+        alive.append(sum(not reference.expired() for reference in returned))
+        found = plain(*arguments)
+        returned.append(StorageWeakRef(found.untyped_storage()))
+        return found
+
+    monkeypatch.setattr(engine.forward, "logits", logits)
+    engine.ask(asked("abc", "def", "ghi", "jkl", "mno"))
+    assert alive == [0, 0, 0]
+
+
 def test_texts_with_other_settings_run_in_turn(model, renderer, monkeypatch):
     engine = Engine(model, renderer, None, 100)
     calls = [Generate(prompt("ab"), 1), Generate(prompt("cd"), 1, stop=("x",))]

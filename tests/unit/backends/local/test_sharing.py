@@ -11,25 +11,25 @@ from rerank_plugins.backends._local.sharing import (
     LEAST_SHARED,
     Group,
     batches,
-    groups,
+    group_alike,
     shareable_tokens,
 )
 
 
 def test_sequences_that_share_too_little_are_one_group():
     sequences = [[1] * (LEAST_SHARED - 1) + [i] for i in (2, 3)]
-    assert groups(sequences, [LEAST_SHARED] * 2) == [Group((0, 1))]
+    assert group_alike(sequences, [LEAST_SHARED] * 2) == [Group((0, 1))]
 
 
 def test_sequences_share_their_common_beginning():
     sequences = [[1] * LEAST_SHARED + [i, i] for i in (2, 3, 4)]
-    assert groups(sequences, [LEAST_SHARED + 1] * 3) == [Group((0, 1, 2), LEAST_SHARED)]
+    assert group_alike(sequences, [LEAST_SHARED + 1] * 3) == [Group((0, 1, 2), LEAST_SHARED)]
 
 
 def test_no_more_is_shared_than_a_sequence_allows():
     long = [1] * 100
-    assert groups([long, [*long, 2], [*long, 3]], [90, 100, 100]) == [Group((0, 1, 2), 90)]
-    assert groups([long, [*long, 2], [*long, 3]], [0, 100, 100]) == [
+    assert group_alike([long, [*long, 2], [*long, 3]], [90, 100, 100]) == [Group((0, 1, 2), 90)]
+    assert group_alike([long, [*long, 2], [*long, 3]], [0, 100, 100]) == [
         Group((1, 2), 100),
         Group((0,)),
     ]
@@ -38,11 +38,11 @@ def test_no_more_is_shared_than_a_sequence_allows():
 def test_parts_that_share_more_are_cut_from_those_that_share_less():
     rules, one, other = [1] * 40, [2] * 60, [3] * 60
     sequences = [[*rules, *one, i] for i in range(3)] + [[*rules, *other, i] for i in range(3)]
-    assert groups(sequences, [100] * 6) == [Group((0, 1, 2), 100), Group((3, 4, 5), 100)]
+    assert group_alike(sequences, [100] * 6) == [Group((0, 1, 2), 100), Group((3, 4, 5), 100)]
 
 
 def test_nothing_has_no_groups():
-    assert groups([], []) == []
+    assert group_alike([], []) == []
 
 
 def test_batches_hold_at_most_so_many_sequences():
