@@ -1,9 +1,10 @@
-"""Manifests of files of rankings: what made a file, so that it can be repeated."""
+"""Manifests: everything that made a file of rankings, so that it can be repeated."""
 
 import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +25,7 @@ _SAME = ("reranker", "prompts", "settings")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What made a file of rankings, and what it cost.
+    """The origin of a file of rankings, and its cost.
 
     Attributes:
         reranker: The spec, with every seed; class names where there is no spec.
@@ -100,6 +101,10 @@ def manifest_of(reranker: Reranker, settings: Mapping[str, Any]) -> Manifest:
         "limits": asdict(reranker.limits) if reranker.limits else None,
     }
     prompts = {name: repr(load_prompt(name)) for name in sorted(set(_prompts(spec)))}
+    packages = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            packages[name] = version(name)
     return Manifest(
         reranker=spec,
         prompts={
@@ -107,7 +112,7 @@ def manifest_of(reranker: Reranker, settings: Mapping[str, Any]) -> Manifest:
             for name, text in prompts.items()
         },
         settings=settings,
-        packages={name: found for name in PACKAGES if (found := _installed(name))},
+        packages=packages,
     )
 
 
@@ -161,10 +166,3 @@ def _prompts(spec: object) -> Iterator[str]:
     elif isinstance(spec, list | tuple):
         for item in spec:
             yield from _prompts(item)
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -89,7 +89,7 @@ def write(path, rows):
 
 
 def found(folder):
-    """What is in the output: every query once, or this fails."""
+    """The queries of the output by their ids: each is there once, or this fails."""
     rows = list(read_rankings(folder))
     assert max(Counter(r.query_id for r in rows).values(), default=1) == 1
     return {r.query_id: r for r in rows}

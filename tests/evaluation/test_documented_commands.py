@@ -34,7 +34,7 @@ def documented():
 
 
 def words_of(line):
-    """What stands behind ``rerank-plugins``."""
+    """The arguments behind ``rerank-plugins``."""
     words = shlex.split(line.partition("rerank-plugins ")[2], comments=True)
     return words[: words.index(">")] if ">" in words else words
 

@@ -156,8 +156,11 @@ def training_curve(history: Sequence[Mapping[str, float]]) -> "Figure":
     if not losses and not found:
         raise InputError("history has no loss and no eval_ndcg: there is nothing to draw")
     figure, axes = _figure(6.4, 4.0)
-    axes.plot(*_columns(losses), color=_PALE, linewidth=1, label="loss")
-    axes.plot(*_columns(_smoothed(losses)), color=_COLOURS[1], label="loss, mean of 20 steps")
+    steps, values = _columns(losses)
+    ends = range(1, len(values) + 1)
+    means = [sum(part) / len(part) for part in (values[max(0, i - 20) : i] for i in ends)]
+    axes.plot(steps, values, color=_PALE, linewidth=1, label="loss")
+    axes.plot(steps, means, color=_COLOURS[1], label="loss, mean of 20 steps")
     axes.set(xlabel="optimiser steps", ylabel="loss")
     lines, names = axes.get_legend_handles_labels()
     if found:
@@ -172,13 +175,6 @@ def training_curve(history: Sequence[Mapping[str, float]]) -> "Figure":
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y for _, y in points]
-
-
-def _smoothed(points: Sequence[tuple[float, float]], over: int = 20) -> list[tuple[float, float]]:
-    """The mean of each point and the ones before it."""
-    values = [y for _, y in points]
-    parts = [values[max(0, i + 1 - over) : i + 1] for i in range(len(values))]
-    return [(x, sum(part) / len(part)) for (x, _), part in zip(points, parts, strict=True)]
 
 
 def save(figure: "Figure", path: str | Path) -> None:

@@ -138,7 +138,7 @@ def rank_dataset(
 def _source(
     given: Reranker | Mapping[str, Any] | Factory,
 ) -> tuple[Mapping[str, Any] | Factory, str | Mapping[str, Any]]:
-    """What an actor makes its reranker from, and its description for the manifest."""
+    """The spec or function that actors make rerankers from, and its text in the manifest."""
     if isinstance(given, Reranker):
         spec = given.to_spec()
     elif isinstance(given, Mapping):
@@ -274,27 +274,20 @@ def _running_ray(chosen: Options) -> Iterator[None]:
     if ours:
         room: dict[str, Any] = {}
         if not os.environ.get("RAY_ADDRESS"):
-            cpus = max(os.cpu_count() or 1, math.ceil(chosen.actors * chosen.cpus_per_actor) + 1)
-            room = {"num_cpus": cpus, "include_dashboard": False}
+            least = math.ceil(chosen.actors * chosen.cpus_per_actor) + 1
+            room = {"num_cpus": max(os.cpu_count() or 1, least), "include_dashboard": False}
         ray.init(log_to_driver=False, logging_level="WARNING", **room)
     try:
-        _check_room(ray.cluster_resources(), chosen)
+        cpus, gpus = chosen.actors * chosen.cpus_per_actor, chosen.actors * chosen.gpus_per_actor
+        for name, needed in (("CPU", cpus + 1), ("GPU", gpus)):
+            present = ray.cluster_resources().get(name, 0)
+            if present < needed:  # Ray would wait for ever
+                raise InputError(
+                    f"{chosen.actors} actors and the reading need {needed:g} {name}s, and the "
+                    f"cluster has {present:g}",
+                    hint="Ask for fewer actors, or less for each.",
+                )
         yield
     finally:
         if ours:
             ray.shutdown()
-
-
-def _check_room(resources: Mapping[str, float], chosen: Options) -> None:
-    """Refuse a cluster that is too small: Ray would wait for ever."""
-    wanted = {
-        "CPU": chosen.actors * chosen.cpus_per_actor + 1,
-        "GPU": chosen.actors * chosen.gpus_per_actor,
-    }
-    for name, amount in wanted.items():
-        if resources.get(name, 0) < amount:
-            raise InputError(
-                f"{chosen.actors} actors and the reading need {amount:g} {name}s, and the "
-                f"cluster has {resources.get(name, 0):g}",
-                hint="Ask for fewer actors, or less for each.",
-            )

@@ -31,10 +31,21 @@ class Source:
     def __init__(self, given: "Dataset | str | Path") -> None:
         self._paths: list[str] = []
         self._kind = "dataset"
-        if isinstance(given, str | Path):
-            self._paths, self._kind = _files(Path(given))
-        else:
+        if not isinstance(given, str | Path):
             self._given = given
+            return
+        path = Path(given)
+        if path.is_dir():
+            files = [file for file in sorted(path.iterdir()) if file.suffix in _SUFFIXES]
+        else:
+            files = [path] if path.is_file() else []
+        kinds = {_SUFFIXES.get(file.suffix, "") for file in files}
+        if len(kinds) != 1 or "" in kinds:
+            raise InputError(
+                f"{str(path)!r} cannot be the input of a batch job",
+                hint="Give a .jsonl or .parquet file, or a folder that holds files of one kind.",
+            )
+        self._paths, self._kind = [str(file.absolute()) for file in files], kinds.pop()
 
     def ids(self) -> "Dataset":
         """A column ``query_id``, and ``problem`` for lines of a file that cannot be read.
@@ -82,21 +93,6 @@ class Source:
 def opened_row(row: Mapping[str, Any]) -> Any:
     """The row for `parse_query`, parsed where it is still the line of a file."""
     return row if row.get("line") is None else json.loads(row["line"])
-
-
-def _files(path: Path) -> tuple[list[str], str]:
-    """The files of an input, and their kind."""
-    if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.suffix in _SUFFIXES]
-    else:
-        files = [path] if path.is_file() else []
-    kinds = {_SUFFIXES.get(file.suffix, "") for file in files}
-    if len(kinds) != 1 or "" in kinds:
-        raise InputError(
-            f"{str(path)!r} cannot be the input of a batch job",
-            hint="Give a .jsonl or .parquet file, or a folder that holds files of one of the two.",
-        )
-    return [str(file.absolute()) for file in files], kinds.pop()
 
 
 def _lines_of(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

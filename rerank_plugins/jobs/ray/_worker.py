@@ -103,7 +103,12 @@ class Worker:
         return pa.Table.from_pylist(outputs, schema=schema().append(pa.field("fatal", pa.string())))
 
     def _outputs(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        parsed = [_parsed(row) for row in rows]
+        parsed: list[Query | InputError] = []
+        for row in rows:
+            try:
+                parsed.append(parse_query(opened_row(row)))
+            except InputError as error:
+                parsed.append(error)
         outcomes = iter(self._outcomes([query for query in parsed if isinstance(query, Query)]))
         return [
             _output(row, query, next(outcomes))
@@ -121,18 +126,17 @@ class Worker:
         if self._attempts.begin(key) == 1:
             outcomes = rank_each(self._reranker, queries, self._top_k)
         else:
-            outcomes = [self._alone(self._reranker, query) for query in queries]
+            outcomes = []
+            for query in queries:
+                deaths = self._attempts.begin(query.query_id) - 1
+                if deaths < MAX_ALONE:
+                    outcomes += rank_each(self._reranker, [query], self._top_k)
+                else:
+                    error = BackendError(f"the process that ranked it died, {deaths} times")
+                    outcomes.append(error)
+                self._attempts.end(query.query_id)
         self._attempts.end(key)
         return outcomes
-
-    def _alone(self, reranker: Reranker, query: Query) -> Outcome:
-        before = self._attempts.begin(query.query_id) - 1
-        if before < MAX_ALONE:
-            [outcome] = rank_each(reranker, [query], self._top_k)
-        else:
-            outcome = BackendError(f"the process that ranked it died, {before} times")
-        self._attempts.end(query.query_id)
-        return outcome
 
 
 def rank_each(reranker: Reranker, queries: Sequence[Query], top_k: int | None) -> list[Outcome]:
@@ -150,13 +154,6 @@ def rank_each(reranker: Reranker, queries: Sequence[Query], top_k: int | None) -
         if len(queries) == 1:
             return [error]
         return [outcome for query in queries for outcome in rank_each(reranker, [query], top_k)]
-
-
-def _parsed(row: Mapping[str, Any]) -> Query | InputError:
-    try:
-        return parse_query(opened_row(row))
-    except InputError as error:
-        return error
 
 
 def _output(row: Mapping[str, Any], query: Query, outcome: Outcome) -> dict[str, Any]:

@@ -13,7 +13,7 @@ pytest.importorskip("pyarrow", reason="no pyarrow: pip install rerank-plugins[ra
 
 
 def found(folder):
-    """What is in the output: every query once, or this fails."""
+    """The queries of the output by their ids: each is there once, or this fails."""
     rows = list(read_rankings(folder))
     assert max(Counter(r.query_id for r in rows).values(), default=1) == 1
     return {r.query_id: r for r in rows}
