@@ -67,7 +67,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
         lines: The lines, without line ends.
 
     Returns:
-        How many lines were written.
+        The number of lines.
 
     Raises:
         InputError: The file cannot be written.
@@ -83,14 +83,17 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
 DRAFT = ".draft"
 """The end of the name under which `replacing` writes a file; a killed process may leave one."""
 
+_STREAMS = (Path("/dev"), Path("/dev/fd"))
+"""Folders of names such as ``/dev/stdout``, which links to the file that it is redirected to."""
+
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Write a file whole or not at all: it replaces the old one when the block ends.
 
     The draft lies beside the file. It is created exclusively: no existing file is overwritten and
-    no link is followed. An exception in the block keeps the old file and removes the draft. What
-    is not a regular file, such as ``/dev/stdout`` or a pipe, is written directly.
+    no link is followed. An exception in the block keeps the old file and removes the draft. Pipes
+    and devices, such as ``/dev/stdout``, are written directly.
 
     Args:
         path: The file; its folder exists.
@@ -102,7 +105,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}{DRAFT}")
     try:
-        if path.exists() and not path.is_file():
+        if path.parent in _STREAMS or (path.exists() and not path.is_file()):
             with path.open("wb") as file:
                 yield file
             return

@@ -22,7 +22,7 @@ class Comparison:
         first: Its mean for the first run.
         second: Its mean for the second run.
         low: Lower end of the 95 % interval of the difference, second minus first.
-        high: Upper end.
+        high: Upper end of that interval.
         p_value: The p-value of a two-sided paired randomization test: the share of random signs
             that give a difference at least as large.
         changes: Second minus first, by query.
@@ -145,7 +145,7 @@ def interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, float]:
 
 
 def _p_value(changes: Sequence[float], seed: int) -> float:
-    """The chance of such a mean under random signs."""
+    """The p-value of a paired randomization test, two-sided."""
     if len(changes) == 1 or not any(changes):
         return 1.0
     import numpy as np

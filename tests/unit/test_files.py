@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 import threading
 import uuid
 
@@ -88,6 +90,18 @@ def test_a_pipe_is_written_and_not_replaced(tmp_path):
     reader.join(timeout=10)
     assert read == [b"one\ntwo\n"]
     assert path.is_fifo()
+
+
+@pytest.mark.skipif(not os.path.islink("/dev/stdout"), reason="needs /dev/stdout")
+def test_standard_output_is_written_and_not_replaced(tmp_path):
+    code = (
+        "from pathlib import Path\nfrom rerank_plugins._files import write_lines\n"
+        "write_lines(Path('/dev/stdout'), ['one'])"
+    )
+    with (tmp_path / "out").open("w") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert (tmp_path / "out").read_text() == "one\n"
+    assert os.path.islink("/dev/stdout")
 
 
 def test_lines_may_come_from_the_file_that_they_replace(tmp_path):
