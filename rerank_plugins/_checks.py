@@ -1,5 +1,6 @@
 """Arguments, checked: each function raises an `InputError` that names the argument."""
 
+import math
 from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 
@@ -10,7 +11,8 @@ def at_least(least: float, **values: object) -> None:
     """Refuse numbers below ``least``, and what is not a number.
 
     Args:
-        least: The lowest value. Where it is an ``int``, only whole numbers pass.
+        least: The lowest value. Where it is an ``int``, only whole numbers pass; where it is a
+            ``float``, every finite number from there on.
         **values: The arguments by their names. None passes: it stands for a default.
 
     Raises:
@@ -26,9 +28,35 @@ def at_least(least: float, **values: object) -> None:
     for name, value in values.items():
         if value is None:
             continue
-        # `not >=` and not `<`: the value may be a NaN
-        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:  # type: ignore[operator]  # mypy does not know that Integral and Real compare
+        # `not least <= value` and not `value < least`: the value may be a NaN
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:  # type: ignore[operator]  # mypy does not know that Integral and Real compare
             raise InputError(f"{name} is {value!r}, expected at least {least}")
+
+
+def positive(**values: object) -> None:
+    """Refuse numbers that are not above 0, infinity, and what is not a number.
+
+    Args:
+        **values: The arguments by their names. None passes: it stands for a default.
+
+    Raises:
+        InputError: One is not above 0, is infinite, or is not a number.
+
+    Examples:
+        >>> positive(temperature=0.5, timeout_s=None)
+        >>> positive(temperature=0.0)
+        Traceback (most recent call last):
+        rerank_plugins.errors.InputError: temperature is 0.0, expected a positive number
+    """
+    for name, value in values.items():
+        if value is None:
+            continue
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, Real)
+            or not 0 < float(value) < math.inf
+        ):
+            raise InputError(f"{name} is {value!r}, expected a positive number")
 
 
 def one_of(name: str, value: object, known: Collection[str]) -> None:

@@ -1,12 +1,13 @@
 """Training rerankers with the papers' objectives, through the prompts that serve them.
 
-`train` makes a folder that `rerank_plugins.load_reranker` opens; `data` makes the lists that it
-learns from, `losses` are pure functions on tensors, `rewards` are for reinforcement learning.
+`train` makes a folder that `rerank_plugins.load_reranker` opens. `data` makes the training lists,
+`losses` are pure functions on tensors, and `rewards` are for reinforcement learning.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .._extras import extra
 from . import data
 from .data import TrainingList
 
@@ -30,7 +31,7 @@ __all__ = [
     "train",
     "train_with_rewards",
 ]
-_MODULES = {
+_HOMES = {
     "GrpoOptions": "_grpo",
     "Lora": "_settings",
     "Objective": "_objectives",
@@ -42,16 +43,12 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch is imported when it is asked for: making lists does not."""
+    """Import what needs torch when it is asked for: making lists does not need it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        module = import_module(f".{_MODULES.get(name, name)}", __name__)
+        module = import_module(f".{_HOMES.get(name, name)}", __name__)
     except ModuleNotFoundError as error:
-        from ..errors import MissingExtraError
-
-        raise MissingExtraError(
-            f"{error.name} is not installed",
-            hint='Install it with: pip install "rerank-plugins[train]".',
-        ) from error
-    return module if name not in _MODULES else getattr(module, name)
+        extra(str(error.name), "train")  # raises: the message names the extra that is missing
+        raise
+    return getattr(module, name) if name in _HOMES else module

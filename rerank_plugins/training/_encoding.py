@@ -1,18 +1,18 @@
 """From training lists to token ids, by the code that renders prompts when serving."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..backends._prompts.renderer import Renderer
-from ..calls import Call, Generate, Likelihood, NextToken, Prompt, ScorePair, Untrusted
+from ..calls import Call, Generate, Likelihood, NextToken, Prompt, ScorePair, Untrusted, text_of
 from ..errors import InputError, PromptTooLongError
+from ..prompts import ListwisePrompt, require
 from ..ranking import Strategy
-from ..strategies import Groupwise
-from ._answers import innermost, one_question, one_question_order, written_grades, written_order
-from ._questions import questions
-from .data import TrainingList
+from ..strategies import FullList, Groupwise, Permutation, SingleToken
+from ._questions import innermost, questions
+from .data import TrainingList, permutation_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class Row:
 
     Attributes:
         ids: Tokens of the prompt and, at their end, of the target.
-        target: How many of them are the target: what the model should have written.
+        target: The number of tokens of the target: what the model should have written.
         labels: The tokens that may come next after the prompt, where their logits are scores.
         ranks: For each token of the target the 1-based place of the passage that it names, 0 for a
             separator.
-        token_types: Segment of each token, where the model tells query and passage apart so.
+        token_types: Segment of each token, for models that tell query and passage apart by it.
     """
 
     ids: tuple[int, ...]
@@ -55,9 +55,9 @@ class PromptEncoder:
     """Encodes what a strategy asks a causal language model.
 
     Args:
-        strategy: What is trained.
-        renderer: Of the model's tokenizer.
-        context_tokens: Prompt and target together at most.
+        strategy: The strategy to train for.
+        renderer: Renders with the model's tokenizer.
+        context_tokens: The most tokens of prompt and target together.
         write: Whether answers are trained as text too (the language-model half of FIRST).
     """
 
@@ -72,53 +72,50 @@ class PromptEncoder:
         Raises:
             InputError: The strategy does not ask about this list in one round.
             LabelError: The identifiers are not distinct single tokens of this model.
-            PromptTooLongError: It does not fit with one word of each passage either.
+            PromptTooLongError: The list does not fit, even with one word of each passage.
         """
-        asked = questions(one_question(self.strategy), row, partial(self._too_long, row))
+
+        def fits(call: Call[Any]) -> PromptTooLongError | None:
+            excess = len(self._encoded(call, row).ids) - self.context_tokens
+            return PromptTooLongError(excess, limit=self.context_tokens) if excess > 0 else None
+
+        asked = questions(self.strategy, row, fits)
         rows = tuple(self._encoded(call, row) for call in asked)
         return EncodedList(rows, row.labels, row.teacher or row.labels)
 
-    def _too_long(self, row: TrainingList, call: Call[Any]) -> PromptTooLongError | None:
-        excess = len(self._encoded(call, row).ids) - self.context_tokens
-        return PromptTooLongError(excess, limit=self.context_tokens) if excess > 0 else None
-
     def _encoded(self, call: Call[Any], row: TrainingList) -> Row:
         match call:
-            case NextToken() if len(call.labels) == len(row) and self.write:
-                return self._ordered(call, row)
             case NextToken():
                 encoded = self.renderer.encode(call.prompt)
-                return Row(tuple(encoded.ids), labels=self._label_ids(call, encoded.text))
+                found = self.renderer.labels(call.prompt, call.labels, encoded.text)
+                labels = tuple(found.values())
+                if not self.write or len(call.labels) != len(row):
+                    return Row(tuple(encoded.ids), labels=labels)
+                # FIRST: the identifiers' logits, and the whole order as text after them
+                written = self._written(call.prompt, written_order(self.strategy, row))
+                return replace(written, labels=labels)
             case Likelihood():
                 whole, new = self.renderer.split(call.prompt, call.continuation)
                 return Row(tuple(whole.ids), target=new)
             case Generate():
-                return self._answered(call.prompt, row)
+                inner = innermost(self.strategy)
+                if isinstance(inner, Groupwise):
+                    return self._written(call.prompt, written_grades(inner, row))
+                return self._written(call.prompt, written_order(inner, row))
         raise InputError(f"{type(call).__name__} is not a question to a language model")
-
-    def _label_ids(self, call: NextToken, text: str) -> tuple[int, ...]:
-        return tuple(self.renderer.labels(call.prompt, call.labels, text).values())
-
-    def _ordered(self, call: NextToken, row: TrainingList) -> Row:
-        """FIRST: the identifiers' logits, and the whole order as text after them."""
-        text = self.renderer.encode(call.prompt).text
-        written = self._written(call.prompt, written_order(self.strategy, row))
-        return Row(written.ids, written.target, self._label_ids(call, text), written.ranks)
-
-    def _answered(self, prompt: Prompt, row: TrainingList) -> Row:
-        strategy = innermost(self.strategy)
-        if isinstance(strategy, Groupwise):
-            return self._written(prompt, written_grades(strategy, row))
-        return self._written(prompt, written_order(strategy, row))
 
     def _written(self, prompt: Prompt, answer: str) -> Row:
         """The prompt, the answer, and the token that ends it."""
         whole, new = self.renderer.split(prompt, Untrusted(answer))
         tokenizer = self.renderer.tokenizer
+        place, ranks = 1, []
+        for token in whole.ids[len(whole.ids) - new :]:
+            separates = ">" in str(tokenizer.decode([token]))
+            ranks.append(0 if separates else place)
+            place += separates
         end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-        ids = [*whole.ids, *end]
-        ranks = _ranks([str(tokenizer.decode([i])) for i in whole.ids[len(whole.ids) - new :]])
-        return Row(tuple(ids), new + len(end), ranks=(*ranks, *(0 for _ in end)))
+        ids, ended = (*whole.ids, *end), (*ranks, *(0 for _ in end))
+        return Row(ids, new + len(end), ranks=ended)
 
 
 @dataclass(frozen=True)
@@ -126,9 +123,9 @@ class PairEncoder:
     """Encodes query and passage as a pair for a classifier.
 
     Args:
-        strategy: What is trained: it says how a title and a passage are put together.
-        renderer: Of the model's tokenizer: control tokens in texts are escaped with it.
-        context_tokens: Both texts together at most; longer pairs are cut as when serving.
+        strategy: The strategy to train for: it says how a title and a passage are joined.
+        renderer: Escapes control tokens of the model's tokenizer in texts.
+        context_tokens: The most tokens of both texts; longer pairs are cut as when serving.
     """
 
     strategy: Strategy
@@ -139,14 +136,13 @@ class PairEncoder:
         """Encode one list.
 
         Raises:
-            InputError: The strategy asks no pairs.
+            InputError: The strategy asks for no pairs.
         """
-        asked = questions(self.strategy, row)
-        rows = tuple(self.pair(call) for call in asked)
+        rows = tuple(self.pair(call) for call in questions(self.strategy, row))
         return EncodedList(rows, row.labels, row.teacher or row.labels)
 
     def pair(self, call: Call[Any]) -> Row:
-        """One pair."""
+        """Encode one pair."""
         if not isinstance(call, ScorePair):
             raise InputError(f"{type(call).__name__} is not a question to a classifier")
         texts = [self.renderer.escape(str(text)) for text in (call.query, call.passage)]
@@ -156,16 +152,65 @@ class PairEncoder:
         return Row(tuple(found["input_ids"]), token_types=types)
 
 
-def shown(strategy: Strategy, row: TrainingList) -> Sequence[int]:
-    """Positions of the passages in the order in which the prompt shows them."""
-    return one_question_order(innermost(strategy), len(row))
+def written_order(strategy: Strategy, row: TrainingList) -> str:
+    """The permutation that the labels give, as it continues the prompt: ``B] > [A]``.
+
+    Passages with the same label stand in the order in which they are shown.
+
+    Raises:
+        InputError: The strategy's prompt asks for reasoning, which no label teaches, or its answer
+            is not a permutation.
+
+    Examples:
+        >>> from rerank_plugins.strategies import Permutation, SingleToken
+        >>> row = TrainingList("flea", ("a dog", "a flea", "the flea's life"), (0, 1, 2))
+        >>> written_order(SingleToken(), row), written_order(Permutation(), row)
+        ('C] > [B] > [A]', '[3] > [2] > [1]')
+    """
+    inner = innermost(strategy)
+    if not isinstance(inner, FullList | Permutation | SingleToken):
+        raise InputError(
+            f"{type(inner).__name__} writes no permutation, so labels do not train it as text",
+            hint="Use SingleToken, Permutation, FullList, Groupwise, Pointwise, QueryLikelihood or "
+            "PairScore; or a ranking loss alone (lm_weight=0) for one that chooses labels.",
+        )
+    template = require(inner.prompt or "", ListwisePrompt)
+    if template.reasoning:
+        raise InputError(
+            "this prompt asks for reasoning, and labels do not say what to think",
+            hint="Train it with rewards (rerank_plugins.training.rewards).",
+        )
+    whole, prefill = permutation_text(row, template.alphabet), text_of(template.prefill)
+    if not whole.startswith(prefill):
+        raise InputError(
+            f"an answer that starts with {prefill!r} cannot continue as a permutation",
+            hint="Use a prompt whose prefill is '[' or nothing.",
+        )
+    return whole.removeprefix(prefill)
 
 
-def _ranks(tokens: Sequence[str]) -> list[int]:
-    """The place in the order that each token of ``[2] > [1]`` belongs to; 0 for separators."""
-    place, found = 1, []
-    for token in tokens:
-        separates = ">" in token
-        found.append(0 if separates else place)
-        place += separates
-    return found
+def written_grades(strategy: Groupwise, row: TrainingList) -> str:
+    """The grades that the labels give, as JSON in the order in which the group is shown.
+
+    Raises:
+        InputError: A label is not a whole number on the strategy's scale.
+
+    Examples:
+        >>> written_grades(Groupwise(seed=1), TrainingList("flea", ("a dog", "a flea"), (0, 9)))
+        '<answer>{"[1]": 9, "[2]": 0}</answer>'
+    """
+    for label in row.labels:
+        if label != int(label) or not 0 <= label <= strategy.top_grade:
+            raise InputError(
+                f"the label {label:g} is not a grade from 0 to {strategy.top_grade}",
+                hint="Give whole numbers on the scale that the prompt asks for.",
+            )
+    shown = enumerate(shown_order(strategy, len(row)), start=1)
+    grades = {f"[{place}]": int(row.labels[i]) for place, i in shown}
+    return f"<answer>{json.dumps(grades)}</answer>"
+
+
+def shown_order(strategy: Strategy, n: int) -> Sequence[int]:
+    """Positions of the passages of a list in the order in which the prompt shows them."""
+    inner = innermost(strategy)
+    return inner.groups(n)[0] if isinstance(inner, Groupwise) else range(n)

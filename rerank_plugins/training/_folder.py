@@ -1,33 +1,37 @@
-"""The folder of a training run: whose it is, whether there is room, and what a full disk says."""
+"""The folder of a training run: claimed before the first step, filled after the last one."""
 
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .._files import Stamp
 from ..errors import ConfigurationError, InputError
+from ..evaluation.report import save, training_curve
 from ..presets import FILE as RERANKER
+from ..presets import write_saved
 from ..ranking import Strategy
 from ..registry import to_spec
-from ._model import Trainee
-from ._settings import TrainingOptions
+from ._model import Trainee, base_shape, saved_backend
+from ._settings import Trained, TrainingOptions
 from .data import TrainingList
 
-RUN_FILE = "training.json"
 CHECKPOINTS = "checkpoints"
-CURVE = "curve.svg"
-_FORMAT = "rerank-plugins training"
+_RUN_FILE, _CURVE, _STATE = "training.json", "curve.svg", "trainer_state.json"
+_STAMP = Stamp("rerank-plugins training", 1)
 _MADE = (
-    *(RERANKER, CURVE, "adapter_*", "*.safetensors", "*.safetensors.index.json", "config.json"),
+    *(RERANKER, _CURVE, "adapter_*", "*.safetensors", "*.safetensors.index.json", "config.json"),
     *("generation_config.json", "tokenizer*", "special_tokens_map.json", "chat_template.jinja"),
     *("vocab.json", "vocab.txt", "merges.txt"),
 )
-"""What a finished run leaves beside its checkpoints, as patterns."""
+"""Patterns of the files that a finished run leaves beside its checkpoints."""
 _RESERVED = 2
-"""Free space, in sizes of a checkpoint, that must be there before training begins."""
+"""Free space, in sizes of a checkpoint, that must be there before training starts."""
+_VERSIONS = ("torch", "transformers", "peft", "trl", "rerank-plugins")
 
 
 def identity(
@@ -37,44 +41,16 @@ def identity(
     validation: Sequence[TrainingList],
     options: TrainingOptions,
 ) -> dict[str, Any]:
-    """What must be the same for a run to go on."""
+    """The values that must be the same for a run to be resumed."""
+    named = {"model": str(model), "strategy": to_spec("strategies", strategy)}
+    for name, lists in (("lists", rows), ("validation", validation)):
+        found = hashlib.sha256()
+        for row in lists:
+            found.update(repr((row.query, row.passages, row.labels, row.teacher)).encode())
+        named[name] = found.hexdigest()
     plain = {k: v for k, v in options.plain().items() if k not in ("resume", "device")}
-    spec = to_spec("strategies", strategy)
-    lists = {"lists": _digest(rows), "validation": _digest(validation)}
-    same: dict[str, Any] = json.loads(
-        json.dumps({"model": str(model), "strategy": spec, **lists, **plain})
-    )
+    same: dict[str, Any] = json.loads(json.dumps(named | plain))
     return same
-
-
-def _digest(rows: Sequence[TrainingList]) -> str:
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(repr((row.query, row.passages, row.labels, row.teacher)).encode())
-    return digest.hexdigest()
-
-
-def prepare(folder: Path, run: Mapping[str, Any], trainee: Trainee, *, resume: bool) -> None:
-    """Make the folder this run's, before the first step.
-
-    Args:
-        folder: Where checkpoints and the reranker go.
-        run: Its `identity`.
-        trainee: What is trained.
-        resume: Whether to go on with what is there; otherwise an earlier run's files are removed.
-
-    Raises:
-        InputError: It holds another run, or a model that no run made, or cannot be written.
-        ConfigurationError: There is too little space on the disk.
-    """
-    if is_first_process():
-        _claim(folder, run, resume=resume)
-        _check_space(trainee, folder)
-
-
-def is_first_process() -> bool:
-    """Whether this is the one of several processes (``torchrun``) that writes files."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def check_output(model: str | Path, output: str | Path) -> Path:
@@ -93,28 +69,61 @@ def check_output(model: str | Path, output: str | Path) -> Path:
     return folder
 
 
-def _claim(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
-    path = folder / RUN_FILE
+def prepare(folder: Path, run: Mapping[str, Any], model: Any, *, resume: bool) -> None:
+    """Make the folder this run's, before the first step.
+
+    Args:
+        folder: The folder of checkpoints and of the reranker.
+        run: The run's `identity`.
+        model: The model to train.
+        resume: Whether to continue what is there; otherwise an earlier run's files are removed.
+
+    Raises:
+        InputError: It holds another run, or a model that no run made, or cannot be written.
+        ConfigurationError: There is too little space on the disk.
+    """
+    if not is_first_process():
+        return
     try:
-        if _begun(folder):
-            held = _held(path)
-            if resume:
-                _check_same(held, run, folder)
-                return
-            _clear(folder)
-        elif _has_model(folder) or (path.is_file() and _held(path) is None):
-            raise _foreign(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = folder / f"{RUN_FILE}.new"
-        scratch.write_text(json.dumps({"format": _FORMAT, **run}, indent=1) + "\n", "utf-8")
-        os.replace(scratch, path)
+        _claim(folder, run, resume=resume)
     except OSError as error:
         raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    needed = _RESERVED * 12 * trained  # weights and AdamW's two moments, four bytes each
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ConfigurationError(
+            f"checkpoints need {needed / 1e9:.1f} GB, and {str(folder)!r} has {free / 1e9:.1f}",
+            hint="Free some space, train an adapter (lora), or give another output folder.",
+        )
 
 
-def _begun(folder: Path) -> bool:
-    """Whether something is there that a run leaves, beside its name."""
-    return (folder / RERANKER).is_file() or any((folder / CHECKPOINTS).glob("*"))
+def is_first_process() -> bool:
+    """Whether this is the one of several processes (``torchrun``) that writes files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _claim(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
+    path = folder / _RUN_FILE
+    if (folder / RERANKER).is_file() or any((folder / CHECKPOINTS).glob("*")):
+        held = _held(path)
+        if resume:
+            hint = "Give another folder, or start from scratch: resume=False, or --anew."
+            if held is None:
+                raise InputError(f"{str(path)!r} is damaged", hint=hint)
+            if differing := ", ".join(sorted(k for k in run if held.get(k) != run[k])):
+                raise InputError(
+                    f"{str(folder)!r} holds a run that differs in {differing}", hint=hint
+                )
+            return
+        # Otherwise an earlier run's weights would be read beside the new ones.
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        for made in [path for pattern in _MADE for path in folder.glob(pattern) if path.is_file()]:
+            made.unlink()
+    elif _has_model(folder) or (path.is_file() and _held(path) is None):
+        raise _foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _STAMP.write(path, run)
 
 
 def _has_model(folder: Path) -> bool:
@@ -124,16 +133,18 @@ def _has_model(folder: Path) -> bool:
 def _held(path: Path) -> dict[str, Any] | None:
     """The identity of the run that a folder holds; None where its file is damaged.
 
+    Files of earlier versions name their format and no version.
+
     Raises:
-        InputError: There is none, or it is not a training run's.
+        InputError: There is no such file, or it is not a training run's.
     """
     if not path.is_file():
         raise _foreign(path.parent)
     try:
         held = json.loads(path.read_text("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(held, dict) or held.get("format") != _FORMAT:
+    if not isinstance(held, dict) or held.get("format") != _STAMP.format:
         raise _foreign(path.parent)
     return held
 
@@ -145,42 +156,88 @@ def _foreign(folder: Path) -> InputError:
     )
 
 
-def _check_same(held: Mapping[str, Any] | None, run: Mapping[str, Any], folder: Path) -> None:
-    anew = "Give another folder, or begin anew: resume=False, or --anew."
-    if held is None:
-        raise InputError(f"{str(folder / RUN_FILE)!r} is damaged", hint=anew)
-    if differing := sorted(k for k in run if held.get(k) != run[k]):
-        raise InputError(
-            f"{str(folder)!r} holds a run that differs in {', '.join(differing)}", hint=anew
-        )
+def newest_checkpoint(checkpoints: Path) -> Path | None:
+    """The newest whole checkpoint; one that a full disk cut short does not count.
 
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier run made: its weights would be read beside the new ones."""
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    for pattern in _MADE:
-        for path in folder.glob(pattern):
-            if path.is_file():
-                path.unlink()
-
-
-def _check_space(trainee: Trainee, folder: Path) -> None:
-    """Refuse to begin where not even two checkpoints fit on the disk."""
-    trained = sum(p.numel() for p in trainee.model.parameters() if p.requires_grad)
-    needed = _RESERVED * 12 * trained  # weights and AdamW's two moments, four bytes each
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ConfigurationError(
-            f"checkpoints need {needed / 1e9:.1f} GB, and {str(folder)!r} has {free / 1e9:.1f}",
-            hint="Free some space, train an adapter (lora), or give another output folder.",
-        )
+    The trainer writes its state last, and removes an old checkpoint only after that.
+    """
+    numbered = {}
+    for path in checkpoints.glob("checkpoint-*"):
+        number = path.name.rpartition("-")[2]
+        if path.is_dir() and number.isdecimal():
+            numbered[int(number)] = path
+    for _, path in sorted(numbered.items(), reverse=True):
+        state = path / _STATE
+        if state.is_file() and state.read_text("utf-8").endswith("}\n"):
+            return path
+    return None
 
 
 def is_disk_error(error: BaseException) -> bool:
     """Whether a file could not be written.
 
-    Safetensors and PyTorch tell it by errors of their own, which are no `OSError`.
+    Safetensors and PyTorch raise their own errors for it, which are not an `OSError`.
     """
     theirs = {"SafetensorError": "os error", "RuntimeError": "inline_container"}
     sign = theirs.get(type(error).__name__)
     return isinstance(error, OSError) or (sign is not None and sign in str(error))
+
+
+def finish(
+    trainee: Trainee,
+    options: TrainingOptions,
+    folder: Path,
+    history: Sequence[Mapping[str, float]],
+    about: Mapping[str, Any],
+) -> Trained:
+    """Write the weights, how to rank with them, where they come from, and the curve.
+
+    Args:
+        trainee: The trained model.
+        options: How it was trained.
+        folder: The folder to write to.
+        history: The values that the trainer logged.
+        about: Further notes for ``reranker.json``.
+
+    Raises:
+        ConfigurationError: The weights cannot be written.
+    """
+    validated = [line for line in history if "eval_ndcg" in line]
+    losses = [line["loss"] for line in history if "loss" in line]
+    done = Trained(
+        folder=folder,
+        steps=int(max((line.get("step", 0) for line in history), default=0)),
+        loss=losses[-1] if losses else float("nan"),
+        ndcg=max((line["eval_ndcg"] for line in validated if line["step"] > 0), default=None),
+        ndcg_before=next((line["eval_ndcg"] for line in validated if line["step"] == 0), None),
+        history=tuple(dict(line) for line in history),
+    )
+    if is_first_process():
+        base = {"name": trainee.base, **base_shape(trainee.model)}
+        result = {"steps": done.steps, "ndcg": done.ndcg}
+        how = {"options": options.plain(), "versions": _versions()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            backend = saved_backend(trainee, folder, options.context_tokens)
+        except Exception as error:
+            if not is_disk_error(error):
+                raise
+            raise ConfigurationError(
+                f"the weights cannot be written to {str(folder)!r}: {error}",
+                hint="Free some space and run the same command again: the checkpoints are intact.",
+            ) from error
+        noted = {**about, "base": base, **result, **how}
+        write_saved(folder, trainee.encode.strategy, backend, noted)
+        if losses:
+            save(training_curve(history), folder / _CURVE)
+    return done
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

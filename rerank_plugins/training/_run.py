@@ -2,21 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RerankError
 from ..ranking import Strategy
-from ._answers import built, one_question
-from ._finished import finish
-from ._folder import CHECKPOINTS, check_output, identity, prepare
-from ._model import Trainee, load_trainee
-from ._objectives import DEFAULTS, Kind, check_objective, kind_of
-from ._packing import can_pack, groups
-from ._questions import questions
+from ._batches import can_pack, group_lists
+from ._folder import CHECKPOINTS, check_output, finish, identity, prepare
+from ._model import load_trainee
+from ._objectives import DEFAULTS, check_objective, kind_of
+from ._questions import questions, strategy_of
 from ._settings import Trained, TrainingOptions
-from ._validation import ndcg
+from ._trainer import RankingTrainer, run_trainer
 from .data import TrainingList
 
 
@@ -34,7 +31,7 @@ def train(
 ) -> Trained:
     """Train a model for a strategy, with the prompt and the code that will serve it.
 
-    What the strategy asks decides what is trained: `SingleToken` (FIRST) the logits of identifiers
+    The strategy's questions decide what is trained: `SingleToken` (FIRST) the logits of identifiers
     and, as text, the whole order; `Pointwise` the log-odds of yes; `QueryLikelihood` the likelihood
     of the query after relevant passages; `Permutation`, `FullList` and `Groupwise` the written
     answer; `PairScore` a classifier. Everything that could fail after hours is tried before the
@@ -43,19 +40,22 @@ def train(
     Args:
         model: The base: a hub id, a folder or, for language models, a ``.gguf`` file.
         strategy: How the trained model will rank: a strategy, its name, or a spec.
-        rows: What it learns from; each must fit into one window.
+        rows: The training lists; each must fit into one window.
         output: A folder: checkpoints while training, then the weights, ``reranker.json`` and a
-            curve. Called again after an interruption with the same arguments, it goes on.
+            curve. Called again with the same arguments, an interrupted run is resumed.
         validation: Lists on which nDCG@10 decides which checkpoint is kept; they are ranked before
             the first step too.
         options: See `TrainingOptions`.
-        about: Noted in ``reranker.json``: where the data came from, its licence.
+        about: Notes for ``reranker.json``: where the data came from, its licence.
         skip_uninformative: Leave out lists whose labels are all equal instead of refusing them.
         progress: Whether to draw a progress bar.
 
+    Returns:
+        The folder, the steps, the last loss and the best nDCG@10.
+
     Raises:
         InputError: The lists, the options or the folder do not fit together.
-        ConfigurationError: The model, its tokenizer or the machine is not up to it.
+        ConfigurationError: The model, its tokenizer or the machine cannot do what is asked.
 
     Examples:
         >>> from rerank_plugins.training import TrainingList, TrainingOptions, train
@@ -69,22 +69,32 @@ def train(
     folder = check_output(model, output)
     if options.patience is not None and not validation:
         raise InputError("patience counts validations, and there are no lists to validate on")
-    kept, skipped = _informative(rows, skip=skip_uninformative)
-    chosen = built(strategy)
-    kind = _kind(chosen, kept)
+    kept = _informative(rows, skip=skip_uninformative)
+    chosen = strategy_of(strategy)
+    kind = kind_of(questions(chosen, kept[0]))
     objective = options.objective or DEFAULTS[kind]
     check_objective(kind, objective)
     trainee = load_trainee(str(model), chosen, kind, options, write=bool(objective.lm_weight))
-    _try_all(trainee, kept)
+    for number, row in enumerate(kept, start=1):
+        try:
+            trainee.encode(row)
+        except RerankError as error:
+            error.add_note(f"in list {number} of {len(kept)}, query {row.query[:60]!r}")
+            raise
     run = identity(model, chosen, kept, validation, options)
-    prepare(folder, run, trainee, resume=options.resume)
-    history = _loop(trainee, kind, chosen, kept, validation, options, folder, progress)
+    prepare(folder, run, trainee.model, resume=options.resume)
+    together = options.share_prefix and kind in ("listwise", "written") and can_pack(trainee.model)
+    groups = group_lists(kept, together=together)
+    checkpoints = folder / CHECKPOINTS
+    trainer = RankingTrainer(trainee, options, groups, validation, checkpoints, progress=progress)
+    history = run_trainer(trainer, resume=options.resume)
     noted = {**(about or {}), "lists": len(kept), "objective": asdict(objective)}
-    done = finish(trainee, kind, chosen, options, folder, history, noted)
-    return replace(done, skipped=skipped)
+    done = finish(trainee, options, folder, history, noted)
+    return replace(done, skipped=len(rows) - len(kept))
 
 
-def _informative(rows: Sequence[TrainingList], *, skip: bool) -> tuple[list[TrainingList], int]:
+def _informative(rows: Sequence[TrainingList], *, skip: bool) -> list[TrainingList]:
+    """The lists with more than one relevance level; others are left out or refused."""
     kept = [row for row in rows if row.is_informative]
     skipped = len(rows) - len(kept)
     if skipped and not skip:
@@ -96,40 +106,4 @@ def _informative(rows: Sequence[TrainingList], *, skip: bool) -> tuple[list[Trai
         )
     if not kept:
         raise InputError("there are no lists to train on")
-    return kept, skipped
-
-
-def _kind(strategy: Strategy, rows: Sequence[TrainingList]) -> Kind:
-    return kind_of(questions(one_question(strategy), rows[0]))
-
-
-def _try_all(trainee: Trainee, rows: Sequence[TrainingList]) -> None:
-    """Turn every list into tokens once: what is wrong with one is told before the first step."""
-    for i, row in enumerate(rows):
-        try:
-            trainee.encode(row)
-        except RerankError as error:
-            error.add_note(f"in list {i + 1} of {len(rows)}, query {row.query[:60]!r}")
-            raise
-
-
-def _loop(
-    trainee: Trainee,
-    kind: Kind,
-    strategy: Strategy,
-    rows: Sequence[TrainingList],
-    validation: Sequence[TrainingList],
-    options: TrainingOptions,
-    folder: Path,
-    progress: bool,
-) -> list[dict[str, float]]:
-    """Train, and return what was logged."""
-    from ._trainer import RankingTrainer, newest_checkpoint, run_trainer
-
-    validate = partial(ndcg, strategy, trainee.backend, validation) if validation else None
-    output = folder / CHECKPOINTS
-    together = options.share_prefix and kind in ("listwise", "written") and can_pack(trainee.model)
-    taught = groups(rows, together=together)
-    trainer = RankingTrainer(trainee, kind, options, taught, validate, output, progress=progress)
-    run_trainer(trainer, newest_checkpoint(output) if options.resume else None)
-    return [dict(line) for line in trainer.state.log_history]
+    return kept

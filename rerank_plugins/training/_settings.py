@@ -1,10 +1,11 @@
-"""What a training run is told."""
+"""Options and result of a training run."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._checks import at_least, one_of
 from ..errors import InputError
 from ._objectives import Objective
 
@@ -12,17 +13,17 @@ SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant"),
     *("constant_with_warmup", "inverse_sqrt"),
 )
-"""Those of transformers' ``lr_scheduler_type`` that need no arguments of their own."""
+"""The values of transformers' ``lr_scheduler_type`` that need no further arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
-    """A LoRA adapter: what is trained instead of all weights.
+    """A LoRA adapter: trained instead of all weights.
 
     Args:
-        rank: Of the two factors.
+        rank: The rank of the two factors.
         alpha: The update is scaled by ``alpha / rank``; twice the rank when None.
-        dropout: Of the adapter's input.
+        dropout: The share of the adapter's inputs that is dropped, from 0 to below 1.
         modules: Names of the layers; all linear ones when None.
     """
 
@@ -32,22 +33,21 @@ class Lora:
     modules: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InputError(f"rank is {self.rank}, expected at least 1")
+        at_least(1, rank=self.rank)
         if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}, expected a number from 0 to 1")
+            raise InputError(f"dropout is {self.dropout}, expected a number from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """How a reranker is trained.
+    """Options of a training run.
 
     Args:
-        epochs: Passes over the lists; in each, every list is shuffled anew.
+        epochs: Passes over the lists; in each, every list is shuffled again.
         max_steps: Optimiser steps after which training ends, whatever the epochs.
         batch_size: Lists, or groups of them, in one forward pass of one device.
         accumulate: Forward passes in one optimiser step.
-        learning_rate: At its highest.
+        learning_rate: The highest learning rate, between 0 and 1.
         schedule: How the learning rate falls, one of `SCHEDULES`.
         warmup: Optimiser steps in which the learning rate grows.
         weight_decay: AdamW's.
@@ -57,18 +57,18 @@ class TrainingOptions:
         share_prefix: Read neighbouring lists that show the same passages together, as one group: a
             listwise prompt whose query comes after the passages then costs little more for ten
             queries than for one. Losses are the same up to rounding.
-        objective: What is minimised; the kind's own when None.
+        objective: The losses and their weights; those of the strategy's kind when None.
         lora: An adapter, or None to train all weights.
-        context_tokens: Prompt and target at most; the model's limit when None.
-        dtype: Of the weights: float32 on a CPU where it is ``"auto"``.
+        context_tokens: The most tokens of prompt and target; the model's limit when None.
+        dtype: The type of the weights: float32 on a CPU where it is ``"auto"``.
         bf16: Compute in bfloat16 where it is safe (automatic mixed precision).
         device: ``"auto"`` or ``"cpu"``.
-        gradient_checkpointing: Less memory, a third more time.
+        gradient_checkpointing: Needs less memory and a third more time.
         neftune_alpha: Noise on the embeddings; None for none.
         evaluate_every: Optimiser steps between validations and checkpoints.
         patience: Validations without a gain after which training ends; None for never.
-        seed: Of everything random.
-        resume: Go on from the newest whole checkpoint in the output folder.
+        seed: The seed of everything random.
+        resume: Continue from the newest whole checkpoint in the output folder.
 
     Raises:
         InputError: A number is out of range.
@@ -99,21 +99,16 @@ class TrainingOptions:
     resume: bool = True
 
     def __post_init__(self) -> None:
-        whole = ("epochs", "batch_size", "accumulate", "evaluate_every")
-        self._check((*whole, "max_steps", "context_tokens", "patience"), 1)
-        self._check(("warmup", "weight_decay", "max_grad_norm", "neftune_alpha"), 0)
+        at_least(1, **self._of("epochs", "batch_size", "accumulate", "evaluate_every"))
+        at_least(1, **self._of("max_steps", "context_tokens", "patience"))
+        at_least(0, warmup=self.warmup)
+        at_least(0.0, **self._of("weight_decay", "max_grad_norm", "neftune_alpha"))
         if not 0 < self.learning_rate < 1:
             raise InputError(f"learning_rate is {self.learning_rate}, expected one between 0 and 1")
-        if self.schedule not in SCHEDULES:
-            raise InputError(
-                f"there is no schedule {self.schedule!r}", hint=f"Known: {', '.join(SCHEDULES)}."
-            )
+        one_of("schedule", self.schedule, SCHEDULES)
 
-    def _check(self, names: tuple[str, ...], least: int) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not least <= value < float("inf"):
-                raise InputError(f"{name} is {value}, expected at least {least}")
+    def _of(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}
 
     def plain(self) -> dict[str, Any]:
         """The options as plain values, for the manifest."""
@@ -122,16 +117,16 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What came of a training run.
+    """The result of a training run.
 
     Attributes:
-        folder: What `rerank_plugins.load_reranker` opens.
+        folder: The folder that `rerank_plugins.load_reranker` opens.
         steps: Optimiser steps.
-        loss: Of the last logged step.
+        loss: The loss of the last logged step.
         ndcg: The best nDCG@10 on the validation lists; None without such lists.
-        ndcg_before: That of the model as it was; None without such lists.
-        history: What was logged: step, loss, learning rate, ndcg.
-        skipped: Lists that taught nothing, because all their labels are equal.
+        ndcg_before: nDCG@10 of the untrained model; None without such lists.
+        history: The logged values: step, loss, learning rate, ndcg.
+        skipped: Lists that were left out, because all their labels are equal.
     """
 
     folder: Path

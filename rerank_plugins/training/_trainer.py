@@ -1,7 +1,7 @@
 """The training loop: Hugging Face's Trainer, given our batches, losses and validation."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,23 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..backends._local.loading import chosen_device, quiet
 from ..errors import ConfigurationError
-from ._batches import MODEL_INPUTS, Collator
+from ..evaluation import evaluate
+from ..handlers import AnyBackend
+from ..ranking import Strategy
+from ..reranker import Reranker
+from ._batches import MODEL_INPUTS, Group, shuffle_group
 from ._encoding import EncodedList
-from ._folder import is_disk_error
-from ._model import Encode, Trainee
-from ._objectives import DEFAULTS, Kind, minimised
-from ._packing import Group, shuffled
+from ._folder import is_disk_error, newest_checkpoint
+from ._model import Trainee
+from ._objectives import DEFAULTS, batch_loss
 from ._settings import TrainingOptions
+from .data import TrainingList
 
-_STATE = "trainer_state.json"
 _NDCG = "eval_ndcg"
+_MEASURE = "nDCG@10"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Epochs(torch.utils.data.Dataset[list[EncodedList]]):
     """
 
     rows: Sequence[Group]
-    encode: Encode
+    encode: Callable[[TrainingList], EncodedList]
     epochs: int
     seed: int
     shuffle: bool
@@ -54,7 +57,7 @@ class Epochs(torch.utils.data.Dataset[list[EncodedList]]):
         )
         group = self.rows[int(order[place])]
         if self.shuffle:
-            group = shuffled(group, self.seed * 1_000_003 + i)
+            group = shuffle_group(group, self.seed * 1_000_003 + i)
         return [self.encode(row) for row in group]
 
 
@@ -62,39 +65,36 @@ class RankingTrainer(Trainer):
     """`transformers.Trainer` with a ranking objective, validated by ranking.
 
     Args:
-        trainee: What is trained.
-        kind: How its logits become scores.
-        options: How it is trained.
-        rows: What it is trained on, in groups that may be read together.
-        validate: Returns the nDCG of the weights as they are; None where there is nothing to
-            validate on.
-        output: Where checkpoints go.
+        trainee: The model to train.
+        options: How to train it.
+        groups: The training lists, in groups that may be read together.
+        validation: Lists that are ranked now and then; there may be none.
+        output: The folder of the checkpoints.
         progress: Whether to draw a progress bar.
     """
 
     def __init__(
         self,
         trainee: Trainee,
-        kind: Kind,
         options: TrainingOptions,
-        rows: Sequence[Group],
-        validate: Callable[[], float] | None,
+        groups: Sequence[Group],
+        validation: Sequence[TrainingList],
         output: Path,
         *,
         progress: bool,
     ) -> None:
-        self._kind, self._validate = kind, validate
-        self._objective = options.objective or DEFAULTS[kind]
-        epochs = _epochs(options, len(rows))
-        data = Epochs(rows, trainee.encode, epochs, options.seed, options.shuffle)
+        self._trainee, self._validation = trainee, validation
+        self._objective = options.objective or DEFAULTS[trainee.kind]
+        # Enough epochs for ``max_steps``: reading the data again would repeat the orders.
+        needed = (options.max_steps or 0) * options.accumulate * options.batch_size
+        epochs = max(options.epochs, -(-needed // len(groups)))
+        data = Epochs(groups, trainee.encode, epochs, options.seed, options.shuffle)
         super().__init__(
             model=trainee.model,
-            args=_arguments(options, output, validated=validate is not None, progress=progress),
+            args=_arguments(options, output, validated=bool(validation), progress=progress),
             train_dataset=data,
-            eval_dataset=data,  # one is asked for; `evaluate` ranks the validation lists instead
-            data_collator=Collator(
-                trainee.tokenizer.pad_token_id or 0, classifier=kind == "classifier"
-            ),
+            eval_dataset=data,  # the Trainer wants one; `evaluate` ranks the validation lists
+            data_collator=trainee.collate,
         )
         if self.args.n_gpu > 1:  # PyTorch would split a packed batch
             raise ConfigurationError(
@@ -104,7 +104,7 @@ class RankingTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False  # so that the mean over accumulated batches is taken
         self.add_callback(_LastStep())
-        if validate is not None and options.patience is not None:
+        if validation and options.patience is not None:
             self.add_callback(EarlyStoppingCallback(options.patience))
 
     def compute_loss(
@@ -116,21 +116,22 @@ class RankingTrainer(Trainer):
     ) -> Any:
         """The objective of a batch."""
         given = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
-        if "unpack" in inputs:  # an additive mask is of the model's kind of number
+        if "unpack" in inputs:  # an additive mask has the model's dtype
             inner: Any = self.model  # a wrapper for several devices has no dtype
             given["attention_mask"] = given["attention_mask"].to(inner.dtype)
         output = model(**given)
-        loss = minimised(self._kind, self._objective, output.logits, inputs)
+        loss = batch_loss(self._trainee.kind, self._objective, output.logits, inputs)
         return (loss, output) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Rank the validation lists."""
-        if self._validate is None:
+        if not self._validation:
             return {}
         model: Any = self.model
         training = model.training
         model.eval()
-        found = {_NDCG: self._validate()}
+        strategy = self._trainee.encode.strategy
+        found = {_NDCG: ndcg(strategy, self._trainee.backend, self._validation)}
         model.train(training)
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
@@ -139,12 +140,6 @@ class RankingTrainer(Trainer):
     def _get_train_sampler(self, *_: Any) -> Any:
         """In order: `Epochs` has shuffled already."""
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
-
-
-def _epochs(options: TrainingOptions, groups: int) -> int:
-    """Passes over the groups, enough for ``max_steps``: a second reading would repeat orders."""
-    needed = (options.max_steps or 0) * options.accumulate * options.batch_size
-    return max(options.epochs, -(-needed // groups))
 
 
 class _LastStep(TrainerCallback):
@@ -157,7 +152,7 @@ class _LastStep(TrainerCallback):
         return control
 
     def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
-        """End before weights that are no numbers replace a checkpoint."""
+        """End before weights that are not numbers replace a checkpoint."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise ConfigurationError(
@@ -166,89 +161,107 @@ class _LastStep(TrainerCallback):
             )
 
 
+def ndcg(strategy: Strategy, backend: AnyBackend, rows: Sequence[TrainingList]) -> float:
+    """Mean nDCG@10 of the lists in the reranker's order, with their labels as grades.
+
+    Labels are taken as grades where they are whole numbers of at least 0; other labels (a teacher's
+    scores, minus the ranks) count by their order, the highest as relevant.
+
+    Raises:
+        CallError: The model failed.
+    """
+    reranker = Reranker(strategy, backend)
+    rankings = reranker.rank_many([(row.query, row.passages) for row in rows])
+    run, qrels = {}, {}
+    for i, (row, ranking) in enumerate(zip(rows, rankings, strict=True)):
+        run[str(i)] = [str(position) for position in ranking.order]
+        qrels[str(i)] = {str(p): grade for p, grade in enumerate(grades(row.labels))}
+    return float(evaluate(run, qrels, [_MEASURE])[_MEASURE])
+
+
+def grades(labels: Sequence[float]) -> list[int]:
+    """Labels as the whole numbers that nDCG takes.
+
+    Examples:
+        >>> grades((0, 2, 1)), grades((-3.0, -1.0, -2.0))
+        ([0, 2, 1], [0, 1, 0])
+    """
+    if all(label >= 0 and label == int(label) for label in labels):
+        return [int(label) for label in labels]
+    best = max(labels)
+    return [int(label == best) for label in labels]
+
+
 def _arguments(
     options: TrainingOptions, output: Path, *, validated: bool, progress: bool
 ) -> TrainingArguments:
+    given = common_arguments(options, output)
+    if options.gradient_checkpointing:  # transformers 5.24 renamed it
+        new = "activation_checkpointing" in {f.name for f in fields(TrainingArguments)}
+        given["activation_checkpointing" if new else "gradient_checkpointing"] = True
     return TrainingArguments(
-        output_dir=str(output),
-        per_device_train_batch_size=options.batch_size,
-        gradient_accumulation_steps=options.accumulate,
+        **given,
         num_train_epochs=1,  # the dataset holds them all
-        max_steps=options.max_steps or -1,
-        learning_rate=options.learning_rate,
-        lr_scheduler_type=options.schedule,
-        warmup_steps=options.warmup,
-        weight_decay=options.weight_decay,
-        max_grad_norm=options.max_grad_norm,
-        bf16=options.bf16,
-        use_cpu=chosen_device(options.device) == "cpu",
         neftune_noise_alpha=options.neftune_alpha,
-        logging_steps=1,
         logging_nan_inf_filter=False,
         eval_strategy="steps" if validated else "no",
         eval_steps=options.evaluate_every,
-        save_steps=options.evaluate_every,
-        save_total_limit=2,
         load_best_model_at_end=validated,
         metric_for_best_model=_NDCG if validated else None,
         greater_is_better=True if validated else None,
-        restore_callback_states_from_checkpoint=True,  # patience goes on where it was
-        seed=options.seed,
-        report_to=[],
+        restore_callback_states_from_checkpoint=True,  # patience continues from its count
         remove_unused_columns=False,
         disable_tqdm=not progress,
         dataloader_pin_memory=torch.cuda.is_available(),
-        **(checkpointing() if options.gradient_checkpointing else {}),
     )
 
 
-def checkpointing() -> dict[str, Any]:
-    """What turns gradient checkpointing on: transformers 5.24 gave it a new name."""
-    known = {f.name for f in fields(TrainingArguments)}
-    new = "activation_checkpointing" in known
-    return {"activation_checkpointing" if new else "gradient_checkpointing": True}
+def common_arguments(options: TrainingOptions, output: Path) -> dict[str, Any]:
+    """The trainer's arguments that are the same with labels and with rewards."""
+    return {
+        "output_dir": str(output),
+        "per_device_train_batch_size": options.batch_size,
+        "gradient_accumulation_steps": options.accumulate,
+        "max_steps": options.max_steps or -1,
+        "learning_rate": options.learning_rate,
+        "lr_scheduler_type": options.schedule,
+        "warmup_steps": options.warmup,
+        "weight_decay": options.weight_decay,
+        "max_grad_norm": options.max_grad_norm,
+        "bf16": options.bf16,
+        "use_cpu": chosen_device(options.device) == "cpu",
+        "logging_steps": 1,
+        "save_steps": options.evaluate_every,
+        "save_total_limit": 2,
+        "seed": options.seed,
+        "report_to": [],
+    }
 
 
-def newest_checkpoint(output: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; one that a full disk cut short is none.
+def run_trainer(trainer: Trainer, *, resume: bool) -> list[dict[str, float]]:
+    """Train to the end, and return what was logged.
 
-    The trainer writes its state last, and removes an old checkpoint only after that.
-    """
-    for path in sorted(_checkpoints(output), key=_number, reverse=True):
-        state = path / _STATE
-        if state.is_file() and state.stat().st_size and state.read_text("utf-8").endswith("}\n"):
-            return path
-    return None
-
-
-def _checkpoints(output: Path) -> Iterator[Path]:
-    for path in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        if path.is_dir() and _number(path) >= 0:
-            yield path
-
-
-def _number(path: Path) -> int:
-    number = path.name.rpartition("-")[2]
-    return int(number) if number.isdecimal() else -1
-
-
-def run_trainer(trainer: Trainer, resume: Path | None) -> None:
-    """Train to the end.
+    Args:
+        trainer: The trainer.
+        resume: Whether to continue from the newest whole checkpoint.
 
     Raises:
-        ConfigurationError: A checkpoint could not be written, or the loss is no number.
+        ConfigurationError: A checkpoint could not be written, or the loss is not a number.
     """
+    output = Path(str(trainer.args.output_dir))
+    newest = newest_checkpoint(output) if resume else None
     validated = trainer.args.eval_strategy != "no"
-    trainer.args.eval_on_start = validated and resume is None
+    trainer.args.eval_on_start = validated and newest is None
     try:
         with quiet(transformers):
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     except Exception as error:
         if not is_disk_error(error):
             raise
-        last = newest_checkpoint(Path(str(trainer.args.output_dir)))
+        last = newest_checkpoint(output)
         raise ConfigurationError(
             f"a checkpoint could not be written: {error}",
-            hint="Free some space and run the same command again; it goes on from "
+            hint="Free some space and run the same command again; it resumes from "
             + (f"{last.name}." if last else "the beginning."),
         ) from error
+    return [dict(line) for line in trainer.state.log_history]

@@ -10,8 +10,8 @@ from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.strategies import Groupwise, Permutation, PointwiseGrade, SingleToken
 from rerank_plugins.training import GrpoOptions, Lora, Objective, TrainingList, TrainingOptions
 from rerank_plugins.training._encoding import PromptEncoder
+from rerank_plugins.training._folder import newest_checkpoint
 from rerank_plugins.training._grpo import prompts, train_with_rewards
-from rerank_plugins.training._trainer import newest_checkpoint
 
 ROW = TrainingList(
     "how long lives a flea?", ("a dog", "a flea", "the sea"), (0, 2, 1), query_id="q"
@@ -133,7 +133,7 @@ def test_the_base_as_the_output(llama_folder):
         ({"objective": Objective()}, "objective"),
         ({"patience": 2}, "patience"),
         ({"neftune_alpha": 5.0}, "neftune_alpha"),
-        ({"batch_size": 3}, "no multiple of the 4"),
+        ({"batch_size": 3}, "expected a multiple of the 4"),
     ],
     ids=str,
 )

@@ -8,10 +8,15 @@ import torch
 from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.strategies import Permutation, SingleToken
 from rerank_plugins.training import Objective, TrainingList
-from rerank_plugins.training._batches import MODEL_INPUTS, Collator
+from rerank_plugins.training._batches import (
+    MODEL_INPUTS,
+    MOST_TOGETHER,
+    Collator,
+    group_lists,
+    shuffle_group,
+)
 from rerank_plugins.training._encoding import PromptEncoder
-from rerank_plugins.training._objectives import DEFAULTS, minimised
-from rerank_plugins.training._packing import MOST_TOGETHER, groups, shuffled
+from rerank_plugins.training._objectives import DEFAULTS, batch_loss
 
 TEXTS = ("a dog sleeps all day", "the flea lives two months", "a wolf hunts", "the sea")
 QUERIES = ("how long lives a flea?", "who sleeps?", "what hunts in packs, and where?")
@@ -30,7 +35,7 @@ def loss_of(model, strategy, grouped, tokenizer, kind="listwise"):
     batch = Collator(tokenizer.pad_token_id)([[encode(row) for row in g] for g in grouped])
     model.zero_grad()
     logits = model(**{k: v for k, v in batch.items() if k in MODEL_INPUTS}).logits
-    loss = minimised(kind, DEFAULTS[kind], logits, batch)
+    loss = batch_loss(kind, DEFAULTS[kind], logits, batch)
     loss.backward()
     return loss.item(), model.get_input_embeddings().weight.grad.clone(), batch
 
@@ -81,14 +86,14 @@ def test_queries_do_not_see_each_other(tiny_model, tokenizer):
 
 def test_neighbours_are_grouped_and_shuffled_alike():
     rows = lists() + lists(TEXTS[::-1])
-    assert [len(g) for g in groups(rows, together=True)] == [3, 3]
-    assert [len(g) for g in groups(rows, together=False)] == [1] * 6
+    assert [len(g) for g in group_lists(rows, together=True)] == [3, 3]
+    assert [len(g) for g in group_lists(rows, together=False)] == [1] * 6
     many = lists(queries=tuple(map(str, range(MOST_TOGETHER + 1))))
-    assert [len(g) for g in groups(many, together=True)] == [MOST_TOGETHER, 1]
-    [group, _] = groups(rows, together=True)
-    moved = shuffled(group, 5)
+    assert [len(g) for g in group_lists(many, together=True)] == [MOST_TOGETHER, 1]
+    [group, _] = group_lists(rows, together=True)
+    moved = shuffle_group(group, 5)
     assert len({row.passages for row in moved}) == 1
-    assert moved == shuffled(group, 5) != shuffled(group, 6)
+    assert moved == shuffle_group(group, 5) != shuffle_group(group, 6)
     for before, after in zip(group, moved, strict=True):
         pairs = zip(before.passages, before.labels, strict=True)
         assert dict(pairs) == dict(zip(after.passages, after.labels, strict=True))
@@ -104,5 +109,5 @@ def test_the_objective_of_a_pack_counts_every_list(tiny_model, tokenizer):
         with torch.no_grad():
             given = {k: v for k, v in batch.items() if k in MODEL_INPUTS}
             logits = tiny_model(**given).logits
-            losses.append(minimised("listwise", objective, logits, batch).item())
+            losses.append(batch_loss("listwise", objective, logits, batch).item())
     assert losses[0] == pytest.approx(sum(losses[1:]) / 3, rel=1e-5)

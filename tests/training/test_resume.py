@@ -9,7 +9,7 @@ import pytest
 
 from rerank_plugins import ConfigurationError, load_reranker
 from rerank_plugins.training import Objective, TrainingList, TrainingOptions, train
-from rerank_plugins.training._trainer import newest_checkpoint
+from rerank_plugins.training._folder import newest_checkpoint
 
 PASSAGES = ("a dog sleeps", "the flea lives two months", "a wolf hunts", "the sea")
 ROWS = [
@@ -29,10 +29,10 @@ KILLED = """
 import os, sys
 sys.path.insert(0, sys.argv[3])
 from test_resume import OPTIONS, ROWS
-from rerank_plugins.training import train, trainer
+from rerank_plugins.training import _trainer, train
 
 steps = 0
-real = trainer.minimised
+real = _trainer.batch_loss
 
 def dying(*given):
     global steps
@@ -41,7 +41,7 @@ def dying(*given):
         os._exit(9)
     return real(*given)
 
-trainer.minimised = dying
+_trainer.batch_loss = dying
 train(sys.argv[1], "pair-score", ROWS, sys.argv[2], options=OPTIONS)
 """
 
@@ -128,14 +128,14 @@ def test_weights_that_cannot_be_written_cost_no_training(
 
 def test_patience_goes_on_where_it_was(encoder_folder, tmp_path, monkeypatch):
     """One validation without a gain before the kill and one after it: the end."""
-    from rerank_plugins.training import _run as run
+    from rerank_plugins.training import _trainer
 
     found = iter([0.1, 0.9, 0.8])  # before, at step 4, at step 8
     rows = {"validation": ROWS, "options": replace(OPTIONS, patience=2)}
-    monkeypatch.setattr(run, "ndcg", lambda *_: next(found))
+    monkeypatch.setattr(_trainer, "ndcg", lambda *_: next(found))
     with pytest.raises(StopIteration):  # at step 12
         train(encoder_folder, "pair-score", ROWS, tmp_path, **rows)
-    monkeypatch.setattr(run, "ndcg", lambda *_: 0.7)
+    monkeypatch.setattr(_trainer, "ndcg", lambda *_: 0.7)
     done = train(encoder_folder, "pair-score", ROWS, tmp_path, **rows)
     assert done.steps == 12
     assert done.ndcg == 0.9

@@ -220,7 +220,7 @@ class TestBadInput:
 
     def test_grades_off_the_scale(self, llama_folder, tmp_path):
         row = TrainingList(ROW.query, PASSAGES, (0, 11, 1, 2))
-        self.refused(InputError, "no grade", llama_folder, Groupwise(), [row], tmp_path)
+        self.refused(InputError, "not a grade", llama_folder, Groupwise(), [row], tmp_path)
 
     def test_identifiers_that_are_not_single_tokens(self, tmp_path, tmp_path_factory):
         """A vocabulary of whole words that knows no letters."""

@@ -1,7 +1,7 @@
-"""Lists to train rerankers on: from judgements, from teachers, from files.
+"""Training lists for rerankers: from judgements, from teachers, from files.
 
-Everything is repeatable: what is drawn depends on an explicit seed and on names, never on the order
-in which queries come. Nothing is left out silently: ``on_skip`` is told, or it is an error.
+Everything is repeatable: draws depend on an explicit seed and on names, never on the order of the
+queries. Nothing is left out silently: ``on_skip`` is called with the reason, or it is an error.
 """
 
 from ._judgements import judged_lists, with_relevant

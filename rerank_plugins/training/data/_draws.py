@@ -1,8 +1,8 @@
-"""Chance that can be repeated: every draw has a source of its own, made from names and a seed.
+"""Repeatable random draws: each has its own generator, made from names and a seed.
 
-A query's draws depend on nothing but the seed and the query's own names: not on which queries come
-before it, nor on how many there are. Of `random.Random` only ``random()`` is used, because its
-sequence is the one thing that Python promises to keep between versions.
+A query's draws depend on nothing but the seed and the query's own names: not on the queries before
+it, nor on how many there are. Of `random.Random` only ``random()`` is used: its sequence is all
+that Python promises to keep between versions.
 """
 
 import random
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def source(seed: int, *names: object) -> random.Random:
-    """A source of chance for whatever goes by these names.
+    """A random generator for what these names stand for.
 
     Examples:
         >>> source(1, "q7").random() == source(1, "q7").random()

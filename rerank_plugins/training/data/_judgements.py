@@ -1,10 +1,10 @@
-"""From judgements to graded lists: relevant documents among negatives that a retriever found."""
+"""Graded lists from judgements: relevant documents among negatives that a retriever found."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ..._checks import at_least, one_of
 from ...errors import InputError
 from ...evaluation import Collection, Run, check_run
 from ._draws import drawn, permuted, source
@@ -31,8 +31,8 @@ def judged_lists(
     """Lists of judged relevant documents and of sampled ones that are not, for a run's queries.
 
     Labels are the grades of the judgements. A document without a judgement has grade 0, and so has
-    one whose grade is negative (junk): where few documents were judged, some of the sampled ones
-    will be relevant all the same. ``negatives="judged"`` and `mined_lists` are the remedies.
+    one whose grade is negative (junk). Where few documents were judged, some of the sampled ones
+    are relevant all the same; ``negatives="judged"`` and `mined_lists` avoid that.
     A judged document that the collection lacks is left out.
 
     A query's lists depend on the seed, the query and its documents alone: not on the other queries
@@ -40,20 +40,21 @@ def judged_lists(
 
     Args:
         collection: Texts and judgements.
-        run: What a first stage found. Its queries get lists, in its order.
-        size: Passages of a list, at least 2; fewer where there are not so many negatives.
-        seed: Another one draws others.
-        relevant: The most relevant documents of a list, at least 1 and below ``size``; half of
-            ``size`` when None. Which ones is drawn where there are more.
+        run: Document ids by query id, from a first stage. Its queries get lists, in its order.
+        size: Passages of a list, at least 2; fewer where there are too few negatives.
+        seed: The seed of all draws.
+        relevant: The largest number of relevant documents in a list, at least 1 and below
+            ``size``; half of ``size`` when None. Where there are more, they are drawn.
         positives: Draw them from the relevant documents that the run found, or from all judged
-            ones. The model will only ever see what a first stage finds.
+            ones. When it serves, the model sees what a first stage finds.
         negatives: Draw them from the run, from the documents that were judged not relevant, or
             from the whole collection, which makes easy ones.
         ranks: The first and the last rank of the run that its negatives come from.
-        per_query: Lists of each query, each drawn anew.
-        shuffle: Whether the passages are in random order. Else they are in the run's, those that
-            it did not find last.
-        on_skip: Is told of each query that gives no list; without it, such a query is an error.
+        per_query: Lists of each query, each with its own draws.
+        shuffle: Whether the passages are in random order. Otherwise they are in the run's order,
+            those that it did not find last.
+        on_skip: Called with a sentence for each query that gives no list; without it, such a query
+            is an error.
 
     Raises:
         InputError: An argument is out of range, the run names documents or queries that the
@@ -68,27 +69,35 @@ def judged_lists(
         (3, [0.0, 0.0, 2.0], 2.0)
     """
     most = max(1, size // 2) if relevant is None else relevant
-    _check(size, most, per_query, ranks)
-    if positives not in get_args(Positives) or negatives not in get_args(Negatives):
-        raise InputError(
-            f"positives is {positives!r} and negatives {negatives!r}",
-            hint=f"Give one of {get_args(Positives)} and one of {get_args(Negatives)}.",
-        )
+    check_sizes(size, most)
+    at_least(1, per_query=per_query)
+    if not 1 <= ranks[0] <= ranks[1]:
+        raise InputError(f"ranks is {ranks}, expected the first and the last, from 1")
+    one_of("positives", positives, get_args(Positives))
+    one_of("negatives", negatives, get_args(Negatives))
     check_run(run, collection)
     everything = sorted(collection.documents) if negatives == "collection" else []
     found = False
     for query, ids in run.items():
-        pool = _Pool(collection, query, ids, everything)
+        known, retrieved = relevant_of(collection, query), set(ids)
+        allowed = [d for d in known if positives == "judged" or d in retrieved]
+        judged = [d for d in sorted(collection.qrels.get(query, {})) if d in collection.documents]
+        near = judged if negatives == "judged" else ids[ranks[0] - 1 : ranks[1]]
+        pool = [d for d in near if d not in known]
         for number in range(per_query):
             chance = source(seed, query, number)
-            chosen = drawn(pool.relevant(positives), most, chance)
+            chosen = drawn(allowed, most, chance)
             if not chosen:
                 which = " that the run found" if positives == "retrieved" else " with a text"
                 skip(f"the query {query!r} has no relevant document{which}", on_skip)
                 break
-            chosen += pool.negatives(negatives, ranks, size - len(chosen), chance)
+            count = size - len(chosen)
+            if negatives == "collection":
+                chosen += _from_all(everything, known, count, chance)
+            else:
+                chosen += drawn(pool, count, chance)
             order = permuted(chosen, chance) if shuffle else in_order(chosen, ids)
-            made = assembled(collection, query, order)
+            made = listed(collection, query, order)
             if not informative(made, f"the list of the query {query!r}", on_skip):
                 break
             found = True
@@ -109,14 +118,14 @@ def relevant_of(collection: Collection, query: str) -> list[str]:
 
 
 def with_relevant(collection: Collection, run: Run, *, depth: int | None = None) -> Run:
-    """The run with the relevant documents that it did not find behind those that it did.
+    """The run, followed for each query by the relevant documents that it did not find.
 
-    What to ask a teacher about before `mined_lists`.
+    A teacher scores these documents for `mined_lists`.
 
     Args:
-        collection: Has the judgements.
+        collection: The judgements.
         run: Document ids by query id, best first.
-        depth: Documents that are kept of each query's before that; all when None.
+        depth: Keep this many of the run's documents for each query; all when None.
 
     Examples:
         >>> judged = Collection(documents=dict.fromkeys("abc", "text"), queries={"q": "flea"},
@@ -137,7 +146,7 @@ def in_order(ids: Sequence[str], found: Sequence[str]) -> list[str]:
     return sorted(ids, key=lambda document: (place.get(document, len(place)), document))
 
 
-def assembled(
+def listed(
     collection: Collection,
     query: str,
     ids: Sequence[str],
@@ -148,7 +157,7 @@ def assembled(
     """The list of these documents, labelled with their grades unless there are other labels.
 
     Raises:
-        InputError: They make no list; the query is in the message.
+        InputError: They do not make a list; the message names the query.
     """
     grades = [grade_of(collection, query, document) for document in ids]
     try:
@@ -164,39 +173,10 @@ def assembled(
         raise InputError(f"the query {query!r}: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """What the lists of one query are drawn from."""
-
-    collection: Collection
-    query: str
-    found: Sequence[str]
-    everything: Sequence[str]
-
-    def relevant(self, positives: Positives) -> list[str]:
-        known = relevant_of(self.collection, self.query)
-        found = set(self.found)
-        return known if positives == "judged" else [d for d in known if d in found]
-
-    def negatives(
-        self, negatives: Negatives, ranks: tuple[int, int], count: int, chance: random.Random
-    ) -> list[str]:
-        excluded = set(relevant_of(self.collection, self.query))
-        if negatives == "collection":
-            return _from_all(self.everything, excluded, count, chance)
-        first, last = ranks
-        pool = self.found[first - 1 : last] if negatives == "run" else self._judged()
-        return drawn([d for d in pool if d not in excluded], count, chance)
-
-    def _judged(self) -> list[str]:
-        judged = sorted(self.collection.qrels.get(self.query, {}))
-        return [document for document in judged if document in self.collection.documents]
-
-
 def _from_all(
-    documents: Sequence[str], excluded: set[str], count: int, chance: random.Random
+    documents: Sequence[str], excluded: Sequence[str], count: int, chance: random.Random
 ) -> list[str]:
-    """A few of very many, in time that does not grow with how many there are."""
+    """A few of many documents, in time that does not grow with their number."""
     if 2 * count + len(excluded) >= len(documents):
         return drawn([d for d in documents if d not in excluded], count, chance)
     chosen: dict[str, None] = {}
@@ -207,17 +187,8 @@ def _from_all(
     return list(chosen)
 
 
-def _check(size: int, relevant: int, per_query: int, ranks: tuple[int, int]) -> None:
-    check_sizes(size, relevant)
-    if per_query < 1:
-        raise InputError(f"per_query is {per_query}, expected at least 1")
-    if not 1 <= ranks[0] <= ranks[1]:
-        raise InputError(f"ranks is {ranks}, expected the first and the last, from 1")
-
-
 def check_sizes(size: int, relevant: int) -> None:
     """Refuse lists that have no room for a relevant document and another."""
-    if size < 2:
-        raise InputError(f"size is {size}, expected at least 2")
+    at_least(2, size=size)
     if not 1 <= relevant < size:
         raise InputError(f"relevant is {relevant}, expected at least 1 and below the size {size}")

@@ -1,12 +1,12 @@
-"""Hard negatives by a teacher's scores: those it thinks nearly as good as what is relevant.
+"""Hard negatives by a teacher's scores: those it scores nearly as high as what is relevant.
 
-What is the paper's: a teacher scores what a retriever found; a candidate that scores above the
-positive less a margin is taken for a relevant document that nobody judged, and dropped; negatives
-come from the best of the rest; the scores are kept as soft labels. Its teacher is a multimodal
-language model that says yes or no, its candidates are the top 50, its sampling goes through the
-rest in cycles.
+From the paper: a teacher scores what a retriever found; a candidate that scores above the positive
+less a margin is taken for a relevant document without a judgement, and dropped; negatives come from
+the best of the others; the scores are kept as soft labels. Its teacher is a multimodal language
+model that says yes or no, its candidates are the top 50, its sampling goes through the others in
+cycles.
 
-What is ours: any reranker is the teacher, texts are ranked, and the rest is taken from the top or
+Our own: any reranker is the teacher, texts are ranked, and negatives are taken from the top or
 drawn in proportion to ``exp(score / temperature)``, without replacement. A list may have several
 relevant documents; then the margin counts from the one with the lowest score. The value of the
 paper's margin was not verified, so there is no default.
@@ -16,10 +16,10 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 
-from ...errors import InputError
+from ..._checks import at_least, positive
 from ...evaluation import Collection, Run, Scores, check_run
 from ._draws import drawn, permuted, source
-from ._judgements import assembled, check_sizes, in_order, relevant_of
+from ._judgements import check_sizes, in_order, listed, relevant_of
 from ._lists import OnSkip, TrainingList, informative, skip
 
 
@@ -44,20 +44,21 @@ def mined_lists(
 
     Args:
         collection: Texts and judgements.
-        run: What a first stage found. Its queries get lists, in its order.
+        run: Document ids by query id, from a first stage. Its queries get lists, in its order.
         scores: The teacher's, of all documents that count: `teacher_scores` of the run that
             `with_relevant` makes, or `load_scores` of its ranking.
-        size: Passages of a list, at least 2; fewer where there are not so many negatives.
+        size: Passages of a list, at least 2; fewer where there are too few negatives.
         margin: How far a negative must be below the list's lowest relevant document, in the
             scores' unit, at least 0. One that is exactly so far below is kept.
-        seed: Another one draws others.
-        relevant: The most relevant documents of a list, at least 1 and below ``size``. Which ones
-            is drawn where there are more that have a score.
-        depth: Negatives come from so many of the run's documents.
+        seed: The seed of all draws.
+        relevant: The largest number of relevant documents in a list, at least 1 and below
+            ``size``. Where more have a score, they are drawn.
+        depth: Negatives come from the first ``depth`` of the run's documents.
         temperature: Draw negatives in proportion to ``exp(score / temperature)``; the ones with
             the highest scores when None.
         shuffle: As for `judged_lists`.
-        on_skip: Is told of each query that gives no list; without it, such a query is an error.
+        on_skip: Called with a sentence for each query that gives no list; without it, such a query
+            is an error.
 
     Raises:
         InputError: An argument is out of range, the run is of another collection, scores are
@@ -76,12 +77,9 @@ def mined_lists(
         ['a', 'c']
     """
     check_sizes(size, relevant)
-    if not 0 <= margin < math.inf:
-        raise InputError(f"margin is {margin}, expected 0 or more")
-    if depth < 1:
-        raise InputError(f"depth is {depth}, expected at least 1")
-    if temperature is not None and not 0 < temperature < math.inf:
-        raise InputError(f"temperature is {temperature}, expected above 0")
+    at_least(0.0, margin=margin)
+    at_least(1, depth=depth)
+    positive(temperature=temperature)
     check_run(run, collection)
     for query, found in run.items():
         known = scores.get(query, {})
@@ -94,8 +92,8 @@ def mined_lists(
         others = [document for document in found[:depth] if document not in judged]
         if unscored := [document for document in others if document not in known]:
             skip(
-                f"the teacher scored {len(unscored)} documents of the query {query!r} not, among "
-                f"them {unscored[0]!r}",
+                f"the teacher has no score for {len(unscored)} documents of the query {query!r}, "
+                f"among them {unscored[0]!r}",
                 on_skip,
             )
             continue
@@ -105,7 +103,7 @@ def mined_lists(
         best = _hardest(values, size - len(positives), temperature, chance)
         chosen = positives + [hard[i] for i in best]
         order = permuted(chosen, chance) if shuffle else in_order(chosen, found)
-        made = assembled(collection, query, order, teacher=known)
+        made = listed(collection, query, order, teacher=known)
         if informative(made, f"the list of the query {query!r}", on_skip):
             yield made
 
@@ -115,16 +113,16 @@ def _hardest(
 ) -> list[int]:
     """Positions of the highest scores, or of scores drawn by their softmax without replacement.
 
-    The highest of score / temperature + Gumbel noise are such a draw (Kool et al.,
-    arXiv:1903.06059, 2019).
+    The highest of score / temperature plus Gumbel noise are such a draw (Kool et al.,
+    arXiv:1903.06059, 2019). The noise is minus the logarithm of an exponential variable.
     """
     top = max(scores, default=0.0)
     keys = list(scores)
     if temperature is not None:
-        keys = [(score - top) / temperature + _gumbel(chance) for score in scores]
+        # random() may be 0, whose logarithm does not exist
+        waits = [max(-math.log1p(-chance.random()), 5e-324) for _ in scores]
+        keys = [
+            (score - top) / temperature - math.log(wait)
+            for score, wait in zip(scores, waits, strict=True)
+        ]
     return sorted(range(len(scores)), key=lambda i: (-keys[i], -scores[i]))[:count]
-
-
-def _gumbel(chance: random.Random) -> float:
-    exponential = -math.log1p(-chance.random())
-    return -math.log(max(exponential, 5e-324))  # random() may be 0

@@ -1,4 +1,4 @@
-"""Two sides of a set of lists that share no query."""
+"""Split lists into two sides that share no query."""
 
 from collections.abc import Iterable
 
@@ -12,14 +12,15 @@ def split(
 ) -> tuple[list[TrainingList], list[TrainingList]]:
     """Hold out the lists of a share of the queries.
 
-    No query is on both sides: neither an id nor, apart from case and white space, a text. Which
-    queries are held out does not depend on the order of the lists. Both sides keep that order.
+    No query is on both sides: neither an id nor, apart from case and white space, a text. The
+    choice of queries does not depend on the order of the lists. Both sides keep that order.
     Passages may be on both sides.
 
     Args:
-        lists: Any number for each query.
-        share: Of the queries, above 0 and below 1; at least one query is on either side.
-        seed: Another one holds out others.
+        lists: The lists, any number for each query.
+        share: The share of queries to hold out, above 0 and below 1; at least one query is on
+            either side.
+        seed: The seed of the choice.
 
     Returns:
         The lists to train on, and those that were held out.
@@ -34,7 +35,7 @@ def split(
         (8, 2)
     """
     if not 0 < share < 1:
-        raise InputError(f"share is {share}, expected above 0 and below 1")
+        raise InputError(f"share is {share}, expected a number above 0 and below 1")
     given = list(lists)
     groups = _groups(given)
     keys = sorted(set(groups), key=lambda key: (source(seed, key).random(), key))
@@ -51,7 +52,7 @@ def split(
 
 
 def _groups(lists: list[TrainingList]) -> list[str]:
-    """For each list the query that it is about, under one of its names.
+    """The query of each list, under one of its names.
 
     Lists that share an id or a text are about the same query, also over several steps.
     """

@@ -1,6 +1,6 @@
 """The papers' training objectives: pure functions on tensors, with masks for padding.
 
-Each says its formula, its shapes, its source and what of it was verified. A loss over lists takes
+Each states its formula, its shapes, its source and what of it was verified. A loss over lists takes
 ``scores`` of shape ``(batch, n)``, higher is better; a target of the same shape (``labels`` where
 higher is better, ``ranks`` where 1 is the best, or a teacher's scores); and ``where``, False at
 padding. It returns a scalar: the mean over the lists that have something to compare, 0 where none
@@ -9,23 +9,17 @@ has. `ranking_loss` finds one by its name.
 The formula of RankList (arXiv:2508.09826) is not public: nothing here is called that.
 """
 
-try:
-    import torch as _torch  # noqa: F401 - to say what is missing in one sentence
-except ImportError as error:
-    from ...errors import MissingExtraError
+from ..._extras import extra
 
-    raise MissingExtraError(
-        "torch is not installed",
-        hint='Install it with: pip install "rerank-plugins[transformers]".',
-    ) from error
+extra("torch", "transformers")  # a missing torch is named in one sentence
 
-from ._distillation import (
+from ._distillation import (  # noqa: E402 - after the check
     hybrid_distillation,
     kl_distillation,
     plackett_luce_distillation,
     wasserstein,
 )
-from ._language import (
+from ._language import (  # noqa: E402
     FIRST_WEIGHTS,
     first,
     identifier_ranks,
@@ -34,11 +28,11 @@ from ._language import (
     language_model,
     pair_and_list,
 )
-from ._listwise import cross_entropy, list_mle, listnet, p_list_mle, z_loss
-from ._named import RANKING_LOSSES, RankingLoss, ranking_loss
-from ._padding import ranks_of
-from ._pairwise import lambda_loss, lipo_lambda, margin_mse, ranknet
-from ._pointwise import binary_cross_entropy
+from ._listwise import cross_entropy, list_mle, listnet, p_list_mle, z_loss  # noqa: E402
+from ._named import RANKING_LOSSES, RankingLoss, ranking_loss  # noqa: E402
+from ._padding import ranks_of  # noqa: E402
+from ._pairwise import lambda_loss, lipo_lambda, margin_mse, ranknet  # noqa: E402
+from ._pointwise import binary_cross_entropy  # noqa: E402
 
 __all__ = [
     "FIRST_WEIGHTS",
