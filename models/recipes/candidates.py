@@ -1,4 +1,4 @@
-"""Which passages a list is made of: BM25's and a bi-encoder's first ones, and one by chance."""
+"""The passages of a list: the first of BM25 and of a bi-encoder, and one at random."""
 
 from collections.abc import Collection, Sequence
 from random import Random
@@ -36,14 +36,14 @@ class BM25:
 def for_query(
     source: int, lexical: np.ndarray, dense: np.ndarray, size: int, chance: Random
 ) -> list[int]:
-    """The passage that a query was made from, then hard negatives, half of each kind, then one.
+    """The passage that a query was made from, hard negatives, half of each kind, and a random one.
 
     Args:
-        source: The passage's position.
+        source: The position of the passage that the query was made from.
         lexical: BM25's scores of all passages.
-        dense: The bi-encoder's.
-        size: Of the list.
-        chance: What is drawn with.
+        dense: The bi-encoder's scores of all passages.
+        size: Passages of the list.
+        chance: The random generator.
     """
     by_words = [i for i in first(lexical, LEXICAL) if lexical[i] > 0 and i != source]
     by_vectors = [i for i in first(dense, DENSE) if i != source]
@@ -58,9 +58,9 @@ def for_query(
 
 
 def for_claim(relevant: Sequence[int], lexical: np.ndarray, size: int, chance: Random) -> list[int]:
-    """Cited abstracts, BM25's first others, some of its further ones, then by chance.
+    """Cited abstracts, BM25's first others, some of its further ones, and random ones.
 
-    Arguments as for `for_query`, with all the cited abstracts instead of one passage.
+    The arguments are those of `for_query`; ``relevant`` has the positions of all cited abstracts.
     """
     found = [i for i in first(lexical, CLAIM_DEPTH) if i not in relevant and lexical[i] > 0]
     chosen = [*relevant[:RELEVANT], *found[: size // 3]]
@@ -72,7 +72,7 @@ def for_claim(relevant: Sequence[int], lexical: np.ndarray, size: int, chance: R
 def with_random(
     chosen: Sequence[int], excluded: Collection[int], count: int, size: int, chance: Random
 ) -> list[int]:
-    """Fill a list up with any of ``count`` passages."""
+    """Fill a list up with random ones of ``count`` passages."""
     made = list(chosen)
     while len(made) < size:
         found = chance.randrange(count)

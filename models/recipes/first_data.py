@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """A pair of each list, with its first relevant passage; equal pairs are the first of them."""
+    """A pair of each list, with its first relevant passage; of equal pairs the first one."""
     pairs: dict[tuple[str, str], Pair] = {}
     found = []
     for one in read_lists(path):
@@ -133,7 +133,7 @@ def _group(
 
 
 def distinct(group: Sequence[Pair]) -> bool:
-    """Whether no passage is there twice, nor looks as if it were."""
+    """Whether all passages of a group differ, in id and in text."""
     ids, texts = {pair.passage_id for pair in group}, {pair.shown for pair in group}
     return len(ids) == len(texts) == len(group)
 

@@ -7,7 +7,7 @@ from random import Random
 
 @dataclass
 class Pool:
-    """What lists are drawn from.
+    """The passages and queries that lists are drawn from.
 
     Attributes:
         passages: Text by id.

@@ -87,13 +87,13 @@ def _paragraphs(lines: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _plain(text: str) -> str:
-    """Without markup."""
+    """The text without markup."""
     text = MARKUP.sub("", LINK.sub(r"\1", ROLE.sub(_role, text)))
     return re.sub(r"\s+", " ", text.replace("\\", "")).strip()
 
 
 def _role(match: re.Match[str]) -> str:
-    """What a role such as ``:meth:`os.path.join``` shows; of a long dotted name, its end."""
+    """The text of a role such as ``:meth:`os.path.join```; the end of a long dotted name."""
     name = match[1]
     return name.split(".")[-1] if name.count(".") > 1 else name
 

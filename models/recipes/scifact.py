@@ -52,7 +52,7 @@ class Abstract(NamedTuple):
 
 
 def abstracts(folder: Path) -> list[Abstract]:
-    """The corpus; `load_collection` would join titles and texts, and here they are kept apart."""
+    """The corpus with titles and texts apart, which `load_collection` would join."""
     rows = rows_of(folder / "corpus.jsonl")
     return [Abstract(row["_id"], row["title"], row["text"]) for _, row in rows]
 

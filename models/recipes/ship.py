@@ -2,8 +2,8 @@
 
 python models/recipes/ship.py TRAINED models/rerank_plugins_models/NAME BASE
 
-BASE is the public name of the model that it began as: the folder that it was trained from is nobody
-else's.
+BASE is the public name of the base model: the folder that it was loaded from exists on one machine
+only.
 """
 
 import json
@@ -31,7 +31,7 @@ def main(source: Path, target: Path, base: str) -> None:
 
 
 def halved(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """In float16; every score moves by less than its third digit."""
+    """Convert tensors to float16; every score changes by less than its third digit."""
     return {name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}
 
 

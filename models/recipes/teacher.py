@@ -12,14 +12,14 @@ Signals = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Teacher:
-    """Signals to scores; a score's spread within lists is 1."""
+    """Turns signals into scores, whose spread within lists is 1."""
 
     weights: np.ndarray
     scale: float
 
     @classmethod
     def fitted(cls, lists: Sequence[Sequence[Signals]]) -> "Teacher":
-        """The teacher whose units are those of these lists, which are equally long."""
+        """Fit a teacher to the spread of these lists, which are equally long."""
         signals = np.array(lists)
         weights = SHARES / _centred(signals).reshape(-1, len(SHARES)).std(0)
         return cls(weights, float(_centred((signals * weights).sum(-1)).std()))

@@ -8,7 +8,7 @@ SENTENCE_END = re.compile(r"(?<=[a-z0-9)%\]'\"][.!?])\s*(?=[A-Z(])")
 PHRASE_END = re.compile(r"[.,;:()\[\]/]|\s-\s")
 WORD = re.compile(r"^[A-Za-z][A-Za-z0-9'+-]*$")
 
-# The second half is the furniture of scientific abstracts: no query is about it.
+# The second half are common words of scientific abstracts: no query is about them.
 _STOP_WORDS = """
     a after also among an and are as at be been before between both but by can could did do does
     during each for from had has have how however if in into is is's it its may more most no not of
@@ -33,7 +33,7 @@ def sentences(text: str) -> list[str]:
 
 
 def chunks(given: list[str], words: int, chance: Random) -> list[list[str]]:
-    """Sentences in passages of different lengths: from half of ``words`` to all of it."""
+    """Join sentences into passages of different lengths: from half of ``words`` to all of it."""
     made: list[list[str]] = []
     current: list[str] = []
     limit = chance.randint(words // 2, words)
@@ -47,7 +47,7 @@ def chunks(given: list[str], words: int, chance: Random) -> list[list[str]]:
 
 
 def phrases(text: str, shortest: int = 2, longest: int = 4) -> list[str]:
-    """Runs of content words, which is what noun phrases mostly are."""
+    """Runs of content words: mostly noun phrases."""
     found = []
     for part in PHRASE_END.split(text):
         for content, run in itertools.groupby(part.split(), key=_is_content):

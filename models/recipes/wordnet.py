@@ -138,12 +138,12 @@ class Concept:
     """A synset with its neighbours.
 
     Attributes:
-        synset: What it is about.
+        synset: The concept's synset.
         kind: Its part of speech.
-        broader: What it is a kind or an instance of.
+        broader: The synsets that it is a kind or an instance of.
         narrower: Its kinds and instances.
         kinds: Their names, in the order in which the passage gives them.
-        parts: Names.
+        parts: Names of its parts.
         wholes: Names of what it is part of.
     """
 
@@ -194,7 +194,7 @@ def pool_of_concepts(folder: Path, limit: int, chance: Random) -> Pool:
 
 
 def _chosen(wordnet: WordNet, limit: int, chance: Random) -> list[Key]:
-    """Nouns with something to say and some of their kinds, which are hard negatives; then verbs."""
+    """Nouns with a long entry and some of their kinds, which are hard negatives; then verbs."""
     nouns = [key for key in wordnet if key[0] == "n" and _is_rich(wordnet[key])]
     verbs = [k for k in wordnet if k[0] == "v" and len(wordnet[k].definition.split()) > 4]
     chance.shuffle(nouns)
@@ -234,7 +234,7 @@ def _concept(wordnet: WordNet, key: Key) -> Concept:
 
 
 def _passage(concept: Concept, chance: Random) -> Iterator[str]:
-    """Its sentences."""
+    """The sentences of a concept's passage."""
     yield from _meaning(concept, chance)
     for example in concept.synset.examples[:2]:
         yield f"{_capital(example)}."
@@ -287,7 +287,7 @@ def _templates(concept: Concept) -> tuple[str, ...]:
         return ABOUT_A_VERB
     if not concept.synset.pointers[INSTANCE_OF]:
         return ABOUT_A_NOUN
-    # A year in the definition: somebody who lived then. Most other instances are places.
+    # A year in the definition: a person who lived then. Most other instances are places.
     year = re.search(r"\b(1\d{3}|20\d\d)\b", concept.synset.definition)
     return ABOUT_A_PERSON if year else ABOUT_A_PLACE
 

@@ -88,21 +88,21 @@ class Collator:
         """Make the batch of some groups of lists; the lists of a group may share a beginning."""
         lists = [one for group in groups for one in group]
         rows = [row for one in lists for row in one.rows]
-        batch = self._pairs(rows) if self.classifier else self._prompts(rows)
+        batch: dict[str, Any]
+        if self.classifier:
+            batch = {
+                "input_ids": _padded([row.ids for row in rows], self.pad_id),
+                "attention_mask": _padded([[1] * len(row.ids) for row in rows], 0),
+            }
+            if rows[0].token_types:
+                batch["token_type_ids"] = _padded([row.token_types for row in rows], 0)
+        else:
+            batch = self._prompts(rows)
         if any(len(group) > 1 for group in groups):
             batch |= pack([[row for one in group for row in one.rows] for group in groups])
         batch["relevance"] = _padded([one.relevance for one in lists], 0.0)
         batch["teacher"] = _padded([one.teacher for one in lists], 0.0)
         batch["where"] = _padded([[True] * len(one.relevance) for one in lists], False)
-        return batch
-
-    def _pairs(self, rows: Sequence[Row]) -> dict[str, Any]:
-        batch: dict[str, Any] = {
-            "input_ids": _padded([row.ids for row in rows], self.pad_id),
-            "attention_mask": _padded([[1] * len(row.ids) for row in rows], 0),
-        }
-        if rows[0].token_types:
-            batch["token_type_ids"] = _padded([row.token_types for row in rows], 0)
         return batch
 
     def _prompts(self, rows: Sequence[Row]) -> dict[str, Any]:

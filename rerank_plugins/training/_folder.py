@@ -120,14 +120,14 @@ def _claim(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         for made in [path for pattern in _MADE for path in folder.glob(pattern) if path.is_file()]:
             made.unlink()
-    elif _has_model(folder) or (path.is_file() and _held(path) is None):
+    elif (
+        any(folder.glob("*.safetensors"))
+        or (folder / "config.json").is_file()
+        or (path.is_file() and _held(path) is None)
+    ):
         raise _foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _STAMP.write(path, run)
-
-
-def _has_model(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors")) or (folder / "config.json").is_file()
 
 
 def _held(path: Path) -> dict[str, Any] | None:

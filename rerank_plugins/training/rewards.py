@@ -2,12 +2,12 @@
 
 ``reward(completions, **columns)`` gets what the model wrote, as strings or as lists of chat
 messages, and the columns of the data set, one entry for each completion; the trainer repeats rows
-for every rollout and adds columns of its own, which are ignored (read in TRL 1.16). To change a
+for every rollout and adds other columns, which are ignored (read in TRL 1.16). To change a
 constant, give the trainer ``functools.partial(reward, malformed=-2.0)``.
 
-The metrics are computed here and not by ``ir_measures``: a reward is of one completion at a time,
-thousands an hour, and neither has a run file nor may need the evaluation extra. Gains are linear,
-as in trec_eval.
+The metrics are computed here and not by ``ir_measures``: rewards are of one completion at a time,
+thousands an hour, without a run file, and must not need the evaluation extra. Gains are linear, as
+in trec_eval.
 """
 
 import json
@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..parsing import parse_grade, parse_grades, parse_permutation
 
 Completion: TypeAlias = str | Sequence[Mapping[str, Any]]
-"""What a model wrote: a text, or messages of which the last one counts."""
+"""The output of a model: a text, or messages of which the last one counts."""
 
 _CUT = 10
 
@@ -44,12 +44,12 @@ def grouprank_reward(
     every passage once. Passages are ordered by their grades, ties by their place in the prompt.
 
     Args:
-        completions: What the model wrote.
+        completions: The model's outputs.
         labels: The gold score of each passage, in the order of the prompt, not negative.
-        relevant: From which label on a passage counts for the recall.
+        relevant: The lowest label of passages that count for the recall.
         top_grade: The highest grade of the prompt's scale.
-        invalid: For an answer with the right tags and other JSON.
-        untagged: For any other answer.
+        invalid: The reward of an answer with the right tags and other JSON.
+        untagged: The reward of any other answer.
 
     Returns:
         A reward for each completion, at most 1.3.
@@ -74,7 +74,7 @@ def grouprank_reward(
     for completion, gold in _rows(completions, labels=labels):
         if any(label < 0 for label in gold):
             raise InputError(f"a label is negative: {list(gold)}")
-        answer = tagged(text_of(completion), "reason")
+        answer = answer_of(text_of(completion), "reason")
         if answer is None:
             rewards.append(untagged)
             continue
@@ -108,11 +108,11 @@ def reasonrank_reward(
     and ``p = 1``, which is the average overlap.
 
     Args:
-        completions: What the model wrote, passages numbered from 1.
-        labels: Of each passage, in the order of the prompt; above 0 is relevant.
+        completions: The model's outputs, passages numbered from 1.
+        labels: The label of each passage, in the order of the prompt; above 0 is relevant.
         order: The gold order: positions of passages from 0, the best first.
-        incomplete: For an answer with the right tags and other identifiers.
-        untagged: For any other answer.
+        incomplete: The reward of an answer with the right tags and other identifiers.
+        untagged: The reward of any other answer.
 
     Returns:
         A reward for each completion, at most 1.3.
@@ -121,8 +121,7 @@ def reasonrank_reward(
         InputError: The columns are not as long as the completions.
 
     References:
-        Liu et al., ReasonRank: Empowering Passage Ranking with Strong Reasoning Ability,
-        arXiv:2508.07050.
+        Liu et al., ReasonRank, arXiv:2508.07050.
 
         Verified against the published code (``verl/utils/reward_score/ranking.py``). That code
         takes every digit of the answer for an identifier and counts them; one that no passage has
@@ -137,7 +136,7 @@ def reasonrank_reward(
     """
     rewards = []
     for completion, relevance, gold in _rows(completions, labels=labels, order=order):
-        answer = tagged(text_of(completion), "think")
+        answer = answer_of(text_of(completion), "think")
         if answer is None:
             rewards.append(untagged)
             continue
@@ -178,14 +177,14 @@ def erank_reward(
     * ``1 - ((s - t) / top)^2`` for one that is, with the reference model's grade ``t``.
 
     Args:
-        completions: What the model wrote about one passage each.
-        query_id: Which completions are of one query. The pool is what one call gets: all passages
-            of a query have to be in one batch of one process.
-        label: Above 0 is relevant.
+        completions: The model's outputs about one passage each.
+        query_id: The query of each completion. The pool is made within one call: all passages of a
+            query have to be in one batch of one process.
+        label: The label of the passage; above 0 is relevant.
         reference: The grade ``t`` that the model gave before this training.
         top_grade: The highest grade of the prompt's scale; the lowest is 0.
-        malformed: For an answer without a grade.
-        misplaced: For a passage that is ranked above or beside a relevant one.
+        malformed: The reward of an answer without a grade.
+        misplaced: The reward of another passage that is not below all relevant ones.
 
     Returns:
         A reward for each completion, at most 1.
@@ -206,7 +205,8 @@ def erank_reward(
         [1.0, 0.33, -1.0, 1.0]
     """
     rows = list(_rows(completions, query_id=query_id, label=label, reference=reference))
-    grades = [_one_grade(text_of(completion), top_grade) for completion, *_ in rows]
+    read = [parse_grade(answer_of(text_of(completion), "think") or "") for completion, *_ in rows]
+    grades = [float(g[0]) if g is not None and g[0] <= top_grade else None for g in read]
     pools: dict[object, list[float]] = defaultdict(list)
     lowest: dict[object, float] = defaultdict(lambda: math.inf)  # of the relevant passages
     for (_, query, relevance, _), grade in zip(rows, grades, strict=True):
@@ -239,11 +239,11 @@ def text_of(completion: Completion) -> str:
     return str(completion[-1]["content"] or "") if completion else ""
 
 
-def tagged(text: str, reason: str) -> str | None:
-    """What stands in ``<answer>`` right after a closed reasoning; None without all four tags.
+def answer_of(text: str, reason: str) -> str | None:
+    """The text in ``<answer>`` right after a closed reasoning; None without all four tags.
 
     Examples:
-        >>> tagged("<think>why</think> <answer>[1]</answer>", "think")
+        >>> answer_of("<think>why</think> <answer>[1]</answer>", "think")
         '[1]'
     """
     start = text.find(f"<{reason}>")
@@ -259,7 +259,7 @@ def ndcg(ranked: Sequence[float], missed: Sequence[float] = ()) -> float:
 
     Args:
         ranked: Gains, in the order of the ranking.
-        missed: Gains of what the ranking leaves out.
+        missed: Gains of the passages that the ranking leaves out.
 
     Examples:
         >>> ndcg([0.0, 1.0]) == 1 / math.log2(3)
@@ -316,7 +316,7 @@ def _distribution(values: Sequence[float]) -> list[float]:
 def _every_grade(answer: str, n: int, top: int) -> list[float] | None:
     """The grade of each passage; None unless the answer is a JSON object with them and no more.
 
-    The parser for serving repairs damaged JSON. A reward for that would teach it.
+    The parser for serving repairs damaged JSON. A reward for such JSON would teach it.
     """
     try:
         written = json.loads(answer.strip().removeprefix("```json").removesuffix("```"))
@@ -326,11 +326,6 @@ def _every_grade(answer: str, n: int, top: int) -> list[float] | None:
     if not isinstance(written, dict) or not len(written) == len(read.by_position) == n:
         return None
     return [float(read.by_position[i]) for i in range(n)] if not read.duplicates else None
-
-
-def _one_grade(text: str, top: int) -> float | None:
-    found = parse_grade(tagged(text, "think") or "")
-    return float(found[0]) if found is not None and found[0] <= top else None
 
 
 def _rows(completions: Sequence[Completion], **columns: Sequence[Any]) -> Sequence[Any]:

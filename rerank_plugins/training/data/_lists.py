@@ -1,4 +1,4 @@
-"""Lists to learn from: a query, passages, and how relevant each of them is."""
+"""Training lists: a query, passages, and the relevance of each passage."""
 
 import json
 import math
@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..._checks import at_least
 from ..._files import rows_of, write_lines
 from ...errors import InputError
 from ...jobs._requests import parsed_id
@@ -14,7 +15,7 @@ from ...text import Passage
 from ._draws import permuted, source
 
 OnSkip = Callable[[str], None]
-"""Is told, in a sentence, of every list or query that is left out, and why."""
+"""Called with a sentence for every list or query that is left out: which one, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +23,17 @@ class TrainingList:
     """A query with passages and their labels.
 
     Args:
-        query: What is asked.
+        query: The query's text.
         passages: Texts, or `Passage`, in the order in which the model will see them.
         labels: One for each passage, the higher the more relevant: grades, or minus the rank.
         query_id: The query's id; may be empty.
-        ids: Of the passages, all different; empty where they have none.
+        ids: The passages' ids, all different; empty where they have none.
         teacher: Another reranker's score of each passage, higher is better; empty where there is
             none.
 
     Raises:
         InputError: Lengths differ, there is no passage, the query is blank, an id repeats, or a
-            label or score is no finite number.
+            label or score is not a finite number.
 
     Examples:
         >>> pair = TrainingList("flea", ("a dog", "a flea"), (0, 2))
@@ -49,14 +50,16 @@ class TrainingList:
 
     def __post_init__(self) -> None:
         for name in _ALIGNED:
-            object.__setattr__(self, name, _listed(name, getattr(self, name)))
-        for name in ("labels", "teacher"):
-            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+            values = getattr(self, name)
+            if isinstance(values, str) or not isinstance(values, Iterable):
+                raise InputError(f"{name} is of type {type(values).__name__}, expected a tuple")
+            kept = _numbers(name, values) if name in ("labels", "teacher") else tuple(values)
+            object.__setattr__(self, name, kept)
         texts = {"the query": [self.query], "a passage": self.passages}
         names = {"the query's id": [self.query_id], "an id of a passage": self.ids}
         for what, values in (texts | names).items():
             if not all(isinstance(value, str) for value in values):
-                raise InputError(f"{what} is no string")
+                raise InputError(f"{what} is not a string")
         if not self.query.strip():
             raise InputError("the query is blank")
         if not self.passages:
@@ -78,7 +81,7 @@ class TrainingList:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """Positions by descending label; equal ones as they stand."""
+        """Positions by descending label; equal ones in the order of the passages."""
         return tuple(sorted(range(len(self)), key=lambda i: -self.labels[i]))
 
     @property
@@ -93,41 +96,39 @@ class TrainingList:
 
     @property
     def is_informative(self) -> bool:
-        """Whether there is more than one level of relevance: else no order can be learned."""
+        """True where there is more than one label: otherwise there is no order to learn."""
         return len(set(self.labels)) > 1
 
     def select(self, positions: Sequence[int]) -> "TrainingList":
-        """The passages at these positions, in this order, with all that belongs to them.
+        """The list of the passages at these positions, in this order, with labels, ids and scores.
 
         Raises:
             InputError: There are none, or one repeats or is out of range.
         """
         if len(set(positions)) < len(positions) or not all(0 <= i < len(self) for i in positions):
             raise InputError(f"{list(positions)} are not positions of {len(self)} passages")
-        given = {name: getattr(self, name) for name in _ALIGNED}
-        chosen: dict[str, Any] = {
-            name: tuple(values[i] for i in positions) if values else ()
-            for name, values in given.items()
-        }
+        chosen: dict[str, Any] = {}
+        for name in _ALIGNED:
+            values = getattr(self, name)
+            chosen[name] = tuple(values[i] for i in positions) if values else ()
         return replace(self, **chosen)
 
     def shuffled(self, seed: int) -> "TrainingList":
-        """In an order that depends on the seed and on the list.
+        """The list in a random order that depends on the seed and on the list itself.
 
-        Two lists that both have the best passage first do not both get it at the same place, or
-        the model would learn the place.
+        Lists that all have their best passage first get it at different places: otherwise the
+        model would learn the place.
         """
         chance = source(seed, self.query_id, self.query, *map(str, self.passages))
         return self.select(permuted(range(len(self)), chance))
 
     def cut(self, n: int) -> "TrainingList":
-        """The first ``n`` passages, or all where there are fewer.
+        """The list of the first ``n`` passages, or of all where there are fewer.
 
         Raises:
             InputError: ``n`` is below 1.
         """
-        if n < 1:
-            raise InputError(f"n is {n}, expected at least 1")
+        at_least(1, n=n)
         return self.select(range(min(n, len(self))))
 
 
@@ -145,17 +146,17 @@ def check_lists(
     grades: tuple[float, float] | None = None,
     on_skip: OnSkip | None = None,
 ) -> Iterator[TrainingList]:
-    """Let pass what can be learned from: before a training, not hours into it.
+    """Check lists before a training: yield those that it can learn from.
 
     Args:
-        lists: Are read one after the other.
+        lists: The lists; they are read one after the other.
         grades: The lowest and the highest label that is allowed; any when None.
-        on_skip: Is told of each list with a single level of relevance, which then is left out;
-            without it, such a list is an error.
+        on_skip: Called with a sentence for each list with a single level of relevance, which then
+            is left out; without it, such a list is an error.
 
     Raises:
         InputError: A label is outside the grades, or there is one level of relevance and no
-            ``on_skip``: the list's number and query are in the message.
+            ``on_skip``: the message has the list's number and query.
 
     Examples:
         >>> lists = [TrainingList("a", ("x", "y"), (0, 1)), TrainingList("b", ("x", "y"), (0, 0))]
@@ -164,7 +165,7 @@ def check_lists(
         (1, 1)
     """
     for number, given in enumerate(lists, start=1):
-        place = f"list {number} ({_named(given)})"
+        place = f"list {number} (the query {given.query_id or given.query[:60]!r})"
         _check_grades(given, place, grades)
         if informative(given, place, on_skip):
             yield given
@@ -176,13 +177,13 @@ def read_lists(
     grades: tuple[float, float] | None = None,
     on_skip: OnSkip | None = None,
 ) -> Iterator[TrainingList]:
-    """The lists of a JSON Lines file, plain or gzipped, one after the other.
+    """Read the lists of a JSON Lines file, plain or gzipped, one after the other.
 
     Each line is ``{"query_id", "query", "candidates": [{"id", "text", "title", "label",
     "teacher"}, ...]}``; ``query_id``, ``title``, and, for all candidates of a line or for none,
     ``id`` and ``teacher`` may be left out. A file with ids is one that ``rerank-plugins rank``
-    ranks. What is wrong with a line is known when it is reached: read a file to its end before
-    anything long begins.
+    ranks. Errors in a line are found when it is reached: read a file to its end before anything
+    long starts.
 
     Args:
         path: The file.
@@ -192,7 +193,7 @@ def read_lists(
     Raises:
         InputError: The file is missing, damaged or empty, or a line is not such a list, has a
             label outside the grades, or one level of relevance and there is no ``on_skip``: the
-            file and the number of the line are in the message.
+            message has the file and the number of the line.
     """
     found = False
     for number, row in rows_of(Path(path)):
@@ -210,17 +211,16 @@ def read_lists(
 
 
 def write_lists(lists: Iterable[TrainingList], path: str | Path) -> int:
-    """Write lists, one after the other, as `read_lists` reads them.
+    """Write lists as `read_lists` reads them, whole or not at all.
 
-    The file is whole or the one that was there before. Equal lists make equal bytes. Of a
-    `Passage`, its title is kept and the first stage's score is not.
+    Equal lists make equal bytes. The title of a `Passage` is kept, the first stage's score is not.
 
     Args:
-        lists: What to write.
+        lists: The lists; they are written one after the other.
         path: The file, compressed where it ends in ``.gz``.
 
     Returns:
-        How many lists.
+        The number of lists.
 
     Raises:
         InputError: There are no lists, or the file cannot be written.
@@ -237,33 +237,33 @@ def write_lists(lists: Iterable[TrainingList], path: str | Path) -> int:
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
-    """Write objects as JSON Lines, whole or not at all; returns how many.
+    """Write objects as JSON Lines, whole or not at all, and return their number.
 
     Raises:
         InputError: There are none, or the file cannot be written.
     """
-    return write_lines(path, _some((json.dumps(row) for row in rows), path))
 
+    def lines() -> Iterator[str]:
+        found = False
+        for row in rows:
+            found = True
+            yield json.dumps(row)
+        if not found:
+            raise InputError(f"there are no lists to write into {str(path)!r}")
 
-def _some(lines: Iterable[str], path: Path) -> Iterator[str]:
-    found = False
-    for line in lines:
-        found = True
-        yield line
-    if not found:
-        raise InputError(f"there are no lists to write into {str(path)!r}")
+    return write_lines(path, lines())
 
 
 def skip(message: str, on_skip: OnSkip | None) -> None:
-    """Tell what is left out, where somebody wants to be told; else refuse it."""
+    """Report what is left out to ``on_skip``; without it, raise an error."""
     if on_skip is None:
-        hint = "Leave such ones out and be told of them: on_skip=..., or --skip-uninformative."
+        hint = "To leave it out, give on_skip= (a function), or --skip-uninformative."
         raise InputError(message.rstrip("."), hint=hint)
     on_skip(message)
 
 
 def informative(given: TrainingList, place: str, on_skip: OnSkip | None) -> bool:
-    """Whether there is something to learn; a list without is told of or refused."""
+    """Whether a list has more than one level of relevance; one that has not is skipped."""
     if not given.is_informative:
         skip(f"{place} has one level of relevance: there is nothing to learn from it", on_skip)
     return given.is_informative
@@ -275,10 +275,6 @@ def _check_grades(given: TrainingList, place: str, grades: tuple[float, float] |
     low, high = grades
     if wrong := [label for label in given.labels if not low <= label <= high]:
         raise InputError(f"{place} has the label {wrong[0]:g}, expected {low:g} to {high:g}")
-
-
-def _named(given: TrainingList) -> str:
-    return f"the query {given.query_id or given.query[:60]!r}"
 
 
 def _row(given: TrainingList) -> dict[str, Any]:
@@ -296,7 +292,7 @@ def _row(given: TrainingList) -> dict[str, Any]:
 
 
 def _parsed(row: Mapping[str, Any]) -> TrainingList:
-    candidates = row.get("candidates")
+    candidates, passages = row.get("candidates"), list[str]()
     if not isinstance(candidates, list):
         raise InputError("candidates is not a list")
     for i, candidate in enumerate(candidates):
@@ -304,20 +300,17 @@ def _parsed(row: Mapping[str, Any]) -> TrainingList:
             raise InputError(f"candidates[{i}] has no text")
         if candidate.get("label") is None:
             raise InputError(f"candidates[{i}] has no label")
+        text, title = candidate["text"], str(candidate.get("title") or "")
+        passages.append(Passage(text, title=title) if title else text)
     query_id = row.get("query_id")
     return TrainingList(
         query=row.get("query"),  # type: ignore[arg-type]  # is checked there
-        passages=tuple(map(_passage, candidates)),
+        passages=tuple(passages),
         labels=tuple(candidate["label"] for candidate in candidates),
         query_id="" if query_id is None else parsed_id(query_id),
         ids=tuple(map(parsed_id, _column(candidates, "id"))),
         teacher=_column(candidates, "teacher"),
     )
-
-
-def _passage(candidate: Mapping[str, Any]) -> str:
-    text, title = str(candidate["text"]), str(candidate.get("title") or "")
-    return Passage(text, title=title) if title else text
 
 
 def _column(candidates: Sequence[Mapping[str, Any]], name: str) -> tuple[Any, ...]:
@@ -328,13 +321,7 @@ def _column(candidates: Sequence[Mapping[str, Any]], name: str) -> tuple[Any, ..
     return found
 
 
-def _listed(name: str, values: object) -> tuple[Any, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InputError(f"{name} is of type {type(values).__name__}, expected a tuple")
-    return tuple(values)
-
-
-def _numbers(name: str, values: Sequence[object]) -> tuple[float, ...]:
+def _numbers(name: str, values: Iterable[object]) -> tuple[float, ...]:
     found: list[float] = []
     for value in values:
         if isinstance(value, bool | str) or not hasattr(value, "__float__"):

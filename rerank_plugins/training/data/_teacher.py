@@ -1,20 +1,21 @@
-"""From a strong reranker's rankings to lists: its order as label, its scores beside it.
+"""Lists from a strong reranker's rankings: its order as labels, its scores beside them.
 
 Asking a teacher takes hours. ``rerank-plugins rank`` writes its rankings into a run file, query by
-query, and goes on after an interruption; `rerank_plugins.evaluation` reads it, and `taught_lists`
-makes lists of that. `labelled_lists` does it in one go, where that is short.
+query, and resumes after an interruption; `rerank_plugins.evaluation` reads the file, and
+`taught_lists` makes lists of it. `labelled_lists` does both at once, for short runs.
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from ..._checks import at_least
 from ...errors import CallError, InputError
 from ...evaluation import Collection, Run, Scores, check_run
 from ...jobs._requests import Query
 from ...ranking import Ranking, Strategy
 from ...reranker import Reranker
 from ...strategies import SlidingWindow
-from ._judgements import assembled
+from ._judgements import listed
 from ._lists import OnSkip, TrainingList, informative, ranks_of, skip
 
 
@@ -27,22 +28,22 @@ def taught_lists(
     depth: int | None = None,
     on_skip: OnSkip | None = None,
 ) -> Iterator[TrainingList]:
-    """The lists of a first stage, labelled by a teacher.
+    """Lists of a first stage, labelled by a teacher.
 
     Labels are minus the teacher's rank within the list, so the best passage has -1; passages with
     the same score share a rank. The passages are in the first stage's order, as the model will see
-    them; `TrainingList.shuffled` gives another one. Never the teacher's own: a model would learn
+    them; `TrainingList.shuffled` gives another one. In the teacher's own order a model would learn
     that the first passage is the best.
 
     Args:
-        collection: Has the texts.
-        run: What the first stage found, best first.
+        collection: The texts.
+        run: Document ids by query id, from a first stage, best first.
         scores: The teacher's, from `load_scores` or `teacher_scores`; they also become the lists'
             ``teacher``.
-        order: Instead of them, the teacher's run, where its order is all that is known.
+        order: The teacher's run instead of scores, where only its order is known.
         depth: Passages of each list; all when None.
-        on_skip: Is told of each query that gives no list: the teacher does not say enough of it,
-            or has the same opinion of all its passages. Without it, such a query is an error.
+        on_skip: Called with a sentence for each query that gives no list: the teacher ranked too
+            few of its passages, or all of them alike. Without it, such a query is an error.
 
     Raises:
         InputError: Not exactly one of ``scores`` and ``order`` is given, the run is of another
@@ -57,8 +58,7 @@ def taught_lists(
     """
     if (scores is None) == (order is None):
         raise InputError("give either scores or order")
-    if depth is not None and depth < 1:
-        raise InputError(f"depth is {depth}, expected at least 1")
+    at_least(1, depth=depth)
     check_run(run, collection)
     for query, found in run.items():
         ids = found[:depth]
@@ -68,7 +68,7 @@ def taught_lists(
             opinion = dict(scores.get(query, {}))
         if unknown := [document for document in ids if document not in opinion]:
             skip(
-                f"the teacher says nothing of {len(unknown)} of the {len(ids)} documents of the "
+                f"the teacher did not rank {len(unknown)} of the {len(ids)} documents of the "
                 f"query {query!r}, among them {unknown[0]!r}",
                 on_skip,
             )
@@ -78,7 +78,7 @@ def taught_lists(
             continue
         labels = [-float(rank) for rank in ranks_of([opinion[document] for document in ids])]
         teacher = None if scores is None else opinion
-        made = assembled(collection, query, ids, labels=labels, teacher=teacher)
+        made = listed(collection, query, ids, labels=labels, teacher=teacher)
         if informative(made, f"the list of the query {query!r}", on_skip):
             yield made
 
@@ -90,15 +90,15 @@ def labelled_lists(
     batch_size: int = 16,
     on_skip: OnSkip | None = None,
 ) -> Iterator[TrainingList]:
-    """Ask a reranker for the labels: `taught` of each query's ranking.
+    """Label lists with a reranker: `taught` for each query's ranking.
 
     Args:
-        requests: Queries with what was found for them: `read_requests`, `run_requests`.
+        requests: Queries with the passages of a first stage.
         reranker: The teacher.
         batch_size: Queries that are ranked together.
-        on_skip: Is told of each query that gives no list: a call failed, the teacher kept a part of
-            the order because something went wrong, or there are fewer than two passages. Without
-            it, such a query is an error.
+        on_skip: Called with a sentence for each query that gives no list: a call failed, the
+            teacher kept a part of the order because something went wrong, or there are fewer than
+            two passages. Without it, such a query is an error.
 
     Raises:
         InputError: ``batch_size`` is below 1, or a query gives no list and there is no
@@ -120,11 +120,11 @@ def labelled_lists(
 
 
 def taught(query: Query, ranking: Ranking) -> TrainingList:
-    """The passages of a query, in their order, labelled by a ranking of them.
+    """The list of a query's passages, in their order, labelled by a ranking of them.
 
     Labels are minus the rank; passages with the same score share one. The scores become the list's
-    ``teacher``, unless they say no more than the order (``score_kind="rank"``). For those who rank
-    themselves, with ``arank_many`` for example.
+    ``teacher``, unless they say no more than the order (``score_kind="rank"``). Use it with
+    rankings of your own, from ``arank_many`` for example.
 
     Raises:
         InputError: The ranking is not one of all these passages.
@@ -155,17 +155,17 @@ def teacher_scores(
     batch_size: int = 16,
     on_skip: OnSkip | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Ask a reranker for scores by query and document, as `taught_lists` and `mined_lists` want.
+    """Score documents with a reranker, by query and document, for `taught_lists`, `mined_lists`.
 
     Args:
         requests: As for `labelled_lists`; the passages have ids.
-        reranker: The teacher: one that scores.
+        reranker: The teacher, which must score.
         batch_size: Queries that are ranked together.
         on_skip: As for `labelled_lists`.
 
     Raises:
-        InputError: As `labelled_lists`; or passages have no ids, or the reranker gives an order
-            and no scores.
+        InputError: ``batch_size`` is below 1, passages have no ids, the reranker gives an order
+            and no scores, or a query has no scores and there is no ``on_skip``.
         CallError: A call failed, and there is no ``on_skip``.
     """
     found: dict[str, dict[str, float]] = {}
@@ -183,17 +183,17 @@ def teacher_scores(
 
 
 def full_order(inner: Strategy, *, n: int = 100, size: int = 20, stride: int = 10) -> SlidingWindow:
-    """The strategy that sorts a list of ``n`` passages by windows: the full-ranking paper's labels.
+    """A strategy that sorts a list of ``n`` passages by windows: the full-ranking paper's labels.
 
     Each pass of the windows settles the next ``size - stride`` ranks: pass k those from 10 (k - 1)
     + 1 to 10 k. Nine passes, and 45 windows, put 100 passages in order, where a single pass gets
-    only the first ten right. As many passes are made as ``n`` needs.
+    only the first ten right. There are as many passes as ``n`` needs.
 
     Args:
-        inner: Orders one window.
+        inner: The strategy that orders one window.
         n: Passages of the longest list.
         size: Passages in a window.
-        stride: How far the window moves.
+        stride: Passages by which the window moves.
 
     Raises:
         InputError: ``n`` is below 1, or the window is out of range.
@@ -208,8 +208,7 @@ def full_order(inner: Strategy, *, n: int = 100, size: int = 20, stride: int = 1
         >>> teacher.passes, teacher.cost(100).calls
         (9, 45)
     """
-    if n < 1:
-        raise InputError(f"n is {n}, expected at least 1")
+    at_least(1, n=n)
     one_pass = SlidingWindow(inner, size=size, stride=stride)
     passes = 1 + max(0, -(-(n - size) // (size - stride)))
     return SlidingWindow(one_pass.inner, size=size, stride=stride, passes=passes)
@@ -218,29 +217,22 @@ def full_order(inner: Strategy, *, n: int = 100, size: int = 20, stride: int = 1
 def _asked(
     requests: Iterable[Query], reranker: Reranker, batch_size: int, on_skip: OnSkip | None
 ) -> Iterator[tuple[Query, Ranking]]:
-    """The rankings that can be labels: a kept order says nothing of relevance."""
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}, expected at least 1")
+    """The rankings that can be labels; one that kept a part of the order is skipped."""
+    at_least(1, batch_size=batch_size)
     rows = iter(requests)
     while batch := list(islice(rows, batch_size)):
         results = reranker.settle_many([(query.text, query.passages) for query in batch])
         for query, result in zip(batch, results, strict=True):
-            if isinstance(result, CallError) and on_skip is None:
-                raise result
-            if trouble := _trouble(query, result):
-                skip(f"the query {query.query_id!r}: {trouble}", on_skip)
-            elif isinstance(result, Ranking):
+            name = f"the query {query.query_id!r}"
+            if isinstance(result, CallError):
+                if on_skip is None:
+                    raise result
+                skip(f"{name}: {result}", on_skip)
+            elif not query.passages:
+                skip(f"{name}: there are no passages", on_skip)
+            elif result.report.fallback:
+                reasons = result.report.fallbacks or ("its answer cannot be read",)
+                kept = "the teacher kept a part of the order"
+                skip(f"{name}: {kept}: {'; '.join(reasons)}", on_skip)
+            else:
                 yield query, result
-
-
-def _trouble(query: Query, result: Ranking | CallError) -> str:
-    """Why a ranking cannot be a label; nothing where it can."""
-    if isinstance(result, CallError):
-        return str(result)
-    if not query.passages:
-        return "there are no passages"
-    if result.report.fallback:
-        return "the teacher kept a part of the order: " + "; ".join(
-            result.report.fallbacks or ("its answer cannot be read",)
-        )
-    return ""

@@ -7,8 +7,8 @@ A row is ``{"conversations": [{"from": "system", "value": ...}, {"from": "human"
 
 The names of the fields and the order of the three turns were read from those scripts
 (castorini/rank_llm 6d95084, training/utils/data_utils.py; gangiswag/llm-reranker 300203a,
-scripts/utils/dataset.py). Not verified, because the data itself was not at hand: the values of
-"from", and the exact white space of the human's turn. Both are read leniently.
+scripts/utils/dataset.py). Not verified, because the data itself was not available: the values
+of "from", and the exact white space of the human's turn. Both are read leniently.
 """
 
 import re
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ..._checks import one_of
 from ..._files import rows_of
 from ...errors import InputError
 from ...jobs._requests import parsed_id
@@ -48,16 +49,16 @@ _FIRST = re.compile(r"\.[ \t]*\n\s*(?=\[(?:A|1)\])")
 def read_conversations(
     path: str | Path, *, on_skip: OnSkip | None = None
 ) -> Iterator[TrainingList]:
-    """The lists of a JSON Lines file of conversations, plain or gzipped, one after the other.
+    """Read the lists of a JSON Lines file of conversations, plain or gzipped, one after the other.
 
     Args:
         path: The file.
-        on_skip: Is told of each malformed row, which then is left out; without it, such a row is
-            an error.
+        on_skip: Called with a sentence for each malformed row, which then is left out; without it,
+            such a row is an error.
 
     Raises:
         InputError: The file is missing, damaged or empty, or a row is malformed and there is no
-            ``on_skip``: the file and the number of the line are in the message.
+            ``on_skip``: the message has the file and the number of the line.
     """
     numbered = ((f"line {number} of {path}", row) for number, row in rows_of(Path(path)))
     return _lists(numbered, str(path), on_skip)
@@ -66,26 +67,26 @@ def read_conversations(
 def conversation_lists(
     rows: Iterable[object], *, on_skip: OnSkip | None = None
 ) -> Iterator[TrainingList]:
-    """The lists of rows that something else has read: `json.load`, or a data set's iterator.
+    """The lists of rows that are already read, by `json.load` or a data set's iterator.
 
     Args:
         rows: Each as `parse_conversation` reads it.
         on_skip: As for `read_conversations`.
 
     Raises:
-        InputError: There are no rows, or a row is malformed and there is no ``on_skip``: its number
-            from 1 is in the message.
+        InputError: There are no rows, or a row is malformed and there is no ``on_skip``: the
+            message has its number from 1.
     """
     numbered = ((f"row {number}", row) for number, row in enumerate(rows, start=1))
     return _lists(numbered, "the data", on_skip)
 
 
 def parse_conversation(row: object) -> TrainingList:
-    """The list of one row: passages as they were shown, labels minus the rank in the answer.
+    """The list of one row: passages in the order shown, labels minus the rank in the answer.
 
     Args:
-        row: With ``conversations`` or ``messages``: one turn of the user and one of the assistant
-            after it, and perhaps one of the system before. An ``id`` becomes the query's.
+        row: A mapping with ``conversations`` or ``messages``: one turn of the user and one of the
+            assistant after it, and perhaps one of the system before. An ``id`` becomes the query's.
 
     Raises:
         InputError: It is not such a row; the user's turn is not a ranking prompt; or the answer is
@@ -97,7 +98,7 @@ def parse_conversation(row: object) -> TrainingList:
         (-2.0, -1.0)
     """
     if not isinstance(row, Mapping):
-        raise InputError("this is no object")
+        raise InputError(f"the row is of type {type(row).__name__}, expected an object")
     asked, answer = _turns(row)
     query, alphabet, passages = _parsed_prompt(asked)
     n = len(passages)
@@ -119,10 +120,10 @@ def conversation(
     *,
     layout: Layout = "conversations",
 ) -> dict[str, Any]:
-    """A list as a row: the prompt that serves, and the answer that a perfect model would give.
+    """The row of a list: the prompt that serves, and the answer that a perfect model would give.
 
-    The prompt shortens passages, repairs encodings and escapes fake identifiers as it does when it
-    serves. A prefilled ``[`` is part of the answer here, as in the public data.
+    The prompt shortens passages, repairs encodings and escapes fake identifiers as when serving. A
+    prefilled ``[`` is part of the answer here, as in the public data.
 
     Args:
         given: The list. Passages with equal labels stand in the answer as they are shown.
@@ -140,8 +141,7 @@ def conversation(
         >>> [turn["from"] for turn in row["conversations"]], row["conversations"][2]["value"]
         (['system', 'human', 'gpt'], '[B] > [A]')
     """
-    if layout not in get_args(Layout):
-        raise InputError(f"layout is {layout!r}, expected one of {get_args(Layout)}")
+    one_of("layout", layout, get_args(Layout))
     template = require(prompt, ListwisePrompt)
     if template.alphabet == "tokens" or template.reasoning or template.opening:
         raise InputError(
@@ -175,12 +175,20 @@ def write_conversations(
     *,
     layout: Layout = "conversations",
 ) -> int:
-    """Write lists as rows of JSON Lines, whole or not at all; returns how many.
+    """Write lists as rows of JSON Lines, whole or not at all.
 
-    Arguments as for `conversation`.
+    Args:
+        lists: The lists.
+        path: The file, compressed where it ends in ``.gz``.
+        prompt: As for `conversation`.
+        layout: As for `conversation`.
+
+    Returns:
+        The number of lists.
 
     Raises:
-        InputError: As `conversation`, there are no lists, or the file cannot be written.
+        InputError: There are no lists, one has no row (see `conversation`), or the file cannot be
+            written.
     """
     rows = (conversation(given, prompt, layout=layout) for given in lists)
     return write_rows(rows, Path(path))
@@ -203,7 +211,7 @@ def _lists(
 
 
 def _turns(row: Mapping[str, Any]) -> tuple[str, str]:
-    """What the user asks and the assistant answers."""
+    """The user's question and the assistant's answer."""
     layout = next((name for name in _LAYOUTS if row.get(name) is not None), None)
     if layout is None:
         raise InputError("the row has neither conversations nor messages")
@@ -223,7 +231,7 @@ def _parsed_prompt(asked: str) -> tuple[str, Alphabet, tuple[str, ...]]:
     """The query, the kind of identifiers, and the passages that a prompt shows."""
     head, tails = _HEAD.search(asked), list(_TAIL.finditer(asked))
     if head is None or not tails:
-        raise InputError("the question is not that of a ranking prompt")
+        raise InputError("the user's turn is not a ranking prompt")
     tail = tails[-1]
     # The query may itself contain the words before it: the right ones make it equal to the first.
     for second in _AGAIN.finditer(asked, head.end(), tail.start()):
@@ -251,5 +259,5 @@ def _passages(shown: str, alphabet: Alphabet, n: int) -> tuple[str, ...]:
         start = marker.end()
     found.append(shown[start:].rstrip("\n") if start >= 0 else "")
     if len(found) != n:
-        raise InputError(f"the question speaks of {n} passages and shows {len(found)}")
+        raise InputError(f"the question names {n} passages and shows {len(found)}")
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Losses that move scores towards those of a stronger reranker, the teacher."""
+"""Losses that move scores towards a teacher's: those of a stronger reranker."""
 
 from typing import Literal, get_args
 
@@ -6,19 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from ..._checks import positive
 from ...errors import InputError, UnknownNameError
-from ._listwise import check_temperature, cross_entropy
+from ._listwise import cross_entropy
 from ._padding import (
     better,
     choices,
     gaps,
+    has_several,
     log_softmax,
     mean_over_lists,
     mean_over_pairs,
     precise,
     prepared,
     softmax,
-    varied,
 )
 
 Main = Literal["cross_entropy", "ranknet", "mixed"]
@@ -38,7 +39,7 @@ def kl_distillation(
         teacher: The teacher's logits ``t``, the same shape. Probabilities and grades make a flat
             distribution: lower the temperature. A list with one value counts for nothing.
         where: False at padding, the same shape.
-        temperature: ``T``, of both. The gradient shrinks with ``1 / T^2``; nothing makes up for it
+        temperature: ``T``, of both. The gradient shrinks with ``1 / T^2``; this is not compensated
             here.
 
     Returns:
@@ -57,14 +58,14 @@ def kl_distillation(
         >>> math.isclose(loss, math.log(2), rel_tol=1e-6)
         True
     """
-    check_temperature(temperature)
+    positive(temperature=temperature)
     scores, teacher, valid = prepared(scores, where=where, teacher=teacher)
     log_p, log_q = (
         log_softmax(teacher / temperature, valid),
         log_softmax(scores / temperature, valid),
     )
     p = log_p.exp().masked_fill(~valid, 0.0)
-    return mean_over_lists((p * (log_p - log_q)).sum(1), varied(teacher, valid))
+    return mean_over_lists((p * (log_p - log_q)).sum(1), has_several(teacher, valid))
 
 
 def plackett_luce_distillation(
@@ -86,7 +87,7 @@ def plackett_luce_distillation(
 
     Args:
         scores: Logits ``s``, shape ``(batch, n)``.
-        labels: Higher is better, the same shape. Only who is the best matters.
+        labels: Higher is better, the same shape. Only the best ones matter.
         teacher: The teacher's logits ``t``, the same shape.
         where: False at padding, the same shape.
         temperature: ``T``, of the teacher's weights. Positive.
@@ -116,12 +117,12 @@ def plackett_luce_distillation(
         >>> plackett_luce_distillation(torch.zeros(1, 2), contradicted, teacher).item() < 1e-6
         True
     """
-    check_temperature(temperature)
+    positive(temperature=temperature)
     scores, labels, teacher, valid = prepared(scores, where=where, labels=labels, teacher=teacher)
     best = (valid & ~better(labels, valid).any(1)).to(scores.dtype)
     after = better(best, valid) | ((gaps(best) == 0) & better(teacher, valid))
     each = (softmax(teacher / temperature, valid) * choices(scores, after)).sum(1)
-    return mean_over_lists(each, varied(labels, valid) | varied(teacher, valid))
+    return mean_over_lists(each, has_several(labels, valid) | has_several(teacher, valid))
 
 
 def hybrid_distillation(
@@ -189,22 +190,19 @@ def hybrid_distillation(
     else:
         first = cross_entropy(scores, labels, where)
         if main == "mixed":
-            first = (first + _soft_ranknet(scores, _is_best(labels, where), where)) / 2
+            constant, valid = prepared(labels, where=where)
+            best = (valid & ~better(constant, valid).any(1)).to(constant.dtype)
+            first = (first + _soft_ranknet(scores, best, where)) / 2
     return (1 - alpha) * first + alpha * temperature**2 * divergence
 
 
 def _soft_ranknet(scores: Tensor, teacher: Tensor, where: Tensor | None) -> Tensor:
     """RankNet with the probabilities of a teacher as targets, over all pairs."""
     scores, teacher, valid = prepared(scores, where=where, teacher=teacher)
-    counts = varied(teacher, valid)
+    counts = has_several(teacher, valid)
     pairs = (valid[:, :, None] & valid[:, None, :]).triu(diagonal=1) & counts[:, None, None]
     target, gap = gaps(teacher).sigmoid(), gaps(scores)
     return mean_over_pairs(-target * logsigmoid(gap) - (1 - target) * logsigmoid(-gap), pairs)
-
-
-def _is_best(labels: Tensor, where: Tensor | None) -> Tensor:
-    labels, valid = prepared(labels, where=where)
-    return (valid & ~better(labels, valid).any(1)).to(labels.dtype)
 
 
 def wasserstein(scores: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -252,7 +250,7 @@ def wasserstein(scores: Tensor, labels: Tensor, *, temperature: float = 1.0) -> 
         >>> wasserstein(-alike, labels).item() > 0.1
         True
     """
-    check_temperature(temperature)
+    positive(temperature=temperature)
     if scores.ndim != 2 or not len(scores):
         raise InputError(f"scores has shape {tuple(scores.shape)}, expected (queries, passages)")
     queries, passages = scores.shape

@@ -1,13 +1,13 @@
 """Losses over the tokens of an answer, alone and beside a loss over the list.
 
 ``logits`` has shape ``(batch, length, vocabulary)`` and ``targets`` ``(batch, length)``:
-``logits[:, t]`` is what the model expects for ``targets[:, t]``, so the caller shifts. A negative
-target (-100 in transformers) is no target, like one where ``where`` is False: its logits have no
-influence, whatever they hold. Sums are divided by the number of the *batch's* targets, as the
-published codes do: a long answer weighs more than a short one.
+``logits[:, t]`` predicts ``targets[:, t]``, so the caller shifts. A negative target (-100 in
+transformers) is ignored, like one where ``where`` is False: its logits have no influence, whatever
+they hold. Sums are divided by the number of the *batch's* targets, as the published codes do: a
+long answer weighs more than a short one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
@@ -25,7 +25,7 @@ RankLoss = Literal["ranknet", "plain-ranknet", "listnet", "lambda"]
 FIRST_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"ranknet": 10.0, "plain-ranknet": 1.0, "listnet": 0.1, "lambda": 1.0}
 )
-"""What FIRST multiplies each ranking loss with: lambda in its paper and code."""
+"""FIRST's factor for each ranking loss: lambda in its paper and code."""
 
 
 def language_model(logits: Tensor, targets: Tensor, where: Tensor | None = None) -> Tensor:
@@ -112,7 +112,7 @@ def importance_weights(ranks: Tensor) -> Tensor:
         Weights from 1 to 2, the same shape, in single precision.
 
     References:
-        As for `importance_aware_lm`.
+        Liu et al., arXiv:2412.14574, see `importance_aware_lm`.
 
     Examples:
         >>> importance_weights(torch.tensor([1, 0, 3])).tolist()
@@ -135,8 +135,8 @@ def identifier_ranks(targets: Tensor, separator: int) -> Tensor:
         target. What ends the answer has the rank of the last identifier.
 
     References:
-        As for `importance_aware_lm`. That the end belongs to the last identifier follows from the
-        published rule, by which the rank only grows at separators.
+        Liu et al., arXiv:2412.14574, see `importance_aware_lm`. That the end belongs to the last
+        identifier follows from the published rule, by which the rank only grows at separators.
 
     Examples:
         >>> identifier_ranks(torch.tensor([[-100, 11, 62, 12, 62, 13, 2]]), separator=62).tolist()
@@ -230,34 +230,19 @@ def first(
         >>> math.isclose(loss, math.log(8) + 10 * math.log(2) / 3, rel_tol=1e-6)
         True
     """
-    if rank_loss not in _RANK_LOSSES:
+    if rank_loss not in FIRST_WEIGHTS:
         raise UnknownNameError(
             f"there is no ranking loss {rank_loss!r} in FIRST",
-            hint=f"Known: {', '.join(_RANK_LOSSES)}.",
+            hint=f"Known: {', '.join(FIRST_WEIGHTS)}.",
         )
+    if rank_loss in ("ranknet", "plain-ranknet"):
+        ranking = ranknet(scores, ranks, where, weighted=rank_loss == "ranknet")
+    elif rank_loss == "listnet":
+        ranking = listnet(scores, _own_labels(scores, ranks, where), where)
+    else:
+        ranking = lambda_loss(scores, _own_labels(scores, ranks, where), where)
     share = FIRST_WEIGHTS[rank_loss] if weight is None else weight
-    ranking = _RANK_LOSSES[rank_loss](scores, ranks, where)
     return language_model(logits, targets) + share * ranking
-
-
-def _plain_ranknet(scores: Tensor, ranks: Tensor, where: Tensor | None) -> Tensor:
-    return ranknet(scores, ranks, where, weighted=False)
-
-
-def _own_listnet(scores: Tensor, ranks: Tensor, where: Tensor | None) -> Tensor:
-    return listnet(scores, _own_labels(scores, ranks, where), where)
-
-
-def _own_lambda(scores: Tensor, ranks: Tensor, where: Tensor | None) -> Tensor:
-    return lambda_loss(scores, _own_labels(scores, ranks, where), where)
-
-
-_RANK_LOSSES: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
-    "ranknet": ranknet,
-    "plain-ranknet": _plain_ranknet,
-    "listnet": _own_listnet,
-    "lambda": _own_lambda,
-}
 
 
 def _own_labels(scores: Tensor, ranks: Tensor, where: Tensor | None) -> Tensor:

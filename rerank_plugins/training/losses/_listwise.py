@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from ..._checks import positive
 from ...errors import InputError
-from ._padding import better, choices, log_softmax, mean_over_lists, prepared, softmax, varied
+from ._padding import better, choices, has_several, log_softmax, mean_over_lists, prepared, softmax
 
 
 def listnet(
@@ -41,10 +42,10 @@ def listnet(
         >>> math.isclose(loss, math.log(2), rel_tol=1e-6)
         True
     """
-    check_temperature(temperature)
+    positive(temperature=temperature)
     scores, labels, valid = prepared(scores, where=where, labels=labels)
     each = -(softmax(labels / temperature, valid) * log_softmax(scores, valid)).sum(1)
-    return mean_over_lists(each, varied(labels, valid))
+    return mean_over_lists(each, has_several(labels, valid))
 
 
 def list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
@@ -53,7 +54,7 @@ def list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Ten
     .. math:: L = \sum_k \Big( \log \sum_{l \ge k} e^{s_{\pi(l)}} - s_{\pi(k)} \Big)
 
     with ``pi`` the order of the labels, best first. Passages with equal labels do not compete:
-    each is chosen before those that are worse, and the order in which ties are given is nothing.
+    each is chosen before those that are worse, and the order of ties in the input has no effect.
 
     Args:
         scores: Logits ``s``, shape ``(batch, n)``.
@@ -79,7 +80,7 @@ def list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Ten
     """
     scores, labels, valid = prepared(scores, where=where, labels=labels)
     each = choices(scores, better(labels, valid)).sum(1)
-    return mean_over_lists(each, varied(labels, valid))
+    return mean_over_lists(each, has_several(labels, valid))
 
 
 def p_list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
@@ -91,8 +92,9 @@ def p_list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> T
 
     Args:
         scores: Logits ``s``, shape ``(batch, n)``.
-        labels: As for `list_mle`; tied passages share the place of the first.
-        where: False at padding, the same shape; ``n`` in the weights is what is left of the list.
+        labels: Higher is better, the same shape; tied passages share the place of the first. A list
+            with one value counts for nothing.
+        where: False at padding, the same shape; ``n`` in the weights does not count padding.
 
     Returns:
         The mean over the lists that count; 0 where none does. A scalar.
@@ -117,7 +119,7 @@ def p_list_mle(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> T
     last = torch.exp2(1.0 - valid.sum(1, keepdim=True).to(scores.dtype))
     alpha = (torch.exp2(-before) - last) / (1 - last).clamp(min=0.5)  # of one passage: 0
     each = (alpha * choices(scores, after)).sum(1)
-    return mean_over_lists(each, varied(labels, valid))
+    return mean_over_lists(each, has_several(labels, valid))
 
 
 def cross_entropy(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
@@ -151,7 +153,7 @@ def cross_entropy(scores: Tensor, labels: Tensor, where: Tensor | None = None) -
     scores, labels, valid = prepared(scores, where=where, labels=labels)
     worse = better(labels, valid)
     each = _mean_over_best(choices(scores, worse), worse, valid)
-    return mean_over_lists(each, varied(labels, valid))
+    return mean_over_lists(each, has_several(labels, valid))
 
 
 def z_loss(
@@ -175,7 +177,7 @@ def z_loss(
         labels: Higher is better, the same shape. A list with one value counts for nothing.
         where: False at padding, the same shape.
         a: The sharpness, positive.
-        b: How many deviations above the mean are wanted. No passage can have more than
+        b: The deviations above the mean to aim at. No passage can have more than
             ``sqrt(n - 1)``. With two passages ``z`` is 1 and -1, whatever the scores: this loss
             cannot learn from them.
 
@@ -199,13 +201,13 @@ def z_loss(
         >>> math.isclose(loss, math.log(1 + math.exp(1 - 1.5**0.5)), rel_tol=1e-6)
         True
     """
-    if not 0 < a < math.inf:
-        raise InputError(f"a is {a}, expected a positive number")
+    positive(a=a)
     scores, labels, valid = prepared(scores, where=where, labels=labels)
     n = scores.shape[1]
     if n > 1 and not b < math.sqrt(n - 1):
         raise InputError(
-            f"b is {b}, and no score of {n} is more than {math.sqrt(n - 1):.3g} deviations high"
+            f"b is {b}, expected below {math.sqrt(n - 1):.3g}: no score of {n} is as many standard "
+            "deviations above their mean"
         )
     number = valid.sum(1, keepdim=True).clamp(min=1)
     highest = scores.masked_fill(~valid, -torch.inf).amax(1, keepdim=True)
@@ -218,20 +220,10 @@ def z_loss(
     variance = away.square().sum(1, keepdim=True) / number
     z = away / torch.where(variance > 0, variance, 1.0).sqrt()
     each = _mean_over_best(-logsigmoid(a * (z - b)) / a, better(labels, valid), valid)
-    return mean_over_lists(each, varied(labels, valid))
+    return mean_over_lists(each, has_several(labels, valid))
 
 
 def _mean_over_best(losses: Tensor, worse: Tensor, valid: Tensor) -> Tensor:
     """The mean over the passages of a list that none is better than, shape ``(batch,)``."""
     best = valid & ~worse.any(1)
     return torch.where(best, losses, 0.0).sum(1) / best.sum(1).clamp(min=1)
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse what nothing can be divided by.
-
-    Raises:
-        InputError: The temperature is not a positive number.
-    """
-    if not 0 < temperature < math.inf:
-        raise InputError(f"the temperature is {temperature}, expected a positive number")

@@ -26,75 +26,50 @@ class RankingLoss(Protocol):
         teacher: Tensor | None = None,
         where: Tensor | None = None,
     ) -> Tensor:
-        """A scalar.
+        """Compute the loss, a scalar.
 
         Args:
             scores: Logits, shape ``(batch, n)``.
             labels: Higher is better, the same shape.
-            teacher: A teacher's scores, the same shape; the labels stand in for them.
+            teacher: A teacher's scores, the same shape; the labels when None.
             where: False at padding, the same shape.
         """
         ...
 
 
-def _by_labels(
+def _call(
     loss: Callable[..., Tensor],
-    scores: Tensor,
-    labels: Tensor,
-    teacher: Tensor | None = None,  # noqa: ARG001 - the signature that all share
-    where: Tensor | None = None,
-    **options: Any,
-) -> Tensor:
-    return loss(scores, labels, where, **options)
-
-
-def _by_ranks(
-    loss: Callable[..., Tensor],
-    scores: Tensor,
-    labels: Tensor,
-    teacher: Tensor | None = None,  # noqa: ARG001 - the signature that all share
-    where: Tensor | None = None,
-    **options: Any,
-) -> Tensor:
-    return loss(scores, ranks_of(labels, where), where, **options)
-
-
-def _by_teacher(
-    loss: Callable[..., Tensor],
+    targets: tuple[str, ...],
     scores: Tensor,
     labels: Tensor,
     teacher: Tensor | None = None,
     where: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
-    return loss(scores, labels if teacher is None else teacher, where, **options)
+    """Call a loss with the targets that it takes, in their order."""
+    given = {
+        "labels": labels,
+        "ranks": ranks_of(labels, where) if "ranks" in targets else None,
+        "teacher": labels if teacher is None else teacher,
+    }
+    return loss(scores, *(given[name] for name in targets), where, **options)
 
 
-def _by_both(
-    loss: Callable[..., Tensor],
-    scores: Tensor,
-    labels: Tensor,
-    teacher: Tensor | None = None,
-    where: Tensor | None = None,
-    **options: Any,
-) -> Tensor:
-    return loss(scores, labels, labels if teacher is None else teacher, where, **options)
-
-
+_LABELS, _TEACHER, _BOTH = ("labels",), ("teacher",), ("labels", "teacher")
 _NAMED: Mapping[str, partial[Tensor]] = {
-    "bce": partial(_by_labels, binary_cross_entropy),
-    "cross-entropy": partial(_by_labels, cross_entropy),
-    "dear": partial(_by_both, hybrid_distillation),
-    "kl": partial(_by_teacher, kl_distillation),
-    "lambda": partial(_by_labels, lambda_loss),
-    "lipo-lambda": partial(_by_labels, lipo_lambda),
-    "list-mle": partial(_by_labels, list_mle),
-    "listnet": partial(_by_labels, listnet),
-    "margin-mse": partial(_by_teacher, margin_mse),
-    "p-list-mle": partial(_by_labels, p_list_mle),
-    "pld": partial(_by_both, plackett_luce_distillation),
-    "ranknet": partial(_by_ranks, ranknet),
-    "z-loss": partial(_by_labels, z_loss),
+    "bce": partial(_call, binary_cross_entropy, _LABELS),
+    "cross-entropy": partial(_call, cross_entropy, _LABELS),
+    "dear": partial(_call, hybrid_distillation, _BOTH),
+    "kl": partial(_call, kl_distillation, _TEACHER),
+    "lambda": partial(_call, lambda_loss, _LABELS),
+    "lipo-lambda": partial(_call, lipo_lambda, _LABELS),
+    "list-mle": partial(_call, list_mle, _LABELS),
+    "listnet": partial(_call, listnet, _LABELS),
+    "margin-mse": partial(_call, margin_mse, _TEACHER),
+    "p-list-mle": partial(_call, p_list_mle, _LABELS),
+    "pld": partial(_call, plackett_luce_distillation, _BOTH),
+    "ranknet": partial(_call, ranknet, ("ranks",)),
+    "z-loss": partial(_call, z_loss, _LABELS),
 }
 
 RANKING_LOSSES: Mapping[str, RankingLoss] = MappingProxyType(_NAMED)
@@ -106,7 +81,7 @@ Those that distil take the teacher (``kl``, ``margin-mse``), or labels and teach
 
 
 def ranking_loss(name: str, **options: Any) -> RankingLoss:
-    """The loss that goes by ``name``.
+    """The ranking loss of a name, with its options.
 
     Args:
         name: One of `RANKING_LOSSES`.

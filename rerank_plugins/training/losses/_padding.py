@@ -1,4 +1,4 @@
-"""What all losses over lists share: shapes, padding, ties and the mean over lists.
+"""Shared by all losses over lists: shapes, padding, ties and the mean over lists.
 
 A loss over lists takes ``scores`` of shape ``(batch, n)``, a target of the same shape and
 ``where``, False at padding. Padding has no influence on the value or the gradient, whatever it
@@ -19,13 +19,17 @@ def prepared(scores: Tensor, *, where: Tensor | None, **targets: Tensor) -> tupl
     Half precision becomes single precision: differences of 16-bit logits are too coarse.
 
     Raises:
-        InputError: The shapes disagree or ``where`` is no boolean mask.
+        InputError: The shapes disagree or ``where`` is not a boolean mask.
     """
     if scores.ndim != 2 or not scores.shape[1]:
-        raise InputError(f"expected a row for each list, shape (batch, n), not {_shape(scores)}")
+        raise InputError(
+            f"scores has shape {tuple(scores.shape)}, expected (batch, n), n at least 1"
+        )
     for name, target in targets.items():
         if target.shape != scores.shape:
-            raise InputError(f"{name} has shape {_shape(target)} and scores {_shape(scores)}")
+            raise InputError(
+                f"{name} has shape {tuple(target.shape)} and scores {tuple(scores.shape)}"
+            )
     valid = mask_of(where, scores)
     scores = precise(scores)
     constants = (
@@ -35,27 +39,23 @@ def prepared(scores: Tensor, *, where: Tensor | None, **targets: Tensor) -> tupl
 
 
 def mask_of(where: Tensor | None, like: Tensor) -> Tensor:
-    """``where``, checked; all True in its absence.
+    """Return ``where``, checked; all True where it is None.
 
     Raises:
-        InputError: Its shape or type is another.
+        InputError: Its shape differs, or it is not boolean.
     """
     if where is None:
         return torch.ones(like.shape, dtype=torch.bool, device=like.device)
     if where.shape != like.shape or where.dtype != torch.bool:
         raise InputError(
-            f"where has shape {_shape(where)} and type {where.dtype}, expected a boolean mask of "
-            f"shape {_shape(like)}"
+            f"where has shape {tuple(where.shape)} and type {where.dtype}, expected a boolean mask "
+            f"of shape {tuple(like.shape)}"
         )
     return where
 
 
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)
-
-
 def precise(values: Tensor) -> Tensor:
-    """In single precision, where it was less."""
+    """Convert lower precisions to single precision."""
     return values if values.dtype == torch.float64 else values.to(torch.float32)
 
 
@@ -82,11 +82,11 @@ def gaps(values: Tensor) -> Tensor:
 
 
 def better(target: Tensor, valid: Tensor) -> Tensor:
-    """Whether ``i`` has a higher target than ``j``, both no padding, shape ``(batch, n, n)``."""
+    """Whether ``i`` has a higher target than ``j``, neither padding, shape ``(batch, n, n)``."""
     return (target[:, :, None] > target[:, None, :]) & valid[:, :, None] & valid[:, None, :]
 
 
-def varied(target: Tensor, valid: Tensor) -> Tensor:
+def has_several(target: Tensor, valid: Tensor) -> Tensor:
     """Whether a list's target has more than one value, shape ``(batch,)``."""
     return better(target, valid).any(2).any(1)
 
@@ -101,23 +101,23 @@ def places(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def log_softmax(scores: Tensor, valid: Tensor) -> Tensor:
-    """Over what is no padding; 0 at padding. Finite also for a list of padding only."""
+    """The log-softmax over each list; 0 at padding. Finite also for a list of padding only."""
     filled = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
     return filled.log_softmax(dim=1).masked_fill(~valid, 0.0)
 
 
 def softmax(scores: Tensor, valid: Tensor) -> Tensor:
-    """Over what is no padding; 0 at padding."""
+    """The softmax over each list; 0 at padding."""
     return log_softmax(scores, valid).exp().masked_fill(~valid, 0.0)
 
 
 def choices(scores: Tensor, after: Tensor) -> Tensor:
-    r"""What it costs to choose each item before those that come after it.
+    r"""The cost of choosing each item before those that come after it.
 
     .. math:: c_i = \log \sum_{j \in \{i\} \cup A_i} e^{s_j} - s_i
 
     The factors of a Plackett-Luce likelihood, negative logarithms. Items that are tied with ``i``
-    are not in ``A_i``: neither is to be chosen before the other.
+    are not in ``A_i``: neither should be chosen before the other.
 
     Args:
         scores: Shape ``(batch, n)``.

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ...errors import InputError
-from ._padding import better, gaps, mean_over_lists, mean_over_pairs, places, prepared, varied
+from ..._checks import positive
+from ._padding import better, gaps, has_several, mean_over_lists, mean_over_pairs, places, prepared
 
 
 def ranknet(
@@ -71,7 +71,7 @@ def lambda_loss(
         labels: Grades ``y``, the same shape. Equal grades make no pair; a negative grade has the
             gain of 0.
         where: False at padding, the same shape.
-        sigma: Of the logistic function, positive.
+        sigma: The steepness of the logistic function, positive.
 
     Returns:
         The mean over the lists that have a pair; 0 where none has. A scalar, in bits.
@@ -91,8 +91,7 @@ def lambda_loss(
         >>> math.isclose(loss, 1 - 1 / math.log2(3), rel_tol=1e-6)
         True
     """
-    if not 0 < sigma < math.inf:
-        raise InputError(f"sigma is {sigma}, expected a positive number")
+    positive(sigma=sigma)
     scores, labels, valid = prepared(scores, where=where, labels=labels)
     distance = gaps(places(scores, valid)).abs().clamp(min=1).to(scores.dtype)
     weights = 1 / torch.log2(1 + distance) - 1 / torch.log2(2 + distance)
@@ -186,6 +185,6 @@ def margin_mse(scores: Tensor, teacher: Tensor, where: Tensor | None = None) -> 
         9.0
     """
     scores, teacher, valid = prepared(scores, where=where, teacher=teacher)
-    counts = varied(teacher, valid)
+    counts = has_several(teacher, valid)
     pairs = (valid[:, :, None] & valid[:, None, :]).triu(diagonal=1) & counts[:, None, None]
     return mean_over_pairs(gaps(scores - teacher).square(), pairs)

@@ -8,7 +8,7 @@ from ._padding import mean_over_lists, prepared
 
 
 def binary_cross_entropy(scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
-    r"""Whether each passage is relevant, as a yes or no.
+    r"""Binary cross-entropy of each passage's relevance, as a yes or no.
 
     .. math:: L = -\frac{1}{n} \sum_i y_i \log \sigma(s_i) + (1 - y_i) \log(1 - \sigma(s_i))
 
