@@ -118,8 +118,9 @@ def _claim(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
             return
         # Otherwise an earlier run's weights would be read beside the new ones.
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-        for made in [path for pattern in _MADE for path in folder.glob(pattern) if path.is_file()]:
-            made.unlink()
+        for made in {made for pattern in _MADE for made in folder.glob(pattern)}:
+            if made.is_file():
+                made.unlink()
     elif (
         any(folder.glob("*.safetensors"))
         or (folder / "config.json").is_file()

@@ -21,12 +21,15 @@ from rerank_plugins.training.data import (
 
 PROMPTS = ["first.v1", "rankllm-letters.v1", "rankzephyr.v1", "rankmistral100.v1"]
 
+
 # Words as the prompts leave them: whole, clean, with one space between.
 WORDS = st.lists(
     st.sampled_from(["flea", "a", "[A]", "[2]", "A]", "Search", "Query:", "Rank", "the", "3",
                      "passages", "above", ".", "I", "query:", "relevance", ">", "é", "日本"]),
     max_size=8,
 ).map(" ".join)  # fmt: skip
+
+
 QUERIES = WORDS.filter(str.strip)
 
 
@@ -61,6 +64,7 @@ Search Query: how long do fleas live?.
  Rank the 3 passages above based on their relevance to the search query. All the passages should \
 be included and listed using identifiers, in descending order of relevance. The output format \
 should be [] > [], e.g., [D] > [B], Only respond with the ranking results."""
+
 
 NUMBERS = """I will provide you with 2 passages, each indicated by number identifier [].
 Rank the passages based on their relevance to query: a.b?.
@@ -199,7 +203,7 @@ def test_any_number_of_passages(n):
 
 
 MALFORMED = [
-    ([], "no object"),
+    ([], "expected an object"),
     ({}, "neither conversations nor messages"),
     ({"conversations": "x"}, "not a list of objects"),
     ({"conversations": ["x"]}, "not a list of objects"),
@@ -208,8 +212,8 @@ MALFORMED = [
     ({"conversations": row("x", "y")["conversations"][::-1]}, "expected a question and an answer"),
     ({"conversations": row("x", "y")["conversations"][:2]}, "expected a question and an answer"),
     ({"conversations": [{"value": "x"}, {"value": "y"}]}, "expected a question and an answer"),
-    (row("Which is best?", "[A]"), "not that of a ranking prompt"),
-    (row(LETTERS.replace("Rank the 3", "Rank these"), "[A] > [B] > [C]"), "not that of a ranking"),
+    (row("Which is best?", "[A]"), "not a ranking prompt"),
+    (row(LETTERS.replace("Rank the 3", "Rank these"), "[A] > [B] > [C]"), "not a ranking prompt"),
     (
         row(LETTERS.replace("Query: how", "Query: who"), "[A] > [B] > [C]"),
         "not give the same query",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rerank_plugins.errors import InputError
 from rerank_plugins.training.rewards import (
+    answer_of,
     average_overlap,
     erank_reward,
     grouprank_reward,
@@ -17,7 +18,6 @@ from rerank_plugins.training.rewards import (
     ndcg,
     reasonrank_reward,
     recall,
-    tagged,
     text_of,
 )
 
@@ -40,9 +40,6 @@ def permutation(order):
 
 def dcg(gains):
     return sum(gain / math.log2(place + 1) for place, gain in enumerate(gains[:10], 1))
-
-
-# The metrics.
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=6))
@@ -87,9 +84,6 @@ def test_jensen_shannon_is_the_entropy_of_the_mean_less_the_mean_entropy(one, ot
     assert jensen_shannon(p, q) == pytest.approx(jensen_shannon(q, p), abs=1e-12)
 
 
-# Completions as the trainer gives them.
-
-
 def test_a_completion_is_a_text_or_messages():
     messages = [{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert [text_of("a"), text_of(messages), text_of([])] == ["a", "b", ""]
@@ -113,7 +107,7 @@ def test_a_completion_is_a_text_or_messages():
     ],
 )
 def test_all_four_tags_are_needed(text, answer):
-    assert tagged(text, "think") == answer
+    assert answer_of(text, "think") == answer
 
 
 EVERY = {
@@ -155,6 +149,8 @@ pieces = st.sampled_from(
         *("[1]", "[2]", " > ", '{"[1]": 3, "[2]": 4}', '{"[1]": 3', "```json"),
     ]
 )
+
+
 texts = st.one_of(st.text(max_size=40), st.lists(pieces, max_size=9).map("".join))
 
 
@@ -164,9 +160,6 @@ def test_whatever_the_model_writes_the_reward_is_a_number_in_its_range(reward, t
     [found] = reward([text], **EVERY[reward])
     assert isinstance(found, float)
     assert -1 <= found <= 1.3 + 1e-9
-
-
-# GroupRank.
 
 
 @settings(max_examples=50)
@@ -259,9 +252,6 @@ def test_a_negative_label_is_refused():
         grouprank_reward([group(grades(1, 2))], labels=[[1, -1]])
 
 
-# ReasonRank.
-
-
 @settings(max_examples=50)
 @given(st.data())
 def test_reasonrank_is_its_formula(data):
@@ -313,9 +303,6 @@ def test_a_gold_order_of_some_passages_wants_as_many():
     assert reasonrank_reward([thought("[2] > [3] > [1]")], **columns) == [0.0]
     [missed] = reasonrank_reward([thought("[2] > [1]")], **columns)
     assert missed == pytest.approx(1 / (1 + 1 / math.log2(3)) + 0.2 / 2 + 0.1 * (1 + 1 / 2) / 2)
-
-
-# ERank.
 
 
 def erank(scores, labels, queries=None, reference=5.0, **options):

@@ -29,7 +29,11 @@ KNOWN = Collection(
     queries={"q1": "flea", "q2": "dog"},
     qrels={"q1": {"c": 1}},
 )
+
+
 RUN = {"q1": list("abcd"), "q2": list("dcba")}
+
+
 SCORES = {"q1": {"a": 0.5, "b": 2.0, "c": 0.5, "d": -1.0}, "q2": {"d": 3, "c": 2, "b": 1, "a": 0}}
 
 
@@ -68,13 +72,15 @@ def test_the_best_by_label_are_the_teachers_best(shown, ranked, depth):
 
 def test_what_a_teacher_does_not_say_is_refused_or_told():
     partial = {"q1": {"a": 1.0, "b": 2.0}, "q2": {"d": 1.0, "c": 1.0, "b": 1.0, "a": 1.0}}
-    with pytest.raises(InputError, match=r"nothing of 2 of the 4 documents of the query 'q1'.*'c'"):
+    with pytest.raises(
+        InputError, match=r"did not rank 2 of the 4 documents of the query 'q1'.*'c'"
+    ):
         list(taught_lists(KNOWN, RUN, scores=partial))
     told = []
     run = RUN | {"q1": []}
     assert not list(taught_lists(KNOWN, run, scores=partial, on_skip=told.append))
     assert ["nothing was found" in told[0], "one level" in told[1]] == [True, True]
-    with pytest.raises(InputError, match="nothing of 4"):
+    with pytest.raises(InputError, match="did not rank 4 of the 4"):
         list(taught_lists(KNOWN, RUN, order={}))
 
 
@@ -232,9 +238,6 @@ def test_teacher_to_mined_lists():
     [one] = mined_lists(judged, {"q1": list("abgh")}, scores, size=3, margin=2.0, seed=0)
     assert set(one.ids) == set("eab")  # g and h score above e: nobody judged them
     assert one.teacher == tuple(float(ord(document)) for document in one.ids)
-
-
-# The full order
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Training lists: what they refuse, how they are reordered, written, read and split."""
+"""Training lists: what they refuse, how they are reordered, written and read."""
 
 import gzip
 import json
@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from rerank_plugins import InputError, Passage
 from rerank_plugins.jobs import read_requests
 from rerank_plugins.training import data
-from rerank_plugins.training.data import TrainingList, check_lists, read_lists, split, write_lists
+from rerank_plugins.training.data import TrainingList, check_lists, read_lists, write_lists
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
 TEXTS = st.text(max_size=20)
+
+
 LABELS = st.one_of(st.integers(0, 3).map(float), NUMBERS)
 
 
@@ -61,8 +65,8 @@ def rows(one):
     [
         ({"passages": ()}, "no passages"),
         ({"query": " \n"}, "blank"),
-        ({"query": None}, "the query is no string"),
-        ({"passages": ("a", 3)}, "a passage is no string"),
+        ({"query": None}, "the query is not a string"),
+        ({"passages": ("a", 3)}, "a passage is not a string"),
         ({"passages": "ab"}, "of type str"),
         ({"labels": 3}, "of type int"),
         ({"labels": (1.0,)}, "1 labels for 2"),
@@ -76,8 +80,8 @@ def rows(one):
         ({"teacher": (1.0, -math.inf)}, "teacher holds -inf"),
         ({"ids": ("a",)}, "ids has 1 entries for 2"),
         ({"ids": ("a", "a")}, "twice"),
-        ({"ids": ("a", 2)}, "an id of a passage is no string"),
-        ({"query_id": 7}, "the query's id is no string"),
+        ({"ids": ("a", 2)}, "an id of a passage is not a string"),
+        ({"query_id": 7}, "the query's id is not a string"),
     ],
 )
 def test_what_makes_no_list_is_refused_in_a_sentence(changes, message):
@@ -208,7 +212,7 @@ def line(**changes):
         (json.dumps(line(candidates=[{"id": "a", "label": 1}])), r"candidates\[0\] has no text"),
         (json.dumps(line(candidates=[{"text": "a"}])), r"candidates\[0\] has no label"),
         (json.dumps(line(candidates=["a"])), r"candidates\[0\] has no text"),
-        (json.dumps(line(query=None)), "the query is no string"),
+        (json.dumps(line(query=None)), "the query is not a string"),
         (json.dumps(line(query_id=True)), "an id is of type bool"),
         (
             json.dumps(
@@ -318,61 +322,6 @@ def test_a_file_can_be_rewritten_from_itself(tmp_path):
     write_lists([some(6), some(7)], file)
     write_lists((one.cut(2) for one in read_lists(file)), file)
     assert [len(one) for one in read_lists(file)] == [2, 2]
-
-
-QUERIES = st.lists(
-    st.tuples(st.sampled_from(["", "1", "2", "3", "4"]), st.sampled_from("abcdef")),
-    min_size=1,
-    max_size=20,
-)
-
-
-def about(pairs):
-    return [
-        TrainingList(f"query  {text}", ("x", "y"), (0, number), query_id=name)
-        for number, (name, text) in enumerate(pairs, start=1)
-    ]
-
-
-@given(QUERIES, st.floats(0.01, 0.99), st.integers(), st.randoms(use_true_random=False))
-def test_no_query_is_on_both_sides(pairs, share, seed, chance):
-    lists = about(pairs)
-    try:
-        train, held_out = split(lists, share, seed)
-    except InputError:  # the names tie all of them together
-        assert len({one.query for one in lists}) == 1 or any(one.query_id for one in lists)
-        return
-    assert train
-    assert held_out
-    assert not {one.query for one in train} & {one.query for one in held_out}
-    ids = [{one.query_id for one in side} - {""} for side in (train, held_out)]
-    assert not ids[0] & ids[1]
-    for side in (train, held_out):  # both keep the order
-        assert [one for one in lists if one in side] == side
-    assert len(train) + len(held_out) == len(lists)
-    mixed = list(lists)
-    chance.shuffle(mixed)
-    assert set(split(mixed, share, seed)[1]) == set(held_out)
-
-
-def test_the_share_is_of_queries_and_case_and_spaces_make_no_other_query():
-    lists = about([("", text) for text in "abcdefghij" for _ in range(3)])
-    train, held_out = split(lists, 0.3, seed=0)
-    assert (len(train), len(held_out)) == (21, 9)
-    same = [TrainingList(q, ("a", "b"), (0, 1)) for q in ("A  flea", "a flea ", "dog")]
-    train, held_out = split(same, 0.5, seed=0)
-    assert {len(train), len(held_out)} == {1, 2}
-    assert {one.query for one in (train if len(train) == 1 else held_out)} == {"dog"}
-
-
-def test_seeds_hold_out_different_queries_and_shares_are_checked():
-    lists = about([("", text) for text in "abcdefghij"])
-    assert len({tuple(split(lists, 0.5, seed)[1]) for seed in range(10)}) > 5
-    for share in (0, 1, -0.5, math.nan):
-        with pytest.raises(InputError, match="share is"):
-            split(lists, share, seed=0)
-    with pytest.raises(InputError, match="1 queries cannot"):
-        split(lists[:1], 0.5, seed=0)
 
 
 def test_public_names_are_sorted_and_documented():
