@@ -10,10 +10,7 @@ from rerank_plugins.strategies import Permutation, SingleToken
 from rerank_plugins.training import Objective, TrainingList
 from rerank_plugins.training._batches import (
     MODEL_INPUTS,
-    MOST_TOGETHER,
     Collator,
-    group_lists,
-    shuffle_group,
 )
 from rerank_plugins.training._encoding import PromptEncoder
 from rerank_plugins.training._objectives import DEFAULTS, batch_loss
@@ -82,21 +79,6 @@ def test_queries_do_not_see_each_other(tiny_model, tokenizer):
             logits = tiny_model(**given).logits[0][batch["unpack"]]
         found.append(logits[0, batch["last"][0]])
     assert torch.allclose(found[0], found[1], atol=1e-4)
-
-
-def test_neighbours_are_grouped_and_shuffled_alike():
-    rows = lists() + lists(TEXTS[::-1])
-    assert [len(g) for g in group_lists(rows, together=True)] == [3, 3]
-    assert [len(g) for g in group_lists(rows, together=False)] == [1] * 6
-    many = lists(queries=tuple(map(str, range(MOST_TOGETHER + 1))))
-    assert [len(g) for g in group_lists(many, together=True)] == [MOST_TOGETHER, 1]
-    [group, _] = group_lists(rows, together=True)
-    moved = shuffle_group(group, 5)
-    assert len({row.passages for row in moved}) == 1
-    assert moved == shuffle_group(group, 5) != shuffle_group(group, 6)
-    for before, after in zip(group, moved, strict=True):
-        pairs = zip(before.passages, before.labels, strict=True)
-        assert dict(pairs) == dict(zip(after.passages, after.labels, strict=True))
 
 
 def test_the_objective_of_a_pack_counts_every_list(tiny_model, tokenizer):
