@@ -89,7 +89,7 @@ def evaluate(
     read = zip(runs, [first, *map(load_run, runs[1:])], strict=True)
     found = {short_name(path): judged_run(run, loaded) for path, run in read}
     if len(found) < len(runs):
-        raise InputError("two of the runs have the same name")
+        raise InputError("two of the runs have the same name", hint="Rename one of the files.")
     found = {name: dict(itertools.islice(run.items(), queries)) for name, run in found.items()}
     rows = [measured(name, run, loaded.qrels, names) for name, run in found.items()]
     with nullcontext(output) if output else tempfile.TemporaryDirectory() as folder:

@@ -93,7 +93,9 @@ def _request_of_run(
     run, scores = load_first_stage(path)
     keys = [key for key, text in loaded.queries.items() if query in (key, text)]
     if not keys or keys[0] not in run:
-        raise InputError(f"the collection, or the run, has no query {query!r}")
+        raise InputError(
+            f"the collection, or the run, has no query {query!r}", hint="Give its id or its text."
+        )
     found = {keys[0]: run[keys[0]]}
     (request,) = run_requests(loaded, found, depth=depth, scores=scores)
     return request, loaded.qrels[keys[0]]

@@ -77,7 +77,7 @@ def feedback(
     searched = collection_index(collection, encode, index)
     asked = dict(itertools.islice(collection.queries.items(), queries))
     if not asked:
-        raise InputError(f"no query of {folder!r} is judged in {split!r}")
+        raise InputError(f"no query of {folder!r} is judged in {split!r}", hint="Give --split.")
     vectors = dict(zip(asked, encode(list(asked.values())), strict=True))
     name = measure or f"R@{chosen.k}"
     rows = compare(collection, searched, vectors, teacher=teacher, options=chosen, measure=name)

@@ -170,19 +170,19 @@ def _refuse_ignored(data: str, reward: str | None, validation: str | None) -> No
     """Refuse options that would have no effect.
 
     Raises:
-        InputError: There is one; the message says what makes it meaningless.
+        InputError: There is one; the message names it and the reason.
     """
     context = click.get_current_context()
-    meaningless = {
+    ignored = {
         "with --reward": _FOR_LABELS if reward else (),
         "without --reward": () if reward else _FOR_REWARDS,
         "with a file of lists": () if Path(data).is_dir() else _FOR_COLLECTIONS,
         "with --validation": ("hold_out",) if validation else (),
     }
-    for when, names in meaningless.items():
+    for when, names in ignored.items():
         for name in names:
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                raise InputError(f"--{name.replace('_', '-')} means nothing {when}")
+                raise InputError(f"--{name.replace('_', '-')} has no effect {when}")
 
 
 def _read_lists(path: str, given: Mapping[str, Any]) -> "list[TrainingList]":

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from ..errors import InputError, RerankError
 from ..reranker import Reranker
 from ._guards import RERANK_PATHS, bearer, bounded, keyed, measured, request_id_of
-from ._problems import Refusal, faults, of_error, problem
+from ._problems import Refusal, error_response, faults, problem
 from ._responses import response
 from ._schemas import (
     Model,
@@ -203,7 +203,7 @@ _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 # The response class has no media type, so a refusal of this route is JSON like any other.
 @about.get("/metrics", response_class=Response, responses={200: _TEXT})
 async def metrics(request: Request) -> Response:
-    """Count requests, documents, tokens and more, for Prometheus."""
+    """Metrics for Prometheus: requests, documents, tokens and more."""
     counted = generate_latest(_service(request).metrics.registry)
     return Response(counted, media_type=CONTENT_TYPE_LATEST)
 
@@ -211,12 +211,12 @@ async def metrics(request: Request) -> Response:
 async def answer_rerank_error(request: Request, error: RerankError) -> JSONResponse:
     """Answer an error of this library."""
     wait = _service(request).settings.retry_after_s
-    return of_error(error, request_id=request_id_of(request.scope), retry_after_s=wait)
+    return error_response(error, request_id=request_id_of(request.scope), retry_after_s=wait)
 
 
 async def answer_refusal(request: Request, refusal: Refusal) -> JSONResponse:
     """Answer a refused request."""
-    return refusal.answer(request_id_of(request.scope))
+    return refusal.response(request_id_of(request.scope))
 
 
 async def answer_http_error(request: Request, error: HTTPException) -> JSONResponse:

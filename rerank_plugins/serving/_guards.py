@@ -110,7 +110,7 @@ async def keyed(
         "the API key is missing or wrong: send Authorization: Bearer KEY",
         headers={"WWW-Authenticate": "Bearer"},
     )
-    return await refusal.answer(request_id_of(scope))(scope, receive, send)
+    return await refusal.response(request_id_of(scope))(scope, receive, send)
 
 
 def bearer(api_key: str) -> Callable[[Headers], bool]:
@@ -166,7 +166,7 @@ async def bounded(
         with gate.entered():
             return await app(scope, await _buffered(receive, settings), send)
     except Refusal as refusal:
-        return await refusal.answer(request_id_of(scope))(scope, receive, send)
+        return await refusal.response(request_id_of(scope))(scope, receive, send)
 
 
 async def _buffered(receive: Receive, settings: ServiceSettings) -> Receive:

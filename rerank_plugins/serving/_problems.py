@@ -23,7 +23,7 @@ logger = logging.getLogger("rerank_plugins.serving")
 MAX_FAULTS = 8
 """The largest number of a body's faults that are listed."""
 
-_TELLING = (InputError, PromptTooLongError, ModelOutputError, BudgetError)
+_PUBLIC = (InputError, PromptTooLongError, ModelOutputError, BudgetError)
 """Errors whose text is about the request. That of others may have addresses and paths."""
 
 _INTERNAL = "the service cannot rank: its log has the reason under this id"
@@ -51,7 +51,7 @@ class Refusal(Exception):  # noqa: N818 - becomes a response
         super().__init__(detail)
         self.status, self.retry_after_s, self.headers = status, retry_after_s, headers
 
-    def answer(self, request_id: str) -> JSONResponse:
+    def response(self, request_id: str) -> JSONResponse:
         """The response to the request."""
         return problem(
             self.status,
@@ -97,10 +97,10 @@ def problem(
     )
 
 
-def of_error(error: RerankError, *, request_id: str, retry_after_s: float) -> JSONResponse:
+def error_response(error: RerankError, *, request_id: str, retry_after_s: float) -> JSONResponse:
     """The response to an error of the library. Text that a client must not see is logged."""
     status = status_of(error)
-    if not isinstance(error, _TELLING):
+    if not isinstance(error, _PUBLIC):
         logger.error("request %s: %s: %s", request_id, type(error).__name__, error)
     wait = getattr(error, "retry_after_s", None) or retry_after_s
     return problem(
@@ -133,7 +133,7 @@ def status_of(error: RerankError) -> int:
 
 def public_text(error: RerankError) -> str:
     """The text of an error that a client may see."""
-    if isinstance(error, _TELLING):
+    if isinstance(error, _PUBLIC):
         return str(error)
     return _BACKEND if isinstance(error, CallError) else _INTERNAL
 
@@ -146,8 +146,8 @@ def public_cause(fallback: str) -> str:
         ('BackendError', 'BudgetError: late')
     """
     name, colon, _ = fallback.partition(": ")
-    told = {cls.__name__ for cls in _TELLING}
-    return fallback if name in told or not colon else name
+    public = {cls.__name__ for cls in _PUBLIC}
+    return fallback if name in public or not colon else name
 
 
 def faults(errors: Sequence[Mapping[str, Any]]) -> tuple[str, list[Fault]]:

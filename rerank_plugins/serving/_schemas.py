@@ -105,7 +105,7 @@ class Result(BaseModel):
     """One document with its scores."""
 
     index: int = Field(description="The document's position in the request, from 0.")
-    relevance_score: float = Field(description="From 0 to 1, descending.")
+    relevance_score: float = Field(description="From 0 to 1, in descending order.")
     score: float = Field(description="The strategy's own score; `score_kind` says of which kind.")
     document: ReturnedDocument | None = None
 

@@ -30,7 +30,7 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     """
     service = getattr(app.state, "service", None)
     if not isinstance(service, Service):
-        raise InputError("this application was not made by create_app")
+        raise InputError("app was not made by create_app", hint="Pass the result of create_app.")
     config = uvicorn.Config(
         app,
         host=host,
@@ -44,7 +44,7 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
         server.should_exit = True
 
     service.when_failed = end
-    with _ending_quietly():
+    with _late_signals_ignored():
         server.run()
     if isinstance(error := service.failure, RerankError):
         raise error
@@ -54,7 +54,7 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
 
 
 @contextmanager
-def _ending_quietly() -> Iterator[None]:
+def _late_signals_ignored() -> Iterator[None]:
     """Ignore the signal that uvicorn, after it has ended, sends again to its own process."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals go to the main thread

@@ -106,12 +106,12 @@ def test_a_collection_and_a_run_become_a_reranker(encoder_folder, tmp_path):
         (["--about", "nowhere.json"], "nowhere.json"),
         (["--generations", "1", "--reward", "grouprank"], "generations"),
         (["--learning-rate", "-1"], "learning_rate"),
-        (["--reward", "grouprank", "--patience", "3"], "--patience means nothing with --reward"),
-        (["--reward", "grouprank", "--loss", "ranknet"], "--loss means nothing with --reward"),
+        (["--reward", "grouprank", "--patience", "3"], "--patience has no effect with --reward"),
+        (["--reward", "grouprank", "--loss", "ranknet"], "--loss has no effect with --reward"),
         (["--hold-out", "0", "--patience", "3"], "no lists to validate on"),
-        (["--generations", "4"], "--generations means nothing without --reward"),
-        (["--run", "run.trec"], "--run means nothing with a file of lists"),
-        (["--validation", "v", "--hold-out", "0.5"], "--hold-out means nothing with --validation"),
+        (["--generations", "4"], "--generations has no effect without --reward"),
+        (["--run", "run.trec"], "--run has no effect with a file of lists"),
+        (["--validation", "v", "--hold-out", "0.5"], "--hold-out has no effect with --validation"),
     ],
 )
 def test_slips_are_told(arguments, said, lists, encoder_folder, tmp_path):

@@ -1,9 +1,12 @@
 """The application: its arguments and its schema; what it answers is in tests/serving."""
 
+import asyncio
 import subprocess
 import sys
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
 from rerank_plugins import InputError, Reranker
 from rerank_plugins.serving import ServiceSettings, create_app
@@ -43,6 +46,33 @@ def test_two_applications_have_limits_of_their_own():
     assert "'maxItems': 3" in found[0]
     assert "'maxItems': 17" not in found[0]
     assert "'maxItems': 17" in found[1]
+
+
+def test_it_can_be_mounted_under_another_application():
+    outer = FastAPI()
+    settings = ServiceSettings(model="mine")
+    outer.mount("/api", create_app(reranker(), api_key="a-key", settings=settings))
+
+    async def ask():
+        transport = httpx.ASGITransport(outer)
+        key = {"Authorization": "Bearer a-key"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://x/api") as client:
+            body = {"query": "q", "documents": ["a"]}
+            return [
+                await client.get("/ready"),
+                await client.get("/v1/models"),
+                await client.get("/v1/models", headers=key),
+                await client.post("/v2/rerank", json=body, headers=key),
+                await client.post("/rerank", json={}, headers=key),
+                await client.get("/nothing", headers=key),
+            ]
+
+    ready, locked, names, ranked, malformed, unknown = asyncio.run(ask())
+    assert (ready.status_code, locked.status_code) == (503, 401)
+    assert [m["id"] for m in names.json()["data"]] == ["mine"]
+    assert ranked.json()["meta"]["api_version"] == {"version": "2"}
+    assert (malformed.status_code, malformed.json()["type"]) == (422, "InputError")
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "NotFound")
 
 
 @pytest.mark.parametrize("module", ["fastapi", "uvicorn", "prometheus_client"])

@@ -15,8 +15,8 @@ from rerank_plugins import (
 )
 from rerank_plugins.serving._problems import (
     Refusal,
+    error_response,
     faults,
-    of_error,
     problem,
     public_cause,
     public_text,
@@ -59,7 +59,7 @@ def body(response):
 def test_an_error_of_the_library(caplog):
     error = BackendError("http://10.0.0.7", retryable=True, retry_after_s=2.5)
     with caplog.at_level(logging.ERROR, "rerank_plugins.serving"):
-        found = of_error(error, request_id="the-id", retry_after_s=1)
+        found = error_response(error, request_id="the-id", retry_after_s=1)
     assert found.status_code == 503
     assert found.headers["retry-after"] == "3"
     assert body(found) == {
@@ -71,14 +71,14 @@ def test_an_error_of_the_library(caplog):
     }
     assert "the-id: BackendError: http://10.0.0.7" in caplog.text
     caplog.clear()
-    found = of_error(InputError("top_k is 0"), request_id="", retry_after_s=1)
+    found = error_response(InputError("top_k is 0"), request_id="", retry_after_s=1)
     assert "retry-after" not in found.headers
     assert body(found)["retryable"] is False
     assert not caplog.records
 
 
 def test_a_refusal():
-    found = Refusal(429, "full", retry_after_s=0.2, headers={"X": "y"}).answer("the-id")
+    found = Refusal(429, "full", retry_after_s=0.2, headers={"X": "y"}).response("the-id")
     assert (found.status_code, found.headers["retry-after"], found.headers["x"]) == (429, "1", "y")
     assert body(found)["type"] == "TooManyRequests"
     assert problem(404, "no", request_id="").headers.get("retry-after") is None

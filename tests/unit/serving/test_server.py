@@ -21,7 +21,7 @@ class Unloadable(Oracle):
 
 
 def test_another_application_is_refused():
-    with pytest.raises(InputError, match="this application was not made by create_app"):
+    with pytest.raises(InputError, match="app was not made by create_app"):
         serve(FastAPI())
 
 
