@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .._checks import at_least
+from .._copies import CopiedByArguments
 from ..calls import Batch, Call, Generate, Plan, Replies, Reply
 from ..errors import CallError
 from ..handlers import AnyBackend, OwnedBackends, async_handler, failure, sync_handler
@@ -105,11 +106,20 @@ def cached(
         1
     """
     at_least(1, max_entries=max_entries)
-    kept: MutableMapping[Call[Any], Reply[Any]] = {} if store is None else store
-    lock = threading.Lock()
+    return Layer(backend, _Cache({} if store is None else store, max_entries))
 
-    def exchange(calls: Batch) -> Plan[Replies]:
-        with lock:
+
+@dataclass(eq=False)
+class _Cache(CopiedByArguments):
+    store: MutableMapping[Call[Any], Reply[Any]]
+    max_entries: int
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, calls: Batch) -> Plan[Replies]:
+        kept = self.store
+        with self._lock:
             known = {call: kept[call] for call in calls if call in kept}
         asker: dict[Call[Any], int] = {}  # the position that asks for all its equals
         asking = [
@@ -119,18 +129,16 @@ def cached(
         ]
         replies = (yield [calls[i] for i in asking]) if asking else []
         fresh = dict(zip(asking, replies, strict=True))
-        with lock:
+        with self._lock:
             for call, i in asker.items():
                 if isinstance(reply := fresh[i], Reply):
                     kept[call] = reply
-            while len(kept) > max_entries:
+            while len(kept) > self.max_entries:
                 del kept[next(iter(kept))]
         return [
             fresh[i] if i in fresh else _free(known[c] if c in known else fresh[asker[c]])
             for i, c in enumerate(calls)
         ]
-
-    return Layer(backend, exchange)
 
 
 def _free(reply: Reply[Any] | CallError) -> Reply[Any] | CallError:
@@ -169,25 +177,35 @@ def retried(
     """
     at_least(1, attempts=attempts)
     at_least(0.0, base_delay_s=base_delay_s, max_delay_s=max_delay_s)
-    import random  # imported here: slow, and only this layer needs it
+    return Layer(backend, _Retry(attempts, base_delay_s, max_delay_s, seed))
 
-    jitter = random.Random(seed)  # noqa: S311 - spreads requests, no cryptography
 
-    def exchange(calls: Batch) -> Plan[Replies]:
+@dataclass(eq=False)
+class _Retry(CopiedByArguments):
+    attempts: int
+    base_delay_s: float
+    max_delay_s: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        import random  # imported here: slow, and only this layer needs it
+
+        self._jitter = random.Random(self.seed)  # noqa: S311 - spreads requests, no cryptography
+
+    def __call__(self, calls: Batch) -> Plan[Replies]:
         replies = list((yield calls)) if calls else []
-        for attempt in range(1, attempts):
+        for attempt in range(1, self.attempts):
             failed = [i for i, r in enumerate(replies) if isinstance(r, CallError) and r.retryable]
             if not failed:
                 break
-            own = min(base_delay_s * 2 ** (attempt - 1), max_delay_s) * jitter.uniform(0.5, 1.0)
+            longest = min(self.base_delay_s * 2 ** (attempt - 1), self.max_delay_s)
+            own = longest * self._jitter.uniform(0.5, 1.0)
             asked = [getattr(replies[i], "retry_after_s", None) or 0.0 for i in failed]
             yield [_Wait(max(own, *asked))]
             again = yield [calls[i] for i in failed]
             for i, reply in zip(failed, again, strict=True):
                 replies[i] = reply
         return replies
-
-    return Layer(backend, exchange)
 
 
 class Guarded(Layer):

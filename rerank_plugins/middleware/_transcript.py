@@ -8,10 +8,11 @@ import json
 import math
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .._copies import CopiedByArguments
 from ..calls import (
     Batch,
     Call,
@@ -50,23 +51,29 @@ def recorded(backend: AnyBackend, path: str | Path) -> Layer:
     Raises:
         InputError: The file cannot be written.
     """
-    lock = threading.Lock()
     try:
         Path(path).open("a", encoding="utf-8").close()
     except OSError as error:
         raise InputError(f"cannot write the transcript: {error}") from error
+    return Layer(backend, _Recorder(Path(path)))
 
-    def exchange(calls: Batch) -> Plan[Replies]:
+
+@dataclass(eq=False)
+class _Recorder(CopiedByArguments):
+    path: Path
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, calls: Batch) -> Plan[Replies]:
         replies = (yield calls) if calls else []
         lines = [
             json.dumps({"call": encode_call(c), "reply": encode_reply(r)}, ensure_ascii=True)
             for c, r in zip(calls, replies, strict=True)
         ]
-        with lock, Path(path).open("a", encoding="utf-8") as file:
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
             file.writelines(line + "\n" for line in lines)
         return replies
-
-    return Layer(backend, exchange)
 
 
 def read_transcript(path: str | Path) -> Iterator[tuple[Call[Any], Reply[Any] | CallError]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from ..._checks import at_least, one_of
+from ..._copies import CopiedByArguments
 from ..._drive import adrive, drive
 from ..._threads import in_threads, off_loop
 from ...calls import Batch, Call, Generate, Likelihood, NextToken, Prompt, Replies, Reply, ScorePair
@@ -35,7 +36,7 @@ _Unsettled: TypeAlias = Exchange[Answers | Reply[Any]]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class OpenAIBackend:
+class OpenAIBackend(CopiedByArguments):
     """Answers calls with a model on a server: vLLM, llama.cpp, SGLang, TEI, OpenAI, and others.
 
     With ``tokenizer``, prompts are rendered and tokenized here and sent as token ids: text from

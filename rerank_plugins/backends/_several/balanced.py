@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from ..._copies import CopiedByArguments
 from ..._threads import abandoned, in_thread
 from ...calls import Batch, Call, Replies, Reply
 from ...errors import CallError, InputError
@@ -24,7 +25,7 @@ Tried = tuple[Server, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Balanced(OwnedBackends):
+class Balanced(CopiedByArguments, OwnedBackends):
     """Spreads calls over backends of the same model: each goes where the fewest are under way.
 
     A backend that cannot be reached, raises, or answers with a retryable `CallError` is unhealthy:

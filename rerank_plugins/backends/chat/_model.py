@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..._checks import at_least
+from ..._copies import CopiedByArguments
 from ..._drive import adrive, drive
 from ..._threads import NOT_ANSWERED, abandoned, in_threads, off_loop
 from ...calls import Batch, Call, Generate, NextToken, Replies
@@ -21,8 +22,11 @@ MAX_CONCURRENCY = 8
 """Default number of concurrent calls of one batch."""
 
 
-class ChatModelBackend:
+class ChatModelBackend(CopiedByArguments):
     """Base class of the backends for frameworks' chat models. Not a backend by itself.
+
+    A subclass gives its constructor's arguments in ``_arguments``: it is copied and pickled by
+    them.
 
     Args:
         dialect: The arguments that the model's API takes.

@@ -124,7 +124,7 @@ class LLMBackend(ChatModelBackend):
     async def aask(self, asked: Asked) -> Said:
         """Call ``achat`` or ``acomplete``; in a thread, if the LLM would block the event loop."""
         if not _is_async(self.llm):
-            return await off_loop(lambda: self._in_turn(asked))
+            return await super().aask(asked)
         options = dict(asked.arguments)
         if _is_chat(self.llm):
             return _said(await self.llm.achat(_messages(asked.messages), **options))
@@ -137,6 +137,12 @@ class LLMBackend(ChatModelBackend):
         found = [v for k, v in values.items() if k.endswith(("key", "token", "secret", "password"))]
         plain = [v.get_secret_value() if hasattr(v, "get_secret_value") else v for v in found]
         return [value for value in plain if isinstance(value, str)]
+
+    def _arguments(self) -> Dict[str, Any]:
+        return {
+            "llm": self._given,
+            "max_concurrency": None if self._usual else self.max_concurrency,
+        }
 
     def __repr__(self) -> str:
         name = self._given if isinstance(self._given, str) else type(self._given).__name__

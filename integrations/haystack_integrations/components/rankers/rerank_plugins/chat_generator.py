@@ -135,13 +135,16 @@ class ChatGeneratorBackend(ChatModelBackend):
     async def aask(self, asked: Asked) -> Said:
         """Run the generator on the event loop, or in a thread if it has no ``run_async``."""
         if not hasattr(self.chat_generator, "run_async"):
-            return await off_loop(lambda: self._in_turn(asked))
+            return await super().aask(asked)
         generator = _quiet(self.chat_generator)
         inputs = _inputs(asked)
         with _span(generator, inputs) as span:
             result = await generator.run_async(**inputs)
             span.set_content_tag("haystack.component.output", result)
         return _said(result)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"chat_generator": self.chat_generator, "max_concurrency": self.max_concurrency}
 
     def __repr__(self) -> str:
         return f"ChatGeneratorBackend({type(self.chat_generator).__name__}, {self.model!r})"
