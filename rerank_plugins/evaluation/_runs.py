@@ -31,7 +31,7 @@ def load_run(path: str | Path, *, depth: int | None = None) -> dict[str, list[st
         InputError: The file is missing, empty or damaged, a line is malformed, or a document is
             listed twice for a query.
     """
-    ranks = _by_query(path, lambda rank, _score, _line: rank)
+    ranks = _by_query(path, lambda rank, _score: rank)
     return {query: sorted(found, key=found.__getitem__)[:depth] for query, found in ranks.items()}
 
 
@@ -50,13 +50,13 @@ def load_scores(path: str | Path, *, depth: int | None = None) -> dict[str, dict
             scores rise along the ranks, so that they are not what the documents were ranked by.
     """
 
-    def place(rank: int, score: str, line: str) -> tuple[int, float]:
+    def place(rank: int, score: str) -> tuple[int, float]:
         try:
             value = float(score)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise InputError(f"{line} has the score {score!r}, expected a finite number")
+            raise InputError(f"has the score {score!r}, expected a finite number")
         return rank, value
 
     scores: dict[str, dict[str, float]] = {}
@@ -68,12 +68,13 @@ def load_scores(path: str | Path, *, depth: int | None = None) -> dict[str, dict
     return {query: dict(islice(found.items(), depth)) for query, found in scores.items()}
 
 
-def _by_query(path: str | Path, value: Callable[[int, str, str], T]) -> dict[str, dict[str, T]]:
+def _by_query(path: str | Path, value: Callable[[int, str], T]) -> dict[str, dict[str, T]]:
     """A value of each line of a run file, by query and document.
 
     Args:
         path: The file.
-        value: Called with a line's rank, its score and its name for messages.
+        value: Called with a line's rank and score; the message of its `InputError` follows the
+            name of the line.
 
     Raises:
         InputError: The file is missing, empty or damaged, a line is malformed, or a document is
@@ -81,16 +82,19 @@ def _by_query(path: str | Path, value: Callable[[int, str, str], T]) -> dict[str
     """
     values: dict[str, dict[str, T]] = {}
     for number, line in lines_of(Path(path)):
-        name = f"line {number} of {path}"
         try:
             query, _, document, rank, score, _ = line.split()
-            place = int(rank)
+            known = value(int(rank), score)
+        except InputError as error:
+            raise InputError(f"line {number} of {path} {error}") from error
         except ValueError as error:
-            raise InputError(f"{name} is not a TREC run line") from error
+            raise InputError(f"line {number} of {path} is not a TREC run line") from error
         found = values.setdefault(query, {})
         if document in found:
-            raise InputError(f"{name} lists {document!r} for the query {query!r} again")
-        found[document] = value(place, score, name)
+            raise InputError(
+                f"line {number} of {path} lists {document!r} for the query {query!r} again"
+            )
+        found[document] = known
     if not values:
         raise InputError(f"the run {str(path)!r} is empty")
     return values
