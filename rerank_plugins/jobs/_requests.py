@@ -166,6 +166,3 @@ def _is_finite(value: Any) -> bool:
         return is_number and math.isfinite(value)
     except OverflowError:  # a whole number of more than 308 digits
         return False
-
-
-parsed, parsed_id = parse_query, parse_id

@@ -10,7 +10,7 @@ from typing import Any
 from ..._checks import at_least
 from ..._files import rows_of, write_lines
 from ...errors import InputError
-from ...jobs._requests import parsed_id
+from ...jobs import parse_id
 from ...text import Passage
 from ._draws import permuted, source
 
@@ -307,8 +307,8 @@ def _parsed(row: Mapping[str, Any]) -> TrainingList:
         query=row.get("query"),  # type: ignore[arg-type]  # is checked there
         passages=tuple(passages),
         labels=tuple(candidate["label"] for candidate in candidates),
-        query_id="" if query_id is None else parsed_id(query_id),
-        ids=tuple(map(parsed_id, _column(candidates, "id"))),
+        query_id="" if query_id is None else parse_id(query_id),
+        ids=tuple(map(parse_id, _column(candidates, "id"))),
         teacher=_column(candidates, "teacher"),
     )
 

@@ -11,7 +11,7 @@ from itertools import islice
 from ..._checks import at_least
 from ...errors import CallError, InputError
 from ...evaluation import Collection, Run, Scores, check_run
-from ...jobs._requests import Query
+from ...jobs import Query
 from ...ranking import Ranking, Strategy
 from ...reranker import Reranker
 from ...strategies import SlidingWindow

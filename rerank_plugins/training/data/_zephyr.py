@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from ..._checks import one_of
 from ..._files import rows_of
 from ...errors import InputError
-from ...jobs._requests import parsed_id
+from ...jobs import parse_id
 from ...parsing import parse_permutation
 from ...prompts import ListwisePrompt, require
 from ...text import Alphabet, labels
@@ -110,7 +110,7 @@ def parse_conversation(row: object) -> TrainingList:
         query,
         passages,
         tuple(-float(ranks[i]) for i in range(n)),
-        query_id="" if row.get("id") is None else parsed_id(row["id"]),
+        query_id="" if row.get("id") is None else parse_id(row["id"]),
     )
 
 
