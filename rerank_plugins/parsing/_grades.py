@@ -74,11 +74,7 @@ def parse_grades(text: str, n: int, top: int = 10, *, reasoning: bool = True) ->
 
 
 def parse_grade(text: str, *, reasoning: bool = False) -> tuple[int, int, int] | None:
-    """Read one integer at the start of an answer.
-
-    Args:
-        text: The model's answer.
-        reasoning: Whether the prompt demanded reasoning and then ``<answer>...</answer>``.
+    """Read one integer at the start of an answer, after its reasoning if the prompt demanded any.
 
     Returns:
         The integer, and the start and stop of its digits in ``text``; None if there is none.

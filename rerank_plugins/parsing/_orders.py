@@ -26,13 +26,7 @@ _LONGEST_LIST = 2_000  # characters; no model output may cost minutes of matchin
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Positions read from an answer, in order and without repetition.
-
-    Attributes:
-        positions: The positions.
-        duplicates: Identifiers that were repeated; the first mention counted.
-        out_of_range: Identifiers that name no passage; ignored.
-    """
+    """Positions read from an answer, in order and without repetition, and counts of repairs."""
 
     positions: tuple[int, ...]
     duplicates: int = 0
@@ -146,12 +140,6 @@ def _position(identifier: str, alphabet: Alphabet) -> int | None:
 
 def parse_label(text: str, n: int, alphabet: Alphabet, *, reasoning: bool = False) -> int | None:
     """Read the one passage that a setwise answer names: ``[3]``, ``B`` or ``Passage B``.
-
-    Args:
-        text: The model's answer.
-        n: The number of passages in the set.
-        alphabet: The identifiers in the prompt.
-        reasoning: Whether the prompt demanded reasoning and then ``<answer>...</answer>``.
 
     Returns:
         Its position; None if the answer names none of the ``n``, or more than one.

@@ -76,12 +76,7 @@ class ListwisePrompt(PassageForm):
         return tuple(self.before_label + name for name in labels(self.alphabet, n))
 
     def render(self, query: str, passages: Sequence[str], max_words: int | None = None) -> Rendered:
-        """The prompt for a window.
-
-        Args:
-            query: The query.
-            passages: The window's passages, best first.
-            max_words: Words kept of each passage, if less than the prompt's own limit.
+        """The prompt for a window of passages, with at most ``max_words`` words of each.
 
         Raises:
             InputError: There are more passages than the alphabet has identifiers.
@@ -182,13 +177,9 @@ class PointwisePrompt(PassageForm):
         instruction: str | None = None,
         max_words: int | None = None,
     ) -> Rendered:
-        """The prompt for one passage.
+        """The prompt for one passage, with at most ``max_words`` words of it.
 
-        Args:
-            query: The query.
-            passage: The passage.
-            instruction: The meaning of relevance, instead of the prompt's own.
-            max_words: Words kept of the passage, if less than the prompt's own limit.
+        An ``instruction`` replaces the prompt's own.
         """
         text, shortened = self.cut(passage, max_words)
         if self.repair_encoding:
@@ -233,12 +224,7 @@ class LikelihoodPrompt(PassageForm):
         self.check()
 
     def render(self, passage: str, max_words: int | None = None) -> Rendered:
-        """The prompt for one passage.
-
-        Args:
-            passage: The passage.
-            max_words: Words kept of the passage, if less than the prompt's own limit.
-        """
+        """The prompt for one passage, with at most ``max_words`` words of it."""
         text, shortened = self.cut(passage, max_words)
         user = fill(self.user, {"passage": [self.part(text)]})
         prompt = chat(self.system, user, self.prefill, templated=self.chat)

@@ -41,12 +41,7 @@ class PassageForm:
     titled: str = ""
 
     def check(self) -> None:
-        """Refuse limits that are not positive, and a ``titled`` without its fields.
-
-        Raises:
-            InputError: A limit is not positive.
-            ConfigurationError: ``titled`` lacks a field, or has an unknown one.
-        """
+        """Refuse limits that are not positive, and a ``titled`` without its fields."""
         at_least(
             1,
             max_passage_words=self.max_passage_words,
@@ -113,24 +108,16 @@ def fill(template: str, values: Mapping[str, Sequence[Part]]) -> list[Part]:
 
 
 def chat(system: str, user: Sequence[Part], prefill: str, *, templated: bool = True) -> Prompt:
-    """A prompt of a user's message, after a system message if there is one.
+    """A prompt with a user's message, after a system message if there is one.
 
-    Args:
-        system: The system message, or nothing.
-        user: The parts of the user's message.
-        prefill: The beginning of the answer.
-        templated: Whether the model's chat template is used.
+    ``prefill`` is the beginning of the answer; the model's chat template is used if ``templated``.
     """
     head = (Message("system", (system,)),) if system else ()
     return Prompt((*head, Message("user", tuple(user))), prefill, chat=templated)
 
 
 def check_fields(where: str, template: str, allowed: set[str], required: set[str]) -> None:
-    """Refuse a template with unknown fields, or without one that it needs.
-
-    Raises:
-        ConfigurationError: It has one, lacks one, or is not a template.
-    """
+    """Refuse a template with unknown fields, or without one that it needs."""
     try:
         found = {f for _, f, _, _ in Formatter().parse(template) if f is not None}
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A failed call costs the order of what it concerns, and nothing else."""
+"""Fallback to the input's order when a call fails."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ class KeepOrder:
         check_inner(self.inner)
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
-        """Plan what ``inner`` plans."""
+        """Plan the ranking of ``inner``; if a call fails, the order that is known without it."""
         known = yield from attempt(self.inner, query, passages)
         if known.error is None:
             return known.ranking
@@ -47,7 +47,7 @@ class KeepOrder:
 
     @classmethod
     def around(cls, strategy: Strategy) -> "KeepOrder":
-        """``strategy`` inside a `KeepOrder`, and every strategy that it holds likewise.
+        """Put a `KeepOrder` around a strategy, and around every strategy that it holds.
 
         Examples:
             >>> from rerank_plugins.strategies import SingleToken, SlidingWindow

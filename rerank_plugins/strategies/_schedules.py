@@ -164,10 +164,10 @@ def _next_heads(
 ) -> tuple[list[int], set[int]]:
     """The passages that sorted lists add to ``tail`` in the next final, and the ends of lists.
 
-    A list can add passages that come after all of its own in ``tail``, as far as these leave some
-    of the ``wanted`` places free. Lists add one passage each in turn until the window is full. The
-    end of a list that has more to add is the last one it added; every such list has one, because
-    ``tail`` takes at most half of a window, and lists are at most half as many as its places.
+    What a list adds comes after all of its own in ``tail``, so it can add no more than these leave
+    free of the ``wanted`` places. Lists add one passage each in turn until the window is full. The
+    end of a list that could add more is the last one it added. Every such list adds at least one:
+    ``tail`` takes at most half of a window, and there are at most half as many lists as places.
     """
     useful = []
     for items in lists:

@@ -160,10 +160,9 @@ class _Sort:
         found = yield from ask_window(
             template, self.query, texts, lambda p: self.settings.sampling.generate(p, room)
         )
-        text, finish = found.answer.text, found.answer.finish_reason
-        chosen = parse_label(text, len(texts), template.alphabet, reasoning=template.reasoning)
-        unread = int(chosen is None)
-        cut = unread * int(finish == "length")
-        report = Report(malformed=unread, cut_answers=cut, truncated=found.cut)
+        answer, n = found.answer, len(texts)
+        chosen = parse_label(answer.text, n, template.alphabet, reasoning=template.reasoning)
+        cut = chosen is None and answer.finish_reason == "length"
+        report = Report(malformed=int(chosen is None), cut_answers=int(cut), truncated=found.cut)
         self.report += report.mapped(shown)
         return positions[0] if chosen is None else shown[chosen]
