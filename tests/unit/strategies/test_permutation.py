@@ -15,7 +15,7 @@ STREAMS = 10_000
 
 
 class RandomLogits:
-    """Log-probabilities that are random, but the same after the same beginning of an answer."""
+    """Random log-probabilities that depend on the beginning of the answer alone."""
 
     def __init__(self, seed, n):
         self.seed, self.n = seed, n
@@ -32,7 +32,7 @@ class RandomLogits:
         return replies
 
     def greedy(self):
-        """What an unconstrained model would write, up to the first repetition."""
+        """The order that an unconstrained model would write; None if it repeats itself."""
         begun, order = "[", []
         while len(order) < self.n:
             logprobs = self.logprobs(begun)

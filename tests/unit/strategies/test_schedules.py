@@ -1,4 +1,4 @@
-"""Who finds the best ten of a hundred, at what cost, and that the cost was said before."""
+"""Schedules of windows: the best ten of a hundred, and costs that are known before they run."""
 
 import itertools
 import random

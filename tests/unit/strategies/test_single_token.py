@@ -1,4 +1,4 @@
-"""What a cap on reported log-probabilities costs, and what it doesn't."""
+"""Orders from one token, also where a server caps the log-probabilities that it reports."""
 
 import pytest
 from hypothesis import given
