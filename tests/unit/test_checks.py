@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rerank_plugins import InputError
-from rerank_plugins._checks import at_least, known_keys, one_of
+from rerank_plugins._checks import at_least, known_keys, one_of, positive
 
 
 @pytest.mark.parametrize("value", [1, 2, None, np.int64(7)])
@@ -24,6 +24,15 @@ def test_a_least_value_that_is_a_float_takes_any_number():
     at_least(0.0, k=0, weight=0.5)
     with pytest.raises(InputError, match="k is nan"):
         at_least(0.0, k=math.nan)
+    with pytest.raises(InputError, match="k is inf"):
+        at_least(0.0, k=math.inf)
+
+
+@pytest.mark.parametrize("value", [0, -1.5, math.inf, math.nan, True, "1"])
+def test_positive_numbers_alone_pass(value):
+    positive(timeout_s=1e-300, weight=3, limit=None, k=np.float32(0.5))
+    with pytest.raises(InputError, match=f"weight is {value!r}, expected a positive number"):
+        positive(weight=value)
 
 
 def test_one_of_several():

@@ -93,7 +93,8 @@ def labelled_lists(
     """Label lists with a reranker: `taught` for each query's ranking.
 
     Args:
-        requests: Queries with the passages of a first stage.
+        requests: Queries with the passages of a first stage, from `jobs.read_requests` or
+            `jobs.run_requests`.
         reranker: The teacher.
         batch_size: Queries that are ranked together.
         on_skip: Called with a sentence for each query that gives no list: a call failed, the
