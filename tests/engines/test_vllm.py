@@ -192,7 +192,7 @@ def test_a_ranking_out_of_time_leaves_the_engine_to_the_next(engine):
     [reply] = engine.run([NextToken(asked("flea"), ("A",))])
     assert isinstance(reply, Reply)
     assert time.monotonic() - began < 20  # 4,000 tokens take minutes
-    assert not engine._engine.requests._llm.llm_engine.has_unfinished_requests()
+    assert not engine._loaded.requests._llm.llm_engine.has_unfinished_requests()
 
 
 # Engines of their own, with a few thousand random weights.

@@ -1,1 +1,1 @@
-"""vLLM in this process."""
+"""A vLLM engine in this process."""

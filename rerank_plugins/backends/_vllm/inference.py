@@ -1,8 +1,9 @@
-"""A running vLLM engine and the questions it can be asked."""
+"""A running vLLM engine and its answers to calls."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from ..._extras import extra
@@ -17,9 +18,9 @@ from ...calls import (
     Reply,
     ScorePair,
 )
-from ...errors import BackendError, CallError, ModelOutputError, PromptTooLongError
+from ...errors import BackendError, CallError, ModelOutputError
 from .._answers.logprobs import asked_together
-from .._base import Answers
+from .._base import Answers, Table, in_order, prepared, require_room
 from .._prompts.renderer import Renderer
 from .requests import Request, Requests
 
@@ -30,8 +31,12 @@ C = TypeVar("C", bound=Call[Any])
 class _Asked:
     """One call as the engine sees it.
 
-    ``settings`` holds vLLM's parameters of each request that the call needs, ``room`` the tokens
-    that are written, and ``read`` turns the outputs into the answer and the tokens it cost.
+    Args:
+        ids: The prompt's tokens.
+        settings: vLLM's parameters of each request that the call needs.
+        room: Number of tokens to write.
+        read: Turns the requests' outputs into the answer and the number of tokens written for it.
+        truncated: The prompt's untrusted parts that were cut.
     """
 
     ids: list[int]
@@ -40,10 +45,21 @@ class _Asked:
     read: Callable[[Sequence[Any]], tuple[Any, int]]
     truncated: tuple[int, ...] = ()
 
+    def reply(self, outputs: Sequence[Any]) -> Reply[Any] | CallError:
+        """The reply that the outputs contain; the first error among them is the reply."""
+        for output in outputs:
+            if isinstance(output, CallError):
+                return output
+        try:
+            answer, generated = self.read(outputs)
+        except CallError as error:
+            return error
+        return Reply(answer, len(self.ids), generated, self.truncated)
+
 
 @dataclass(frozen=True, slots=True)
 class PairFormat:
-    """How a classifier was trained to read query and passage.
+    """The form in which a classifier was trained to read query and passage.
 
     Without ``template`` they are two sequences, joined by the tokenizer; with it they are the
     messages of the roles ``query`` and ``document``.
@@ -56,10 +72,17 @@ class PairFormat:
 
 
 class VLLMEngine:
-    """Answers batches with one engine. Not safe to share between threads without a lock."""
+    """Answers batches with one engine. Not safe to share between threads without a lock.
+
+    Args:
+        requests: Sends requests to the engine.
+        renderer: Turns prompts into tokens.
+        context: Maximum of prompt and answer together in tokens.
+        pairs: The form of pairs, for a classifier; None for a generative model.
+    """
 
     def __init__(
-        self, requests: Requests, renderer: Renderer, context: int, pairs: PairFormat
+        self, requests: Requests, renderer: Renderer, context: int, pairs: PairFormat | None
     ) -> None:
         self.requests, self.renderer, self.context = requests, renderer, context
         self._pairs = pairs
@@ -67,42 +90,36 @@ class VLLMEngine:
         self._sampling: Any = library.SamplingParams
         self._pooling: Any = library.PoolingParams
 
-    def next_token(self, calls: Sequence[NextToken]) -> Answers:
-        return self._answered(calls, self._labels, self.requests.written)
-
-    def generate(self, calls: Sequence[Generate]) -> Answers:
-        return self._answered(calls, self._text, self.requests.written)
-
-    def likelihood(self, calls: Sequence[Likelihood]) -> Answers:
-        return self._answered(calls, self._continuation, self.requests.written)
-
-    def score_pair(self, calls: Sequence[ScorePair]) -> Answers:
-        return self._answered(calls, self._pair, self.requests.classified)
+    @property
+    def table(self) -> Table:
+        if self._pairs is not None:
+            prepare = partial(self._pair, self._pairs)
+            return {ScorePair: partial(self._answered, prepare, self.requests.classified)}
+        written = self.requests.written
+        return {
+            NextToken: partial(self._answered, self._labels, written),
+            Generate: partial(self._answered, self._text, written),
+            Likelihood: partial(self._answered, self._continuation, written),
+        }
 
     def _answered(
         self,
-        calls: Sequence[C],
         prepare: Callable[[C], _Asked],
         send: Callable[[Sequence[Request]], list[Any]],
+        calls: Sequence[C],
     ) -> Answers:
         """Prepare every call, send all requests at once, and put each reply in its place."""
-        replies: dict[int, Reply[Any] | CallError] = {}
-        asked: dict[int, _Asked] = {}
-        for i, call in enumerate(calls):
-            try:
-                asked[i] = self._fitting(prepare(call))
-            except CallError as error:
-                replies[i] = error
-        outputs = iter(send([(a.ids, one) for a in asked.values() for one in a.settings]))
-        for i, one in asked.items():
-            replies[i] = _reply(one, [next(outputs) for _ in one.settings])
-        return [replies[i] for i in range(len(calls))]
 
-    def _fitting(self, asked: _Asked) -> _Asked:
-        excess = len(asked.ids) + asked.room - self.context
-        if excess > 0:
-            raise PromptTooLongError(excess, limit=self.context)
-        return asked
+        def fitting(call: C) -> _Asked:
+            asked = prepare(call)
+            require_room(len(asked.ids) + asked.room, self.context)
+            return asked
+
+        questions, replies = prepared(calls, fitting)
+        outputs = iter(send([(q.ids, one) for q in questions.values() for one in q.settings]))
+        for i, question in questions.items():
+            replies[i] = question.reply([next(outputs) for _ in question.settings])
+        return in_order(replies, calls)
 
     def _labels(self, call: NextToken) -> _Asked:
         encoded = self.renderer.encode(call.prompt)
@@ -110,8 +127,13 @@ class VLLMEngine:
         groups = asked_together([*ids.values()])
 
         def read(outputs: Sequence[Any]) -> tuple[LabelLogprobs, int]:
-            # The token that was sampled is among them too, whether or not it was asked for.
-            known = {i: lp.logprob for output in outputs for i, lp in _first_token(output).items()}
+            # The sampled token is among them too, even if it is not a label.
+            known: dict[int, Any] = {}
+            for output in outputs:
+                [written] = output.outputs
+                if not written.logprobs:
+                    raise _broken_off(written)
+                known |= {i: found.logprob for i, found in written.logprobs[0].items()}
             values = _numbers([known[i] for i in ids.values()])
             return LabelLogprobs(dict(zip(ids, values, strict=True))), 0
 
@@ -135,7 +157,7 @@ class VLLMEngine:
         [output] = outputs
         [written] = output.outputs
         if written.finish_reason not in ("stop", "length"):
-            raise BackendError(f"vLLM broke the answer off: {written.finish_reason}")
+            raise _broken_off(written)
         decode = self.renderer.tokenizer.decode
         steps = zip(written.token_ids, written.logprobs or (), strict=False)
         tokens = [(str(decode([token])), step[token].logprob) for token, step in steps]
@@ -145,12 +167,12 @@ class VLLMEngine:
 
     def _continuation(self, call: Likelihood) -> _Asked:
         encoded, new = self.renderer.split(call.prompt, call.continuation)
-        if new == len(encoded.ids):
-            raise CallError("the prompt is empty, so nothing foretells the continuation")
+        start = len(encoded.ids) - new
+        if start == 0:
+            raise CallError("the prompt is empty, so it does not predict the continuation")
 
         def read(outputs: Sequence[Any]) -> tuple[ContinuationLogprob, int]:
             [output] = outputs
-            start = len(encoded.ids) - new
             rows = zip(encoded.ids[start:], output.prompt_logprobs[start:], strict=True)
             values = _numbers([row[token].logprob for token, row in rows])
             return ContinuationLogprob(sum(values), new), 0
@@ -158,14 +180,20 @@ class VLLMEngine:
         settings = [self._one_token(prompt_logprobs=0)]
         return _Asked(encoded.ids, settings, 1, read, encoded.truncated)
 
-    def _pair(self, call: ScorePair) -> _Asked:
+    def _pair(self, form: PairFormat, call: ScorePair) -> _Asked:
         # Replaced and not formatted: braces in a passage stay braces.
-        query = self._pairs.query.replace("{query}", str(call.query))
-        passage = self._pairs.passage.replace("{passage}", str(call.passage))
-        query, passage = self.renderer.escape(query), self.renderer.escape(passage)
-        if self._pairs.template is not None:
-            return self._templated(query, passage)
+        query = self.renderer.escape(form.query.replace("{query}", str(call.query)))
+        passage = self.renderer.escape(form.passage.replace("{passage}", str(call.passage)))
         tokenizer = self.renderer.tokenizer
+        if form.template is not None:
+            text = tokenizer.apply_chat_template(
+                [{"role": "query", "content": query}, {"role": "document", "content": passage}],
+                chat_template=form.template,
+                tokenize=False,
+                **form.options,
+            )
+            ids = tokenizer(str(text), add_special_tokens=False, verbose=False)["input_ids"]
+            return _Asked(list(ids), [self._pooling(use_activation=False)], 0, _score)
         whole = tokenizer(query, passage, verbose=False)
         cut = len(whole["input_ids"]) > self.context
         if cut:
@@ -173,39 +201,9 @@ class VLLMEngine:
         settings = self._pooling(use_activation=False, extra_kwargs=_second_sequence(whole))
         return _Asked(list(whole["input_ids"]), [settings], 0, _score, (0,) if cut else ())
 
-    def _templated(self, query: str, passage: str) -> _Asked:
-        tokenizer = self.renderer.tokenizer
-        text = tokenizer.apply_chat_template(
-            [{"role": "query", "content": query}, {"role": "document", "content": passage}],
-            chat_template=self._pairs.template,
-            tokenize=False,
-            **self._pairs.options,
-        )
-        ids = tokenizer(str(text), add_special_tokens=False, verbose=False)["input_ids"]
-        return _Asked(list(ids), [self._pooling(use_activation=False)], 0, _score)
-
     def _one_token(self, **options: Any) -> Any:
-        """For a question about the prompt: a request has to write something."""
+        """Settings of a question about the prompt: a request has to write at least one token."""
         return self._sampling(max_tokens=1, temperature=0.0, detokenize=False, **options)
-
-
-def _reply(asked: _Asked, outputs: Sequence[Any]) -> Reply[Any] | CallError:
-    for output in outputs:
-        if isinstance(output, CallError):
-            return output
-    try:
-        answer, generated = asked.read(outputs)
-    except CallError as error:
-        return error
-    return Reply(answer, len(asked.ids), generated, asked.truncated)
-
-
-def _first_token(output: Any) -> Mapping[int, Any]:
-    [written] = output.outputs
-    if not written.logprobs:
-        raise BackendError(f"vLLM broke the answer off: {written.finish_reason}")
-    found: Mapping[int, Any] = written.logprobs[0]
-    return found
 
 
 def _score(outputs: Sequence[Any]) -> tuple[float, int]:
@@ -217,7 +215,7 @@ def _score(outputs: Sequence[Any]) -> tuple[float, int]:
 
 
 def _second_sequence(encoded: Mapping[str, Any]) -> dict[str, int] | None:
-    """Where the passage begins, for models that are told so, in the form that vLLM wants."""
+    """The start of the passage in vLLM's form; None for models without token types."""
     types = encoded.get("token_type_ids")
     if types is None:
         return None
@@ -228,3 +226,7 @@ def _numbers(values: Sequence[float]) -> list[float]:
     if any(value != value for value in values):
         raise ModelOutputError("the model's values are not numbers", hint="Try dtype='float32'.")
     return [float(value) for value in values]
+
+
+def _broken_off(written: Any) -> BackendError:
+    return BackendError(f"vLLM broke off the answer: {written.finish_reason}")

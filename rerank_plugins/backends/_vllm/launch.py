@@ -1,4 +1,4 @@
-"""Starting a vLLM engine: its arguments, what differs on a CPU, and a LoRA adapter."""
+"""The start of a vLLM engine: its arguments, defaults for a CPU, and a LoRA adapter."""
 
 import json
 import os
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CPU_CACHE_BYTES = 2 << 30
-"""Memory for the KV cache on a CPU, where vLLM would take most of what the machine has."""
+"""Memory for the KV cache on a CPU; vLLM would take most of the machine's memory."""
 CPU_BLOCK_TOKENS = 32
 """Tokens in a block of the KV cache on a CPU. A prefix shorter than a block is never shared, and
-vLLM's own 128 is longer than many an instruction."""
+vLLM's default of 128 is longer than many instructions."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
@@ -36,14 +36,14 @@ def start_vllm(
     revision: str | None,
     token: str | None,
 ) -> "tuple[Any, PreTrainedTokenizerBase, Any]":
-    """A ``vllm.LLM``, the model's tokenizer, and the ``LoRARequest`` of the adapter or None.
+    """Start a ``vllm.LLM``; also return the tokenizer, and the adapter's ``LoRARequest`` or None.
 
     Args:
         model: A hub id, a folder or a ``.gguf`` file.
-        arguments: Of ``vllm.LLM``: they go before what is chosen here.
+        arguments: Arguments of ``vllm.LLM``: they take precedence over the defaults chosen here.
         adapter: A folder or a hub id.
         revision: The hub revision of the model.
-        token: For the hub.
+        token: The token for the hub.
 
     Raises:
         MissingExtraError: ``vllm`` is not installed.
@@ -56,8 +56,10 @@ def start_vllm(
     lora = None
     try:
         if adapter is not None:
-            folder, rank = _adapter(adapter, token)
-            chosen |= {"enable_lora": True, "max_lora_rank": rank}
+            folder = adapter_folder(adapter, token)
+            rank = int(json.loads((Path(folder) / CONFIG).read_text("utf-8"))["r"])
+            room = next((size for size in _RANKS if size >= rank), rank)
+            chosen |= {"enable_lora": True, "max_lora_rank": room}
             lora = extra("vllm.lora.request", "vllm").LoRARequest("adapter", 1, folder)
         with quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -70,7 +72,7 @@ def start_vllm(
     except Exception as error:
         raise ModelLoadError(
             f"vLLM cannot load the model {model!r}: {first_line(error)}",
-            hint="Its own messages say why. It wants a hub id or a folder with safetensors, memory "
+            hint="Its own messages say why. It needs a hub id or a folder with safetensors, memory "
             "for the weights and the KV cache (less of it with context_tokens), and a script that "
             'starts under `if __name__ == "__main__":`.',
         ) from error
@@ -78,9 +80,9 @@ def start_vllm(
 
 
 def _check_complete(model: str, source: str, **options: Any) -> None:
-    """Refuse a checkpoint without all tensors: vLLM takes linear layers without weights.
+    """Refuse a checkpoint with missing tensors: vLLM accepts linear layers without weights.
 
-    Models that transformers doesn't know, and those with quantised weights, are left to vLLM.
+    Models that transformers doesn't know, and those with quantised weights, are not checked here.
 
     Raises:
         ModelLoadError: Tensors are missing.
@@ -95,7 +97,7 @@ def _check_complete(model: str, source: str, **options: Any) -> None:
 
 
 def _defaults(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What is chosen where the caller leaves it open."""
+    """Defaults for arguments that the caller did not give."""
     chosen: dict[str, Any] = {
         "load_format": "safetensors",
         "trust_remote_code": False,
@@ -106,16 +108,9 @@ def _defaults(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("runner") == "generate":
         chosen["enable_prefix_caching"] = True
     if extra("vllm.platforms", "vllm").current_platform.is_cpu():
-        # Compiling takes longer than it saves. The environment's VLLM_CPU_KVCACHE_SPACE goes
-        # before the argument, in vLLM itself.
+        # Compiling takes longer than it saves. In vLLM itself, the environment variable
+        # VLLM_CPU_KVCACHE_SPACE takes precedence over the argument.
         chosen |= {"dtype": "float32", "enforce_eager": True, "block_size": CPU_BLOCK_TOKENS}
         if "gpu_memory_utilization" not in arguments:
             chosen["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
     return chosen
-
-
-def _adapter(adapter: str, token: str | None) -> tuple[str, int]:
-    """The folder of a LoRA adapter, and the rank that the engine must make room for."""
-    folder = adapter_folder(adapter, token)
-    rank = int(json.loads((Path(folder) / CONFIG).read_text("utf-8"))["r"])
-    return folder, next((size for size in _RANKS if size >= rank), rank)

@@ -1,21 +1,21 @@
-"""Token ids through a vLLM engine, in one batch: what came out, or why nothing did."""
+"""Batches of token ids for a vLLM engine, and their outputs or errors."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from ..._extras import extra
-from ..._threads import abandoned
+from ..._threads import NOT_ANSWERED, abandoned
 from ...errors import BackendError, CallError
 from .._local.loading import first_line
 
 Request: TypeAlias = tuple[list[int], Any]
-"""A prompt's token ids, and vLLM's ``SamplingParams`` or ``PoolingParams`` for it."""
+"""A prompt's token ids, and its ``SamplingParams`` or ``PoolingParams``."""
 
 SHUTDOWN_S = 30.0
-"""Seconds in which the engine's processes may end by themselves; vLLM then kills them."""
+"""Seconds for the engine's processes to end by themselves; vLLM then kills them."""
 
 ALIVE_S = 0.2
-"""Seconds between two looks at whether an engine that says nothing is alive."""
+"""Seconds between two checks whether a silent engine is alive."""
 
 
 class Requests:
@@ -23,11 +23,11 @@ class Requests:
 
     Args:
         llm: The engine.
-        adapter: A ``LoRARequest`` that goes with every request, or None.
+        adapter: A ``LoRARequest`` for every request, or None.
 
     Attributes:
-        lost: Whether the engine is of no more use: it died, or was interrupted in a place where
-            it would answer the next batch with the rest of this one.
+        lost: True if the engine cannot be used any more: it died, or it was interrupted so that it
+            would answer the next batch with the rest of this one.
     """
 
     def __init__(self, llm: Any, adapter: Any = None) -> None:
@@ -37,28 +37,27 @@ class Requests:
         _watch(llm.llm_engine.engine_core)
 
     def written(self, requests: Sequence[Request]) -> list[Any]:
-        """The ``RequestOutput`` of each request of a generative model, or a `CallError`."""
+        """Send requests to a generative model; return each ``RequestOutput`` or its error."""
         found: dict[int, Any] = {}
         waiting: dict[str, int] = {}
         try:
             for place, request in enumerate(requests):
-                added = self._added(request)
-                if isinstance(added, CallError):
-                    found[place] = added
+                name = self._enqueued(request)
+                if isinstance(name, CallError):
+                    found[place] = name
                 else:
-                    waiting[added] = place
+                    waiting[name] = place
             self._collect(waiting, found)
         except self._dead:
             self.lost = True
             return [found.get(i, _died()) for i in range(len(requests))]
-        except BaseException:  # an interrupt too: a next batch must not get these answers
+        except BaseException:  # an interrupt too: the next batch must not get these answers
             self.lost = True
             raise
-        given_up = BackendError("nobody waits for this answer any more")
-        return [found.get(i, given_up) for i in range(len(requests))]
+        return [found.get(i, BackendError(NOT_ANSWERED)) for i in range(len(requests))]
 
     def classified(self, requests: Sequence[Request]) -> list[Any]:
-        """The ``PoolingRequestOutput`` of each request of a classifier, or a `CallError`."""
+        """Send requests to a classifier; return each ``PoolingRequestOutput`` or its error."""
         if not requests:
             return []
         try:
@@ -72,22 +71,22 @@ class Requests:
         except self._dead:
             self.lost = True
             return [_died() for _ in requests]
-        except Exception as error:  # noqa: BLE001 - one that is refused must not cost the others
+        except Exception as error:  # noqa: BLE001 - a refused request must not cost the others
             if len(requests) > 1:
                 return [output for one in requests for output in self.classified([one])]
             return [_refused(error)]
-        except BaseException:  # interrupted: vLLM leaves the requests where they are
+        except BaseException:  # interrupted: vLLM keeps the requests
             self.lost = True
             raise
         return list(outputs)
 
     def shutdown(self) -> None:
-        """End the engine's processes, and wait for it. Safe to repeat."""
+        """End the engine's processes, and wait for their end. Safe to repeat."""
         self.lost = True
         self._llm.llm_engine.engine_core.shutdown(timeout=SHUTDOWN_S)
 
-    def _added(self, request: Request) -> str | CallError:
-        """The engine's name for a request that it took."""
+    def _enqueued(self, request: Request) -> str | CallError:
+        """Pass a request to the engine; return the engine's name for it, or an error."""
         ids, settings = request
         try:
             [name] = self._llm.enqueue(
@@ -100,9 +99,9 @@ class Requests:
         return str(name)
 
     def _collect(self, waiting: dict[str, int], found: dict[int, Any]) -> None:
-        """Step until everything has come out or nobody waits for it any more."""
+        """Step until all outputs have arrived or the caller was cancelled."""
         engine = self._llm.llm_engine
-        # Outputs go by the number that a request's name begins with.
+        # Outputs are named by the number with which a request's name begins.
         places = {name.partition("-")[0]: place for name, place in waiting.items()}
         while engine.has_unfinished_requests():
             if abandoned():
@@ -114,9 +113,9 @@ class Requests:
 
 
 def _watch(core: Any) -> None:
-    """Have the wait for outputs end when the engine dies.
+    """Make the wait for outputs end when the engine dies.
 
-    vLLM notices the death, ends the thread that puts outputs into the queue, and waits on.
+    vLLM notices the death and ends the thread that fills the queue, but it does not stop waiting.
     """
     outputs = getattr(core, "outputs_queue", None)
     if outputs is None:  # the engine is in this process
@@ -136,7 +135,7 @@ def _watch(core: Any) -> None:
 def _died() -> BackendError:
     return BackendError(
         "the vLLM engine died",
-        hint="Its log says why; the next call starts it anew.",
+        hint="Its log says why; the next call starts a new one.",
         retryable=True,
     )
 
