@@ -1,4 +1,4 @@
-"""Transcripts: what was asked and what came back, one JSON object a line.
+"""Transcripts: calls and their replies, one JSON object a line.
 
 A transcript is the golden file of a prompt, the record of an expensive run, and a test without
 a model: `rerank_plugins.testing.Replay` answers from it.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._copies import CopiedByArguments
+from .._files import rows_of
 from ..calls import (
     Batch,
     Call,
@@ -25,7 +26,6 @@ from ..calls import (
     Likelihood,
     Message,
     NextToken,
-    Part,
     Plan,
     Prompt,
     Replies,
@@ -46,7 +46,7 @@ def recorded(backend: AnyBackend, path: str | Path) -> Layer:
 
     Args:
         backend: The backend to wrap.
-        path: The file; made if it does not exist, appended to if it does.
+        path: The file; created if it does not exist.
 
     Raises:
         InputError: The file cannot be written.
@@ -77,32 +77,27 @@ class _Recorder(CopiedByArguments):
 
 
 def read_transcript(path: str | Path) -> Iterator[tuple[Call[Any], Reply[Any] | CallError]]:
-    """The calls and replies of a file that `recorded` wrote.
+    """Read the calls and replies of a file that `recorded` wrote.
 
     Raises:
-        InputError: A line is not part of a transcript.
+        InputError: The file cannot be read, or a line is not part of a transcript.
     """
-    try:
-        file = Path(path).open(encoding="utf-8")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise InputError(f"cannot read the transcript: {error}") from error
-    with file:
-        for number, line in enumerate(file, start=1):
-            try:
-                entry = json.loads(line)
-                call = decode_call(entry["call"])
-                yield call, decode_reply(entry["reply"], call)
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"line {number} of {path} is not a transcript: {error}") from error
+    for number, entry in rows_of(Path(path)):
+        try:
+            call = decode_call(entry["call"])
+            reply = decode_reply(entry["reply"], call)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"line {number} of {path} is not a transcript: {error}") from error
+        yield call, reply
 
 
 def encode_call(call: Call[Any]) -> dict[str, Any]:
-    """A call as plain JSON values."""
+    """Turn a call into plain JSON values."""
     return {"kind": type(call).__name__, **asdict(call)}  # type: ignore[call-overload]  # every kind is a dataclass
 
 
 def decode_call(data: Mapping[str, Any]) -> Call[Any]:
-    """The call that `encode_call` encoded."""
+    """Turn the values of `encode_call` back into a call."""
     values = {k: v for k, v in data.items() if k != "kind"}
     if "prompt" in values:
         values["prompt"] = _prompt(values["prompt"])
@@ -113,7 +108,7 @@ def decode_call(data: Mapping[str, Any]) -> Call[Any]:
 
 
 def encode_reply(reply: Reply[Any] | CallError) -> dict[str, Any]:
-    """A reply as plain JSON values."""
+    """Turn a reply into plain JSON values."""
     if isinstance(reply, PromptTooLongError):
         return {"excess_tokens": reply.excess_tokens, "limit": reply.limit}
     if isinstance(reply, CallError):
@@ -129,7 +124,7 @@ def encode_reply(reply: Reply[Any] | CallError) -> dict[str, Any]:
 
 
 def decode_reply(data: Mapping[str, Any], call: Call[Any]) -> Reply[Any] | CallError:
-    """The reply to ``call`` that `encode_reply` encoded."""
+    """Turn the values of `encode_reply` back into the reply to ``call``."""
     if "excess_tokens" in data:
         return PromptTooLongError(data["excess_tokens"], limit=data["limit"])
     if "error" in data:
@@ -156,18 +151,14 @@ def _answer(data: Any, call: Call[Any]) -> Any:
 def _prompt(data: Mapping[str, Any]) -> Prompt:
     messages = tuple(Message(m["role"], tuple(map(_part, m["parts"]))) for m in data["messages"])
     prefill = data["prefill"]
-    parts = prefill if isinstance(prefill, str) else tuple(map(_own_part, prefill))
+    parts = prefill if isinstance(prefill, str) else tuple(map(_part, prefill))
     return Prompt(messages, parts, data["chat"])
 
 
-def _part(data: str | Mapping[str, Any]) -> Part:
-    if isinstance(data, Mapping) and "text" in data:
-        return Untrusted(**data)
-    return _own_part(data)
-
-
-def _own_part(data: str | Mapping[str, Any]) -> str | Identifier:
-    return data if isinstance(data, str) else Identifier(**data)
+def _part(data: str | Mapping[str, Any]) -> Any:
+    if isinstance(data, str):
+        return data
+    return Untrusted(**data) if "text" in data else Identifier(**data)
 
 
 def _tuples(value: Any) -> Any:

@@ -6,7 +6,7 @@ its class.
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -176,20 +176,17 @@ Use a smaller window or shorter passages.')
 
 def _unreachable(error: BaseException) -> bool:
     """Whether an error, or one that caused it, is about the connection."""
-    return any(
-        isinstance(e, ConnectionError | TimeoutError)
-        or any(_UNREACHABLE.search(base.__name__) for base in type(e).__mro__)
-        for e in _chain(error)
-    )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
+        names = [base.__name__ for base in type(current).__mro__]
+        if isinstance(current, ConnectionError | TimeoutError) or any(
+            map(_UNREACHABLE.search, names)
+        ):
+            return True
         seen.add(id(current))
-        yield current
         current = current.__cause__
+    return False
 
 
 def _without_secrets(text: str, secrets: Collection[str]) -> str:

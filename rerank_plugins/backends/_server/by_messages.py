@@ -1,6 +1,5 @@
 """Calls to a server as chat messages: the server applies the template and the tokenizer."""
 
-from dataclasses import replace
 from typing import Any
 
 from ..._drive import within
@@ -33,25 +32,20 @@ def ask(server: Server, call: NextToken | Generate, known: Known) -> Exchange[Re
         body = {"model": server.model, **content, **asked.arguments}
         path = "chat/completions" if chat else "completions"
         try:
-            said = _said(server, (yield from capabilities.ask(server, path, body)))
+            answer = yield from capabilities.ask(server, path, body)
+            choice = wire.first_choice(answer, server.names)
+            written = wire.completion(choice, logprobs=False)
         except CallError as error:
             return error
-        return replace(said, continued=continues or not chat)
+        return Said(
+            written.text,
+            read_positions(choice.get("logprobs")),
+            written.finish_reason == "length",
+            *wire.usage(answer),
+            continued=continues or not chat,
+        )
 
     found = yield from within(converse(call, known), answered)
     if isinstance(found, CallError):
         raise found
     return found
-
-
-def _said(server: Server, answer: Any) -> Said:
-    choice = wire.first_choice(answer, server.names)
-    written = wire.completion(choice, logprobs=False)
-    read, generated = wire.usage(answer)
-    return Said(
-        written.text,
-        read_positions(choice.get("logprobs")),
-        written.finish_reason == "length",
-        read,
-        generated,
-    )

@@ -53,8 +53,8 @@ class OpenAIBackend(CopiedByArguments):
 
     Args:
         model: Its name on the server.
-        base_url: The address of the API, ``http://localhost:8000/v1``; ``/v1`` is added if there
-            is no path.
+        base_url: The address of the API, ``http://localhost:8000/v1``; without a path, ``/v1`` is
+            added.
         api_key: The key, or a function that returns it. Never shown, and never written into a spec.
         api_key_env: The environment variable that holds the key. By default ``OPENAI_API_KEY`` for
             OpenAI's own server, and none for others.

@@ -67,9 +67,10 @@ def read_response(
         return decoded
     error = "error" if decoded.get("object") == "error" else decoded.get("error")
     if error is not None:
-        code = error if isinstance(error, int) else _code(decoded)
+        holder = error if isinstance(error, Mapping) else decoded
+        code = error if isinstance(error, int) else holder.get("code")
         message = f"the server answered with an error ({detail})"
-        return BackendError(message, retryable=code is None or code in RETRYABLE)
+        return BackendError(message, retryable=not isinstance(code, int) or code in RETRYABLE)
     return _wrong_number_of_choices(decoded) or decoded
 
 
@@ -81,12 +82,6 @@ def _wrong_number_of_choices(decoded: Mapping[str, Any]) -> BackendError | None:
         return None
     n = len(choices) if isinstance(choices, list) else "no"
     return BackendError(f"the server's answer has {n} choices, expected one", retryable=True)
-
-
-def _code(decoded: Mapping[str, Any]) -> int | None:
-    error = decoded.get("error")
-    found = (error if isinstance(error, Mapping) else decoded).get("code")
-    return found if isinstance(found, int) else None
 
 
 def _detail(decoded: Any, content: bytes) -> str:

@@ -1,18 +1,17 @@
-"""What cuts across: cache, retry, limits, transcripts, tracing."""
+"""Wrappers of backends: cache, retry, tracing, and how they nest."""
 
 import asyncio
-import json
 
 import pytest
 
-from rerank_plugins import BackendError, ContractError, InputError, Limits, Reranker, Usage
+from rerank_plugins import BackendError, InputError
 from rerank_plugins.calls import Generate, Message, Prompt, Reply, ScorePair
-from rerank_plugins.middleware import cached, limited, metered, recorded, retried, traced
-from rerank_plugins.plans import ask, run
-from rerank_plugins.strategies import Permutation, QueryLikelihood, SingleToken, SlidingWindow
-from rerank_plugins.testing import Failing, Oracle, Replay, Scripted
+from rerank_plugins.middleware import cached, retried, traced
+from rerank_plugins.testing import Failing, Oracle, Scripted
 
 A, B = ScorePair("q", "a"), ScorePair("q", "b")
+
+
 TEXTS = [f"passage {i}" for i in range(25)]
 
 
@@ -110,84 +109,6 @@ def test_bad_retry_settings_are_refused(bad):
         retried(Oracle(), **bad)
 
 
-def two_rounds():
-    yield from ask([A, B])
-    yield from ask([A])
-    return "done"
-
-
-def test_usage_is_counted_per_plan():
-    clock = iter([10.0, 12.5]).__next__
-    result, usage = run(metered(two_rounds(), clock), Oracle().run)
-    assert result == "done"
-    assert usage == Usage(calls=3, batches=2, prompt_tokens=6, seconds=2.5)
-
-
-@pytest.mark.parametrize(
-    ("limits", "asked"),
-    [
-        (Limits(max_calls=2), 2),
-        (Limits(max_calls=1), 0),
-        (Limits(max_calls=3), 3),
-        (Limits(max_prompt_tokens=4), 2),
-        (Limits(max_prompt_tokens=6), 3),
-        (Limits(max_generated_tokens=1), 3),
-        (Limits(timeout_s=1.5), 2),
-        (Limits(), 3),
-    ],
-)
-def test_limits(limits, asked):
-    oracle = Oracle()
-    clock = iter([0.0, 1.0, 2.0, 3.0]).__next__
-    plan = limited(two_rounds(), limits, clock)
-    if asked == 3:
-        assert run(plan, oracle.run) == "done"
-    else:
-        with pytest.raises(Exception, match="limit of"):
-            run(plan, oracle.run)
-    assert len(oracle.asked) == asked
-
-
-@pytest.mark.parametrize("name", ["max_calls", "max_prompt_tokens", "timeout_s"])
-def test_limits_must_be_positive(name):
-    with pytest.raises(InputError, match=name):
-        Limits(**{name: 0})
-
-
-@pytest.mark.parametrize(
-    "strategy", [SlidingWindow(inner=SingleToken()), Permutation(), QueryLikelihood()]
-)
-def test_a_transcript_replays(tmp_path, strategy):
-    file = tmp_path / "run.jsonl"
-    texts = [*TEXTS[:-1], "lone surrogate \ud800 and \u2028"]
-    expected = Reranker(strategy, recorded(Oracle(), file)).rank("q", texts)
-    replayed = Reranker(strategy, Replay(file)).rank("q", texts)
-    assert (replayed.order, replayed.scores) == (expected.order, expected.scores)
-    assert replayed.usage.prompt_tokens == expected.usage.prompt_tokens
-    with pytest.raises(ContractError, match=r"no \(further\) answer"):
-        Reranker(strategy, Replay(file)).rank("another query", texts)
-
-
-def test_a_transcript_keeps_failures_and_both_colours_write(tmp_path):
-    file = tmp_path / "run.jsonl"
-    calls = [A, B]
-    backend = recorded(Failing(when=lambda call: call == B), file)
-    first = backend.run(calls)
-    asyncio.run(backend.arun(calls))
-    assert len(file.read_text().splitlines()) == 4
-    replay = Replay(file)
-    for replies in (replay.run(calls), asyncio.run(replay.arun(calls))):
-        assert replies[0] == first[0]
-        assert isinstance(replies[1], BackendError)
-
-
-def test_a_file_that_is_no_transcript_is_refused(tmp_path):
-    file = tmp_path / "run.jsonl"
-    file.write_text(json.dumps({"call": {"kind": "Poem"}}) + "\n")
-    with pytest.raises(InputError, match="line 1"):
-        Replay(file)
-
-
 def test_tracing_with_opentelemetry_counts_tokens_and_holds_no_texts():
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -230,10 +151,3 @@ def test_layers_nest_and_pass_on_the_lifecycle():
     cached(Scripted([])).warm_up()
     cached(Scripted([])).close()
     assert cached(Scripted([])).run([]) == []
-
-
-def test_a_transcript_that_cannot_be_opened(tmp_path):
-    with pytest.raises(InputError, match="cannot read"):
-        Replay(tmp_path / "absent.jsonl")
-    with pytest.raises(InputError, match="cannot write"):
-        recorded(Oracle(), tmp_path / "no" / "folder.jsonl")
