@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from .._checks import at_least
 from ..errors import InputError
 from ..presets import find_preset, list_presets, preset_parts
 from ..prompts import AnyPrompt, PointwisePrompt, require
@@ -49,6 +50,7 @@ def first_strategy(
     Raises:
         InputError: The model is a known checkpoint of another kind, or a number is out of range.
     """
+    at_least(2, window=window)
     inner = _preset_strategy(model).get("inner", {})
     _require_kind(model, inner or _preset_strategy(model), {"single-token"})
     chosen = _prompt(prompt) or inner.get("prompt", "first.v1")

@@ -138,7 +138,7 @@ def test_bad_arguments_say_what_to_do(arguments, error, says):
     ("arguments", "says"),
     [
         ({"model": "castorini/rank_zephyr_7b_v1_full"}, "another way of ranking"),
-        ({"window": 1}, "window size"),
+        ({"window": 1}, "window is 1, expected at least 2"),
         ({"window": 5, "stride": 5}, "stride"),
         ({"prompt": "no-such.v1"}, "first.v1"),
         ({"prompt": "query-likelihood.v1"}, "not a listwise prompt"),

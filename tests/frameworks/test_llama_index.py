@@ -117,7 +117,7 @@ def test_the_fields_are_the_constructors_keywords(cls):
     [
         ({"top_n": 0}, ValueError, "^top_n must be > 0, but got 0$"),
         ({"top_n": -1}, ValueError, "^top_n must be > 0, but got -1$"),
-        ({"window": 1}, InputError, "window size"),
+        ({"window": 1}, InputError, "window is 1, expected at least 2"),
         ({"stride": 20}, InputError, "stride"),
         ({"prompt": "no-such.v1"}, UnknownNameError, "first.v1"),
         ({"model": "castorini/rank_vicuna_7b_v1"}, InputError, "another way of ranking"),

@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from haystack import Document, component, default_from_dict, default_to_dict, logging
 from haystack.components.generators.chat.types import ChatGenerator
@@ -37,30 +37,22 @@ logger = logging.getLogger(__name__)
 HF_TOKEN = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
 
 
-_COMMON = (
-    "model",
-    "backend",
-    "chat_generator",
-    "top_k",
-    "score_threshold",
-    "meta_fields_to_embed",
-    "meta_data_separator",
-    "device",
-    "token",
-    "backend_options",
-    "limits",
-    "raise_on_failure",
-)
-
-
 class Ranker:
-    """Base of all rankers. Not a component itself.
+    """Base of all rankers: a reranker, built from the arguments. Not a component itself."""
 
-    It keeps the arguments that all rankers have; a subclass keeps its own, names them in ``_OWN``
-    for `to_dict`, and connects its strategy.
-    """
-
-    _OWN: ClassVar[tuple[str, ...]] = ()
+    # Kept by `_keep`, from the arguments of a subclass.
+    model: str | None
+    backend: AnyBackend | str | dict[str, Any] | None
+    chat_generator: ChatGenerator | None
+    top_k: int | None
+    score_threshold: float | None
+    meta_fields_to_embed: list[str]
+    meta_data_separator: str
+    device: ComponentDevice | None
+    token: Secret | None
+    backend_options: dict[str, Any] | None
+    limits: dict[str, Any] | None
+    raise_on_failure: bool
 
     # Only `PluginRanker` lets its users change these.
     query_prefix = ""
@@ -69,6 +61,7 @@ class Ranker:
     document_suffix = ""
     drop_unranked = False
 
+    _arguments: tuple[str, ...]
     _reranker: Reranker
 
     def warm_up(self) -> None:
@@ -150,7 +143,7 @@ class Ranker:
         :returns: Dictionary with serialized data.
         :raises ConfigurationError: The strategy or the backend is an object that has no plain form.
         """
-        values = {name: getattr(self, name) for name in (*_COMMON, *self._OWN)}
+        values = {name: getattr(self, name) for name in self._arguments}
         values["backend"] = plain_part("backends", self.backend)
         if "strategy" in values:
             values["strategy"] = plain_part("strategies", values["strategy"])
@@ -168,37 +161,14 @@ class Ranker:
         """
         return default_from_dict(cls, data)
 
-    def _keep(
-        self,
-        *,
-        model: str | None,
-        backend: AnyBackend | str | dict[str, Any] | None,
-        chat_generator: ChatGenerator | None,
-        top_k: int | None,
-        score_threshold: float | None,
-        meta_fields_to_embed: list[str] | None,
-        meta_data_separator: str,
-        device: ComponentDevice | None,
-        token: Secret | None,
-        backend_options: dict[str, Any] | None,
-        limits: dict[str, Any] | None,
-        raise_on_failure: bool,
-    ) -> None:
-        """Keep the arguments that all rankers have, under their names."""
-        check_top_k("top_k", top_k)
-        check_threshold(score_threshold)
-        self.model = model
-        self.backend = backend
-        self.chat_generator = chat_generator
-        self.top_k = top_k
-        self.score_threshold = score_threshold
-        self.meta_fields_to_embed = list(meta_fields_to_embed or [])
-        self.meta_data_separator = meta_data_separator
-        self.device = device
-        self.token = token
-        self.backend_options = backend_options
-        self.limits = limits
-        self.raise_on_failure = raise_on_failure
+    def _keep(self, **arguments: Any) -> None:
+        """Keep a constructor's arguments under their names, for `to_dict`."""
+        check_top_k("top_k", arguments["top_k"])
+        check_threshold(arguments["score_threshold"])
+        self._arguments = tuple(arguments)
+        for name, value in arguments.items():
+            setattr(self, name, value)
+        self.meta_fields_to_embed = list(self.meta_fields_to_embed or [])
 
     def _connect(
         self, strategy: Strategy | str | Mapping[str, Any], preset: str | None = None

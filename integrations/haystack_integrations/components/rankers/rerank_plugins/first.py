@@ -60,8 +60,6 @@ class FirstRanker(Ranker):
     ```
     """
 
-    _OWN = ("window", "stride", "prompt", "policy")
-
     def __init__(
         self,
         *,
@@ -118,6 +116,10 @@ class FirstRanker(Ranker):
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            window=window,
+            stride=stride,
+            prompt=prompt,
+            policy=policy,
             top_k=top_k,
             score_threshold=score_threshold,
             meta_fields_to_embed=meta_fields_to_embed,
@@ -128,9 +130,5 @@ class FirstRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
-        self.window = window
-        self.stride = stride
-        self.prompt = prompt
-        self.policy = policy
         usual: Policy = "keep_order" if chat_generator is None else "generate"
         self._connect(first_strategy(model, prompt, window, stride, policy or usual))

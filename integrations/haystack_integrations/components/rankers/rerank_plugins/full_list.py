@@ -44,7 +44,7 @@ class FullListRanker(Ranker):
     ```
     """
 
-    _OWN = ("read", "top_m", "prompt")
+    top_m: int | None
 
     def __init__(
         self,
@@ -98,6 +98,9 @@ class FullListRanker(Ranker):
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            read=read,
+            top_m=top_m,
+            prompt=prompt,
             top_k=top_k,
             score_threshold=score_threshold,
             meta_fields_to_embed=meta_fields_to_embed,
@@ -108,9 +111,6 @@ class FullListRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
-        self.read = read
-        self.top_m = top_m
-        self.prompt = prompt
         self._connect(full_list_strategy(model, prompt, read, top_m, top_k))
 
     def _reranker_for(self, top_k: int | None) -> Reranker:

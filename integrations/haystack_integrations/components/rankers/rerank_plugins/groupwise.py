@@ -35,8 +35,6 @@ class GroupwiseRanker(Ranker):
     ```
     """
 
-    _OWN = ("group_size", "interval", "repeats", "weight", "prompt")
-
     def __init__(
         self,
         *,
@@ -92,6 +90,11 @@ class GroupwiseRanker(Ranker):
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            group_size=group_size,
+            interval=interval,
+            repeats=repeats,
+            weight=weight,
+            prompt=prompt,
             top_k=top_k,
             score_threshold=score_threshold,
             meta_fields_to_embed=meta_fields_to_embed,
@@ -102,11 +105,6 @@ class GroupwiseRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
-        self.group_size = group_size
-        self.interval = interval
-        self.repeats = repeats
-        self.weight = weight
-        self.prompt = prompt
         strategy = groupwise_strategy(
             model, prompt, size=group_size, interval=interval, repeats=repeats, weight=weight
         )

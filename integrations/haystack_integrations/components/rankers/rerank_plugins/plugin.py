@@ -33,16 +33,6 @@ class PluginRanker(Ranker):
     ```
     """
 
-    _OWN = (
-        "strategy",
-        "preset",
-        "drop_unranked",
-        "query_prefix",
-        "query_suffix",
-        "document_prefix",
-        "document_suffix",
-    )
-
     def __init__(
         self,
         *,
@@ -105,6 +95,13 @@ class PluginRanker(Ranker):
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            strategy=strategy,
+            preset=preset,
+            drop_unranked=drop_unranked,
+            query_prefix=query_prefix,
+            query_suffix=query_suffix,
+            document_prefix=document_prefix,
+            document_suffix=document_suffix,
             top_k=top_k,
             score_threshold=score_threshold,
             meta_fields_to_embed=meta_fields_to_embed,
@@ -115,11 +112,4 @@ class PluginRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
-        self.strategy = strategy
-        self.preset = preset
-        self.drop_unranked = drop_unranked
-        self.query_prefix = query_prefix
-        self.query_suffix = query_suffix
-        self.document_prefix = document_prefix
-        self.document_suffix = document_suffix
         self._connect(choose_strategy(strategy, model, preset), preset)

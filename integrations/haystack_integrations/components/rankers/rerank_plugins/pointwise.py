@@ -34,8 +34,6 @@ class PointwiseRanker(Ranker):
     ```
     """
 
-    _OWN = ("prompt", "instruction", "expectation", "hybrid")
-
     def __init__(
         self,
         *,
@@ -92,6 +90,10 @@ class PointwiseRanker(Ranker):
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            prompt=prompt,
+            instruction=instruction,
+            expectation=expectation,
+            hybrid=hybrid,
             top_k=top_k,
             score_threshold=score_threshold,
             meta_fields_to_embed=meta_fields_to_embed,
@@ -102,10 +104,6 @@ class PointwiseRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
-        self.prompt = prompt
-        self.instruction = instruction
-        self.expectation = expectation
-        self.hybrid = hybrid
         strategy = pointwise_strategy(
             model, prompt, instruction, expectation=expectation, hybrid=hybrid
         )
