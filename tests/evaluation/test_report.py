@@ -1,11 +1,10 @@
 """The page: in a real browser, without a network, and with texts that would like to run."""
 
-import re
 import shutil
 
 import pytest
 
-from rerank_plugins import Ranking, Report, Usage
+from rerank_plugins import Usage
 from rerank_plugins.evaluation import Collection, measured
 from rerank_plugins.evaluation.report import (
     write_report,
@@ -85,17 +84,3 @@ def test_in_a_browser(browser, rows, collection, tmp_path):
     page.click("#rankers th:nth-child(4) button")  # what is not known stays below
     assert column(page, "rankers", 3)[-1] == ""
     assert said == []
-
-
-def test_a_ranking_is_a_table_in_a_notebook():
-    report = Report(fallbacks=("<b>the server</b> is gone",))
-    usage = Usage(calls=2, prompt_tokens=30)
-    html = Ranking((2, 0, 1), (0.5, 0.25, 0.125), "logit", usage, report)._repr_html_()
-    assert re.findall(r"<tr><td>(\d)</td><td>(\d)</td><td>([^<]*)</td><td>([^<]*)</td>", html) == [
-        ("1", "3", "▲ 2", "0.5000"),
-        ("2", "1", "▼ 1", "0.2500"),
-        ("3", "2", "▼ 1", "0.1250"),
-    ]
-    assert "<b>the server" not in html
-    assert "2 calls, 30 tokens read" in html
-    assert Ranking(())._repr_html_().startswith("<table>")

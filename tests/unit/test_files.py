@@ -11,7 +11,16 @@ import uuid
 import pytest
 
 from rerank_plugins import InputError
-from rerank_plugins._files import DRAFT, Stamp, digest, lines_of, replacing, rows_of, write_lines
+from rerank_plugins._files import (
+    DRAFT,
+    Stamp,
+    digest,
+    lines_of,
+    replacing,
+    rows_of,
+    sync_files,
+    write_lines,
+)
 
 STAMP = Stamp("rerank-plugins test", 3)
 
@@ -184,3 +193,12 @@ def test_a_digest_is_the_sha_256(tmp_path):
     assert digest(tmp_path / "x") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_every_file_of_a_folder_is_synced(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    sync_files(tmp_path)
+    assert sorted(synced) == sorted(path.stat().st_ino for path in tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -128,3 +129,17 @@ def test_a_passage_keeps_title_and_score_when_its_text_changes():
     assert (str(changed), changed.passage_title, changed.score) == ("flea", "Insects", 1.5)
     assert Passage.of(passage) is passage
     assert (Passage.of("flea").passage_title, Passage.of("flea").score) == ("", None)
+
+
+def test_a_ranking_is_a_table_in_a_notebook():
+    report = Report(fallbacks=("<b>the server</b> is gone",))
+    usage = Usage(calls=2, prompt_tokens=30)
+    html = Ranking((2, 0, 1), (0.5, 0.25, 0.125), "logit", usage, report)._repr_html_()
+    assert re.findall(r"<tr><td>(\d)</td><td>(\d)</td><td>([^<]*)</td><td>([^<]*)</td>", html) == [
+        ("1", "3", "▲ 2", "0.5000"),
+        ("2", "1", "▼ 1", "0.2500"),
+        ("3", "2", "▼ 1", "0.1250"),
+    ]
+    assert "<b>the server" not in html
+    assert "2 calls, 30 tokens read" in html
+    assert Ranking(())._repr_html_().startswith("<table>")
