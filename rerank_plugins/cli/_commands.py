@@ -17,7 +17,7 @@ from ._train import train
 @click.group(help="LLM reranking for retrieval-augmented generation.")
 @click.version_option(package_name="rerank-plugins")
 def commands() -> None:
-    """Subcommands do the work."""
+    """Run a subcommand."""
 
 
 for _command in (rank, evaluate, compare, explain, bench, models, feedback, batch, serve, train):

@@ -83,7 +83,7 @@ def evaluate(
     rerank-plugins evaluate scifact --run bm25.trec
     rerank-plugins evaluate scifact --run bm25.trec --reranker castorini/first_mistral \\
         --reranker reranker.yaml --output results
-    """  # noqa: D301 - click's mark for lines that are not to be filled
+    """  # noqa: D301 - click's mark for a paragraph that keeps its lines
     loaded, names = load_collection(collection, split=split), measures or ("nDCG@10", "R@100")
     first, scores = load_first_stage(runs[0]) if rerankers else (load_run(runs[0]), None)
     read = zip(runs, [first, *map(load_run, runs[1:])], strict=True)

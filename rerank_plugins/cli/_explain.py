@@ -58,7 +58,7 @@ def explain(
     rerank-plugins explain "how long does a flea live" --passages texts.txt \\
         --reranker castorini/first_mistral
     rerank-plugins explain 264014 --collection dl19 --run bm25.trec --reranker spec.yaml
-    """  # noqa: D301 - click's mark for lines that are not to be filled
+    """  # noqa: D301 - click's mark for a paragraph that keeps its lines
     grades: Mapping[str, int] = {}
     if passages and not collection and not run:
         path = Path(passages)

@@ -65,7 +65,7 @@ def rank(
     \b
     rerank-plugins rank queries.jsonl out.jsonl --reranker castorini/first_mistral
     rerank-plugins rank bm25.trec out.trec --collection scifact --reranker reranker.yaml
-    """  # noqa: D301 - click's mark for lines that are not to be filled
+    """  # noqa: D301 - click's mark for a paragraph that keeps its lines
     chosen = named_reranker(reranker)
     if on_error:
         parts = (chosen.strategy, chosen.backend)

@@ -130,7 +130,7 @@ def train(
     rerank-plugins train sentence-transformers/all-MiniLM-L6-v2 lists.jsonl \\
         --strategy pair-score --learning-rate 5e-5 --context-tokens 256 --output tuned
     rerank-plugins evaluate scifact --run bm25.trec --reranker tuned
-    """  # noqa: D301 - click's mark for lines that are not to be filled
+    """  # noqa: D301 - click's mark for a paragraph that keeps its lines
     from .. import training
 
     _refuse_ignored(data, reward, given["validation"])

@@ -170,7 +170,7 @@ async def bounded(
 
 
 async def _buffered(receive: Receive, settings: ServiceSettings) -> Receive:
-    """Read the whole body; what is returned gives it once, and then the client's disconnect.
+    """Read the whole body; the result gives it once, and then the client's disconnect.
 
     Raises:
         Refusal: The body is too long or too slow; raised as soon as that is known.
