@@ -66,7 +66,7 @@ class ListwisePrompt(PassageForm):
         check_fields("user", self.user, fields, {"query"} | (fields & {"passages"}))
         check_fields("passage", self.passage, {"label", "passage"}, {"label", "passage"})
         if self.opening and not self.chat:
-            raise ConfigurationError("a conversation (opening) needs the model's chat template")
+            raise ConfigurationError("opening makes a conversation, which needs chat = true")
         check_fields("opening", self.opening, {"num", "query"}, set())
         check_fields("passage_reply", self.passage_reply, {"label"}, set())
         self.check()

@@ -105,7 +105,7 @@ class PointwiseGrade:
         report = written.report + Report(truncated=found.cut)
         if not self.expectation or written.score is None:
             return replace(written, report=report)
-        # The mean of what could stand where the written grade starts.
+        # The mean over all grades, asked for where the written one starts.
         text = _text(found.answer)
         grade = parse_grade(text, reasoning=True)
         before = _continued(found.prompt, text[: grade[1]] if grade else text)
