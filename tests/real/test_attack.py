@@ -122,7 +122,7 @@ def test_generated_attacks(watched, pieces):
 
 
 def test_the_same_text_without_control_tokens_is_sent_unchanged(tiny, tokenizer):
-    """Making text harmless must not touch harmless text."""
+    """Escaping must not change text without control tokens."""
     text = "A <b>bold</b> claim | with [brackets], 5 < 6 > 4 and \u05e9\u05dc\u05d5\u05dd."
     prompt = Prompt((Message("user", ("Say: ", Untrusted(text))),), prefill="[")
     chat = [{"role": "user", "content": f"Say: {text}"}]

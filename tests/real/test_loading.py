@@ -1,4 +1,4 @@
-"""What can be wrong with a model, and the one sentence about it."""
+"""Everything that can be wrong with a model is one sentence."""
 
 import asyncio
 import builtins

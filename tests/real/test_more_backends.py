@@ -1,4 +1,4 @@
-"""What classifiers and encoder-decoders really get to read, and what loading them can go wrong."""
+"""The token ids that classifiers and encoder-decoders read, and failures of loading them."""
 
 import asyncio
 import math

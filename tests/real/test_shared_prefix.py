@@ -1,4 +1,4 @@
-"""What prompts begin with is computed once, and nobody can tell by the answers."""
+"""The beginning that prompts share is computed once, and the answers stay the same."""
 
 import copy
 import threading
@@ -49,7 +49,7 @@ def numbers(replies):
 
 
 class Tokens:
-    """What went through a model: the tokens of each pass, padding included."""
+    """Counts the tokens of each pass through a model, padding included."""
 
     def __init__(self, model):
         self.passes = []
@@ -176,7 +176,7 @@ def test_a_prompt_that_is_the_beginning_of_another(pair):
 
 
 def test_a_continuation_that_others_begin_with(pair):
-    """What is asked about is never part of what is shared."""
+    """Tokens whose logits are needed are never part of a shared beginning."""
     prompt = Prompt((Message("user", ("Passage: a flea. ",)),), chat=False)
     long = "It lives for two months, or three. " * 6
     check_equal(*pair, [Likelihood(prompt, Untrusted(long + end)) for end in ("", "Yes.", "No.")])

@@ -19,7 +19,7 @@ Written = tuple[list[int], "list[torch.Tensor]"]
 
 @dataclass(frozen=True, slots=True)
 class Text(Question):
-    """`Generate`.
+    """`Generate`: the answer is the text that the model writes.
 
     Args:
         encoded: The prompt's tokens.
@@ -44,6 +44,22 @@ class Text(Question):
         sampling = (call.temperature, call.top_p, call.top_k, call.seed) if call.temperature else ()
         return (call.max_tokens, call.stop, call.logprobs, sampling)
 
+    def config(self, pad_id: int) -> Any:
+        """The settings as transformers takes them."""
+        call, sampled = self.call, self.call.temperature > 0
+        return extra("transformers", "transformers").GenerationConfig(
+            max_new_tokens=call.max_tokens,
+            do_sample=sampled,
+            temperature=call.temperature if sampled else None,
+            top_p=call.top_p if sampled else None,
+            top_k=call.top_k if sampled else None,
+            eos_token_id=list(self.ends),
+            pad_token_id=pad_id,
+            stop_strings=list(call.stop) or None,
+            output_logits=call.logprobs,
+            return_dict_in_generate=True,
+        )
+
     def read(self, output: Written) -> tuple[Completion, int]:
         new, logits = output
         stop = next((i for i, token in enumerate(new) if token in self.ends), None)
@@ -63,39 +79,22 @@ def generate(forward: Forward, asked: Sequence[Text]) -> list[Written]:
     """Let the model write the answers to questions that have the same settings."""
     import torch
 
-    call = asked[0].call
-    sampled = call.temperature > 0
-    config = extra("transformers", "transformers").GenerationConfig(
-        max_new_tokens=call.max_tokens,
-        do_sample=sampled,
-        temperature=call.temperature if sampled else None,
-        top_p=call.top_p if sampled else None,
-        top_k=call.top_k if sampled else None,
-        eos_token_id=[*asked[0].ends],
-        pad_token_id=forward.pad_id,
-        stop_strings=list(call.stop) or None,
-        output_logits=call.logprobs,
-        return_dict_in_generate=True,
-    )
-
-    def given_up(ids: "torch.Tensor", _scores: Any, **_options: Any) -> "torch.Tensor":
+    def cancelled(ids: "torch.Tensor", _scores: Any, **_options: Any) -> "torch.Tensor":
         return ids.new_full((len(ids),), abandoned()).bool()
 
+    first, sampled = asked[0], asked[0].call.temperature > 0
     inputs = forward.inputs([question.ids for question in asked], positions=False)
     mask = {"attention_mask": inputs["input_ids"].new_ones(inputs["input_ids"].shape)}
     with torch.random.fork_rng(enabled=sampled):
-        if sampled and call.seed is not None:
-            torch.manual_seed(call.seed)
+        if sampled and first.call.seed is not None:
+            torch.manual_seed(first.call.seed)
         # The argument overrides the checkpoint's own sampling defaults.
         output = forward.model.generate(
             **{**mask, **inputs},
-            generation_config=config,
-            tokenizer=asked[0].tokenizer,
-            stopping_criteria=[given_up],
+            generation_config=first.config(forward.pad_id),
+            tokenizer=first.tokenizer,
+            stopping_criteria=[cancelled],
         )
-    start = inputs["input_ids"].shape[1]
-    logits = output.logits if call.logprobs else ()
-    return [
-        (row.tolist(), [step[i] for step in logits])
-        for i, row in enumerate(output.sequences[:, start:])
-    ]
+    written = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+    logits = output.logits if first.call.logprobs else ()
+    return [(row, [step[i] for step in logits]) for i, row in enumerate(written)]

@@ -33,14 +33,14 @@ def with_adapter(
     folder = adapter_folder(adapter, token)
     try:
         config = peft.PeftConfig.from_pretrained(folder)
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             wrapped: Any = peft.PeftModel.from_pretrained(model, folder, config=config)
         quantised = getattr(model, "is_quantized", False)
         found = wrapped.get_base_model() if quantised else wrapped.merge_and_unload()
     except Exception as error:
         raise _misfit(adapter, str(error)) from error
-    if missing := [str(w.message) for w in said if "missing adapter keys" in str(w.message)]:
+    if missing := [str(w.message) for w in caught if "missing adapter keys" in str(w.message)]:
         raise _misfit(adapter, missing[0])
     merged: PreTrainedModel = found.eval()
     return merged

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..._checks import at_least
 from ..._threads import abandoned
@@ -66,18 +66,17 @@ class Seq2SeqBackend(LocalModel["_Loaded"]):
             raise InputError("give a name or path, or a loaded model and its tokenizer")
 
     def _load(self) -> "_Loaded":
-        if isinstance(self.model, str):
+        model: Any = self.model
+        tokenizer: Any = self.tokenizer
+        if isinstance(model, str):
             model, tokenizer = load_language_model(
-                self.model,
+                model,
                 device=self.device,
                 dtype=self.dtype,
                 revision=self.revision,
                 token=self._hub_token(),
                 auto="AutoModelForSeq2SeqLM",
             )
-        else:  # __post_init__ left nothing but a loaded model and its tokenizer
-            model = cast("PreTrainedModel", self.model)
-            tokenizer = cast("PreTrainedTokenizerBase", self.tokenizer)
         model.train(False)  # no dropout
         own = tokenizer.model_max_length
         limit = self.context_tokens or (own if own < 1 << 30 else USUAL_CONTEXT)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..._checks import at_least
 from ...calls import Call, Generate, Likelihood, NextToken, Prompt
@@ -112,14 +112,16 @@ class TransformersBackend(LocalModel[Engine]):
             return self._ready().renderer.encode(prompt).ids
 
     def _load(self) -> Engine:
-        if isinstance(self.model, str):
+        model: Any = self.model
+        tokenizer: Any = self.tokenizer
+        if isinstance(model, str):
             token = self._hub_token()
             weights: dict[str, Any] = {
                 "attn_implementation": self.attention,
                 "quantization_config": self.quantization and dict(self.quantization),
             }
             model, tokenizer = load_language_model(
-                self.model,
+                model,
                 device=self.device,
                 dtype=self.dtype,
                 revision=self.revision,
@@ -131,9 +133,6 @@ class TransformersBackend(LocalModel[Engine]):
                 model = with_adapter(model, str(self.adapter), token=token)
             if self.compile:
                 model.compile(dynamic=True)  # prompts have all lengths
-        else:  # __post_init__ left nothing but a loaded model and its tokenizer
-            model = cast("PreTrainedModel", self.model)
-            tokenizer = cast("PreTrainedTokenizerBase", self.tokenizer)
         renderer = Renderer(
             tokenizer, chat_template=self.chat_template, options=self.template_options
         )
