@@ -76,7 +76,7 @@ def candidates(ids: Sequence[str], texts: Sequence[str], scores: Sequence[object
         >>> candidates(["a", "b", "a"], ["one", "two", "one again"], [0.1, None, 0.9]).texts
         ('one again', 'two')
     """
-    numbers = [_number(score) for score in scores]
+    numbers = [None if score is None else float(score) for score in scores]  # type: ignore[arg-type]  # NumPy's too
     best: dict[str, int] = {}
     for i, identifier in enumerate(ids):
         kept = best.get(identifier)
@@ -123,10 +123,6 @@ def conclude(
     meta = _meta(ranking, found) | {"score_threshold_applied": applied}
     ignored = score_threshold is not None and not applied and len(ranking) > 1 and not kept
     return Outcome(tuple(lines[:top_k]), meta, _warning(ranking, found, ignored))
-
-
-def _number(score: object) -> float | None:
-    return None if score is None else float(score)  # type: ignore[arg-type]  # NumPy's too
 
 
 def _strength(score: float | None) -> float:

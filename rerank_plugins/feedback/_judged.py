@@ -46,7 +46,8 @@ class Judged:
         """
         reports = (*self.reports, (ids, ranking.report))
         if ranking.kept_order:
-            return replace(self, reports=reports, failed=_cause(ranking.report))
+            causes = (*ranking.report.fallbacks, "the model's answer cannot be read")
+            return replace(self, reports=reports, failed=causes[0])
         order = tuple(ids[i] for i in ranking.order)
         scores = dict(zip(order, ranking.scores, strict=True))
         if not self.order:
@@ -102,7 +103,3 @@ def merge_by_level(one: Sequence[K], other: Sequence[K], level: Mapping[K, float
         )
     ]
     return [key for *_, key in sorted(ranked, key=lambda entry: entry[:3])]
-
-
-def _cause(report: Report) -> str:
-    return report.fallbacks[0] if report.fallbacks else "the model's answer cannot be read"

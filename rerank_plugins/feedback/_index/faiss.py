@@ -1,5 +1,6 @@
 """`FaissIndex`: a FAISS index with ids, texts and vectors, which answers `Search` calls."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -57,8 +58,7 @@ class FaissIndex:
         faiss = extra("faiss", "faiss")
         self.index = index
         self.ids, self.texts = tuple(ids), tuple(texts)
-        _check_passages(self.ids, self.texts, index.ntotal)
-        _check_labels(index)
+        _check_passages(index, self.ids, self.texts)
         metrics: dict[int, Metric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
         if index.metric_type not in metrics:
             raise InputError(
@@ -245,27 +245,25 @@ def _inverted_lists(index: Any) -> Any:
         return None
 
 
-def _check_passages(ids: Sequence[str], texts: Sequence[str], n: int) -> None:
+def _check_passages(index: Any, ids: Sequence[str], texts: Sequence[str]) -> None:
+    """Refuse ids and texts that do not belong to the vectors, one by one."""
+    n = index.ntotal
     if not len(ids) == len(texts) == n:
         raise InputError(
             f"the index holds {n} vectors, and there are {len(ids)} ids and {len(texts)} texts"
         )
     if len(set(ids)) != n:
-        raise InputError("ids repeat")
+        [(key, times)] = Counter(ids).most_common(1)
+        raise InputError(f"ids repeat: {key!r} is given {times} times")
     if not all(isinstance(value, str) for value in (*ids, *texts)):
         raise InputError("ids and texts must be strings")
-
-
-def _check_labels(index: Any) -> None:
-    """Refuse labels that are not positions: hits would get the ids of other passages."""
-    if not hasattr(index, "id_map"):
-        return
-    labels = extra("faiss", "faiss").vector_to_array(index.id_map)
-    if not np.array_equal(labels, np.arange(len(labels))):
-        raise InputError(
-            "the index has labels of its own, and not the positions of the ids",
-            hint="Give the labels as ids, over the index inside (index.index).",
-        )
+    if hasattr(index, "id_map"):  # with other labels, hits would get the ids of other passages
+        labels = extra("faiss", "faiss").vector_to_array(index.id_map)
+        if not np.array_equal(labels, np.arange(n)):
+            raise InputError(
+                "the index has labels of its own, and not the positions of the ids",
+                hint="Give the labels as ids, over the index inside (index.index).",
+            )
 
 
 def _check_reconstructs(index: Any) -> None:

@@ -69,9 +69,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     what the reranker is built from: to change one, build another postprocessor.
     """
 
-    top_n: Optional[int] = Field(
-        default=10, description="How many nodes to return at most; all when None."
-    )
+    top_n: Optional[int] = Field(default=10, description="Maximum number of nodes; all when None.")
     score_threshold: Optional[float] = Field(
         default=None, description="The lowest score to return, in the unit of the score kind."
     )
@@ -82,17 +80,12 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         default=None, frozen=True, description="A backend, its registered name, or a dictionary."
     )
     llm: Any = Field(
-        default=None,
-        frozen=True,
-        repr=False,
-        description='The application\'s own model, or "settings".',
+        default=None, frozen=True, repr=False, description='An LLM, or "settings" for Settings.llm.'
     )
     model: Optional[str] = Field(
         default=None, frozen=True, description="A causal language model, instead of a backend."
     )
-    device: Optional[str] = Field(
-        default=None, frozen=True, description="The device that the model runs on."
-    )
+    device: Optional[str] = Field(default=None, frozen=True, description="The model's device.")
     backend_options: Optional[Dict[str, Any]] = Field(
         default=None, frozen=True, description="Further arguments of the backend."
     )
@@ -153,7 +146,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         """`close`, without blocking the event loop."""
         await self._reranker.aclose()
 
-    def ranked(
+    def rank_nodes(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
         """`postprocess_nodes`, and the end event's tags: score kind, usage, causes."""
@@ -161,10 +154,10 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
             job.ranking = self._current().rank(job.query, job.found.texts)
         return job.nodes, job.meta
 
-    async def aranked(
+    async def arank_nodes(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
-        """`ranked`, without blocking the event loop."""
+        """`rank_nodes`, without blocking the event loop."""
         with self._reported(nodes, query_bundle) as job:
             job.ranking = await self._current().arank(job.query, job.found.texts)
         return job.nodes, job.meta
@@ -176,13 +169,13 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> List[NodeWithScore]:
-        return self.ranked(nodes, query_bundle)[0]
+        return self.rank_nodes(nodes, query_bundle)[0]
 
     @dispatcher.span  # added by the framework for the synchronous method only
     async def _apostprocess_nodes(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> List[NodeWithScore]:
-        return (await self.aranked(nodes, query_bundle))[0]
+        return (await self.arank_nodes(nodes, query_bundle))[0]
 
     @contextmanager
     def _reported(

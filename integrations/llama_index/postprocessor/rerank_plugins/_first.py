@@ -77,9 +77,7 @@ class FirstRerank(Rerank):
 
     window: int = Field(default=20, frozen=True, description="Nodes in a window.")
     stride: int = Field(default=10, frozen=True, description="How far the window moves.")
-    prompt: Any = Field(
-        default=None, frozen=True, description="A prompt's name, a TOML file, or a dictionary."
-    )
+    prompt: Any = Field(default=None, frozen=True, description="A name, a file or a dictionary.")
     policy: SkipValidation[Optional[Policy]] = Field(
         default=None, frozen=True, description="What to do where identifiers are not reported."
     )

@@ -67,9 +67,7 @@ class FullListRerank(Rerank):
     top_m: Optional[int] = Field(
         default=None, frozen=True, description="How many nodes the model puts in order."
     )
-    prompt: Any = Field(
-        default=None, frozen=True, description="A prompt's name, a TOML file, or a dictionary."
-    )
+    prompt: Any = Field(default=None, frozen=True, description="A name, a file or a dictionary.")
 
     _default_model: ClassVar[Optional[str]] = FULL_LIST_MODEL
 

@@ -64,9 +64,7 @@ class GroupwiseRerank(Rerank):
     weight: float = Field(
         default=0.6, frozen=True, description="Weight of the grade, against the retriever's order."
     )
-    prompt: Any = Field(
-        default=None, frozen=True, description="A prompt's name, a TOML file, or a dictionary."
-    )
+    prompt: Any = Field(default=None, frozen=True, description="A name, a file or a dictionary.")
 
     _default_model: ClassVar[Optional[str]] = GROUPWISE_MODEL
 

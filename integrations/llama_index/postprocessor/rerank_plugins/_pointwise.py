@@ -59,9 +59,7 @@ class PointwiseRerank(Rerank):
         'a flea'
     """
 
-    prompt: Any = Field(
-        default=None, frozen=True, description="A prompt's name, a TOML file, or a dictionary."
-    )
+    prompt: Any = Field(default=None, frozen=True, description="A name, a file or a dictionary.")
     instruction: Optional[str] = Field(
         default=None, frozen=True, description="What relevance means here."
     )
