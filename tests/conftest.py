@@ -4,6 +4,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+import collecting
 import pytest
 import tiny_models
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,21 @@ from rerank_plugins.backends import TransformersBackend, unpacked_gguf
 
 # How fast a machine is, and how long a table of Unicode takes to make, is no property of the code.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any")
+settings.register_profile("fast", settings.get_profile("any"), max_examples=20)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--fast", action="store_true", help="only what needs no torch, no framework and no process"
+    )
+
+
+def pytest_configure(config):
+    fast = config.getoption("fast")
+    settings.load_profile("fast" if fast else "any")
+    if fast:
+        collecting.hide_heavy_packages()
+    config.pluginmanager.register(collecting.Collecting(fast=fast))
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +56,7 @@ def smollm2_gguf() -> Path:
 @pytest.fixture(scope="session")
 def smollm2_folder(smollm2_gguf: Path) -> Path:
     """SmolLM2 as safetensors."""
+    pytest.importorskip("torch")
     return unpacked_gguf(smollm2_gguf)
 
 

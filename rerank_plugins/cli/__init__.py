@@ -10,6 +10,8 @@ from ..errors import RerankError
 if TYPE_CHECKING:
     import click
 
+__all__ = ["build", "main"]
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 

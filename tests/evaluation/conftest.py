@@ -6,17 +6,26 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_command import STRICT, warm_command
 
 PASSAGES = 12
 
 
+@pytest.fixture(scope="session")
+def warm():
+    """The words that start ``rerank-plugins`` with its imports done."""
+    with warm_command() as words:
+        yield words
+
+
 @pytest.fixture
-def command(tmp_path):
+def command(tmp_path, warm):
     """Runs ``rerank-plugins`` as a process of its own, in a folder of its own."""
+    cold = [sys.executable, *STRICT, "-m", "rerank_plugins.cli"]
 
     def run(*arguments, **options):
         return subprocess.run(
-            [sys.executable, "-W", "error", "-m", "rerank_plugins.cli", *map(str, arguments)],
+            [*(cold if "preexec_fn" in options else warm), *map(str, arguments)],
             capture_output=True,
             check=False,
             cwd=tmp_path,

@@ -2,11 +2,11 @@
 
 import csv
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_command import warm_command
 
 from rerank_plugins import Reranker
 from rerank_plugins.evaluation import evaluate_each, load_collection
@@ -41,23 +41,28 @@ def saved(minilm, tmp_path_factory):
     return folder, run
 
 
-def command(minilm, saved, *arguments):
-    folder, _ = saved
-    options = ["--encoder", str(minilm), "--index", str(folder / "index"), *arguments]
-    return subprocess.run(
-        [sys.executable, "-m", "rerank_plugins.cli", "feedback", str(CRANFIELD), *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def command(minilm):
+    """Runs ``rerank-plugins feedback``; what it imports is imported once."""
+    with warm_command(options=(), imported=("sentence_transformers", "faiss")) as words:
+
+        def run(saved, *arguments):
+            folder, _ = saved
+            options = ["--encoder", str(minilm), "--index", str(folder / "index"), *arguments]
+            return subprocess.run(
+                [*words, "feedback", str(CRANFIELD), *options],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        yield run
 
 
-def test_the_command_measures_every_query(minilm, saved):
+def test_the_command_measures_every_query(command, saved):
     folder, run = saved
     table, picture = folder / "each.tsv", folder / "scatter.svg"
-    found = command(
-        minilm, saved, "--run", str(run), "--output", str(table), "--plot", str(picture)
-    )
+    found = command(saved, "--run", str(run), "--output", str(table), "--plot", str(picture))
     assert found.returncode == 0, found.stderr
     lines = {line[:20].strip(): line.split() for line in found.stdout.splitlines()}
     assert lines["first search"][2] == "0.7908"  # the published figure of this collection
@@ -73,11 +78,11 @@ def test_the_command_measures_every_query(minilm, saved):
     assert "<svg" in picture.read_text("utf-8")
 
 
-def test_the_kept_index_is_used_again_and_not_for_another_collection(minilm, saved, tmp_path):
+def test_the_kept_index_is_used_again_and_not_for_another_collection(command, saved, tmp_path):
     folder, run = saved
     index = FaissIndex.load(folder / "index")
     assert len(index) == 1400
-    again = command(minilm, saved, "--run", str(run), "--queries", "3", "--method", "bold")
+    again = command(saved, "--run", str(run), "--queries", "3", "--method", "bold")
     assert again.returncode == 0, again.stderr
     assert "Encoding" not in again.stderr
     assert again.stdout.startswith("3 queries")
@@ -85,7 +90,7 @@ def test_the_kept_index_is_used_again_and_not_for_another_collection(minilm, sav
     FaissIndex.build(np.eye(384, dtype=np.float32)[:2], ids="ab", texts="ab").save(
         tmp_path / "index"
     )
-    wrong = command(minilm, (tmp_path, run), "--run", str(run))
+    wrong = command((tmp_path, run), "--run", str(run))
     assert wrong.returncode != 0
     assert "another collection" in wrong.stderr
 
@@ -104,9 +109,9 @@ def test_the_kept_index_is_used_again_and_not_for_another_collection(minilm, sav
         (["--model", "x", "--strategy", "{"], "JSON"),
     ],
 )
-def test_wrong_options_end_with_one_line(minilm, saved, arguments, message):
+def test_wrong_options_end_with_one_line(command, saved, arguments, message):
     given = [str(saved[1]) if a == "RUN" else a for a in arguments]
-    found = command(minilm, saved, *given)
+    found = command(saved, *given)
     assert found.returncode != 0
     assert message in found.stderr
     assert "Traceback" not in found.stderr
