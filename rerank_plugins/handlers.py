@@ -15,8 +15,8 @@ class Backend(Protocol):
 
     A backend may also have ``kinds`` (the frozenset of call kinds it answers, checked when a
     `Reranker` is built), ``warm_up()``, ``close()`` and their twins ``awarm_up()``, ``aclose()``.
-    One that is made of others names them: ``inner`` where it wraps one, ``members`` (a tuple)
-    where it holds several.
+    A backend that is made of others names them: ``inner`` if it wraps one, ``members`` (a tuple)
+    if it holds several. `OwnedBackends` passes the life cycle on to them.
     """
 
     def run(self, calls: Batch) -> Replies:
@@ -43,8 +43,8 @@ AnyBackend = Backend | AsyncBackend
 def is_async(backend: AnyBackend) -> bool:
     """True when the backend is asynchronous by nature, not through a thread.
 
-    One that is made of others (see `Backend`) is what all of them are: a server beside a local
-    model needs the local model's thread and its common batches.
+    A backend that is made of others (see `Backend`) is asynchronous if all of them are: a server
+    beside a local model needs the local model's thread and its common batches.
     """
     inner = getattr(backend, "inner", None)
     members: tuple[AnyBackend, ...] = getattr(backend, "members", () if inner is None else (inner,))

@@ -171,7 +171,7 @@ def _first_label(
 ) -> tuple[Position, str]:
     """Find the position of the first label, and the part of ``before`` in the same token."""
     left, written = before, ""
-    # White space may be a token of its own: the first label follows it.
+    # White space may be a separate token: the first label follows it.
     for position in [p for p in positions if p.token.strip(_MARKS)] or positions:
         token = position.token.strip(_MARKS)
         names_one = token.removeprefix(left).strip(_MARKS) in names

@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from ..._checks import at_least, one_of
+from ..._checks import at_least, one_of, positive
 from ..._copies import CopiedByArguments
 from ..._drive import adrive, drive
 from ..._threads import in_threads, off_loop
 from ...calls import Batch, Call, Generate, Likelihood, NextToken, Prompt, Replies, Reply, ScorePair
 from ...errors import CallError, ConfigurationError, InputError, UnsupportedCallError
-from .._base import SECRET, Answers
+from .._base import SECRET, Answers, distinct
 from .._local.loading import load_tokenizer
 from .._prompts.messages import escape
 from .._prompts.renderer import Renderer
@@ -123,8 +123,7 @@ class OpenAIBackend(CopiedByArguments):
             attempts=self.attempts,
             max_concurrency=self.max_concurrency,
         )
-        if not self.timeout_s > 0:
-            raise InputError(f"timeout_s is {self.timeout_s}, expected a positive number")
+        positive(timeout_s=self.timeout_s)
         one_of("pair_unit", self.pair_unit, by_pairs.UNITS)
         if clash := sorted(_OWN & set(self.extra_body)):
             raise InputError(f"extra_body cannot hold {clash}", hint="See the arguments.")
@@ -215,7 +214,7 @@ class OpenAIBackend(CopiedByArguments):
         pairs: dict[str, list[ScorePair]] = {}
         with self._lock:
             self._tokenizing()
-            for call in dict.fromkeys(calls):  # equal calls must get equal answers
+            for call in distinct(calls):  # equal calls must get equal answers
                 if isinstance(call, ScorePair):
                     pairs.setdefault(call.query, []).append(call)
                 else:

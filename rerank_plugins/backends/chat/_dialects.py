@@ -89,13 +89,17 @@ class Dialect:
             >>> Dialect().without({"top_logprobs"}, "at most 5").logprobs["top_logprobs"]
             5
         """
-        limit = self.limit
+        limit, logprobs = self.limit, self.logprobs
+        if logprobs is not None and (bad := refused & set(logprobs)):
+            # If only the number of alternatives was refused, ask for fewer.
+            many = {k for k, v in logprobs.items() if type(v) is int and v > FEW_LOGPROBS}
+            logprobs = {**logprobs, **dict.fromkeys(bad, FEW_LOGPROBS)} if bad == many else None
         if limit in refused:
             limit = next((x for x in _LIMITS if x not in refused and named(said, {x})), None)
         return replace(
             self,
             limit=limit,
-            logprobs=self.logprobs and _fewer(self.logprobs, refused),
+            logprobs=logprobs,
             greedy={k: v for k, v in self.greedy.items() if k not in refused},
             warm={k: v for k, v in self.warm.items() if k not in refused},
             sampled={k: v for k, v in self.sampled.items() if v not in refused},
@@ -105,14 +109,6 @@ class Dialect:
     def _room(self, tokens: int) -> dict[str, int]:
         more = REASONING_TOKENS if self.thinks else 0
         return {self.limit: max(self.fewest, tokens + more)} if self.limit else {}
-
-
-def _fewer(logprobs: Mapping[str, Any], refused: Set[str]) -> Mapping[str, Any] | None:
-    """Fewer alternatives if only their number was refused, otherwise no log-probabilities."""
-    many = [k for k, v in logprobs.items() if type(v) is int and v > FEW_LOGPROBS]
-    if not refused & set(logprobs):
-        return logprobs
-    return {**logprobs, many[0]: FEW_LOGPROBS} if refused & set(logprobs) == set(many) else None
 
 
 COMPLETIONS = Dialect(logprobs={"logprobs": MOST_LOGPROBS})
