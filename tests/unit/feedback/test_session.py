@@ -1,11 +1,13 @@
 """`FeedbackSearch`: sync, async and for many queries."""
 
 import asyncio
+import threading
 
 import pytest
 from small_index import DIM, QUERY, VECTORS, key, searcher
 
 from rerank_plugins import (
+    BackendError,
     InputError,
     Reranker,
     UnknownNameError,
@@ -19,7 +21,7 @@ from rerank_plugins.strategies import (
     SingleToken,
     SlidingWindow,
 )
-from rerank_plugins.testing import Oracle, Replay
+from rerank_plugins.testing import Failing, Oracle, Replay
 
 
 def test_sync_async_and_many_agree(index):
@@ -30,6 +32,65 @@ def test_sync_async_and_many_agree(index):
     assert [h.id for h in one.hits] == [h.id for h in other.hits] == [h.id for h in many[2].hits]
     assert one.scores == other.scores == many[0].scores
     assert one.usage.calls == many[0].usage.calls
+
+
+def test_many_queries_on_an_event_loop_are_what_each_is_alone(index):
+    """Common batches for a synchronous backend, one task a query for an asynchronous one."""
+
+    class Awaited:
+        """An asynchronous reranker and index, which count the queries under way at once."""
+
+        def __init__(self, inner):
+            self.inner_, self.now, self.most = inner, 0, 0
+
+        async def arun(self, calls):
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0.01)
+            self.now -= 1
+            return self.inner_.run(calls)
+
+    queries, vectors = [f"question {i}" for i in range(5)], VECTORS[:5].tolist()
+    alone = [searcher(index).search(q, v) for q, v in zip(queries, vectors, strict=True)]
+    local = asyncio.run(searcher(index).asearch_many(queries, vectors))
+    model, passages = Awaited(Oracle(key=key)), Awaited(index)
+    served = FeedbackSearch(passages, Reranker(PairScore(), model), k=40)
+    remote = asyncio.run(served.asearch_many(queries, vectors, max_concurrency=2))
+    for found in (local, remote):
+        assert [r.hits for r in found] == [r.hits for r in alone]
+        assert [r.usage.calls for r in found] == [r.usage.calls for r in alone]
+    assert max(model.most, passages.most) <= 2
+
+
+def test_many_queries_are_encoded_in_a_thread(index):
+    threads = []
+
+    def encode(text):
+        threads.append(threading.current_thread())
+        return VECTORS[int(text)].tolist()
+
+    object_ = searcher(index)
+    encoding = FeedbackSearch(index, object_.reranker, encode=encode, k=40)
+    found = asyncio.run(encoding.asearch_many(["0", "1"]))
+    assert [r.first for r in found] == [object_.search(q, VECTORS[int(q)]).first for q in "01"]
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize("many", ["search_many", "asearch_many"])
+def test_the_first_error_of_many_is_raised_after_the_others(index, many):
+    object_ = searcher(index, backend=Failing())
+    with pytest.raises(BackendError):
+        call(object_, many, ["a", "b"], [QUERY, QUERY])
+    lenient = searcher(index, backend=Failing(), on_error="keep_order")
+    found = call(lenient, many, ["a", "b"], [QUERY, QUERY])
+    assert all(r.failed and len(r.hits) == 40 for r in found)
+    with pytest.raises(InputError, match="2 queries and 1"):
+        call(object_, many, ["a", "b"], [QUERY])
+
+
+def call(object_, method, *args):
+    found = getattr(object_, method)(*args)
+    return found if method == "search_many" else asyncio.run(found)
 
 
 def test_queries_are_encoded_where_there_is_an_encoder(index):
