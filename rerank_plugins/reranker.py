@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from ._checks import known_keys
+from ._checks import at_least, known_keys, one_of
 from ._runner import ASYNC_QUERIES, Runner, results_of
 from .calls import Plan
 from .errors import CallError, ContractError, InputError, UnsupportedCallError
-from .handlers import AnyBackend, AsyncBackend, Backend, on_loop
+from .handlers import AnyBackend, AsyncBackend, Backend, lifecycle, on_loop
 from .middleware import Limits
 from .plans import Done, step
 from .ranking import Ranking, Report, Strategy, input_order
@@ -59,8 +59,7 @@ class Reranker:
         on_error: OnError = "raise",
         limits: Limits | Mapping[str, Any] | None = None,
     ) -> None:
-        if on_error not in ("raise", "keep_order"):
-            raise InputError(f"on_error is {on_error!r}, expected 'raise' or 'keep_order'")
+        one_of("on_error", on_error, get_args(OnError))
         self._strategy = _strategy(strategy)
         self.on_error: OnError = on_error
         self._runner = Runner(_backend(backend), _limits(limits))
@@ -157,7 +156,11 @@ class Reranker:
             return input_order(len(passages), report=Report(fallbacks=cause)).top(top_k)
         inner = self._effective.rank(query, passages)
         ranking, usage = yield from self._runner.counted(inner)
-        _check_permutation(ranking, len(passages), self.strategy)
+        if sorted(ranking.order) != list(range(len(passages))):
+            raise ContractError(
+                f"{type(self.strategy).__name__} returned {len(ranking)} positions for "
+                f"{len(passages)} passages: not a permutation"
+            )
         return replace(ranking.top(top_k), usage=usage)
 
     def _plans(self, requests: Iterable[Request], top_k: int | None) -> list[Plan[Ranking]]:
@@ -165,8 +168,7 @@ class Reranker:
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first call. Safe to repeat."""
-        if hasattr(self.backend, "warm_up"):
-            self.backend.warm_up()
+        lifecycle(self.backend, "warm_up")
 
     async def awarm_up(self) -> None:
         """`warm_up`, without blocking the event loop."""
@@ -174,8 +176,7 @@ class Reranker:
 
     def close(self) -> None:
         """Release the model. The next call loads it again. Safe to repeat."""
-        if hasattr(self.backend, "close"):
-            self.backend.close()
+        lifecycle(self.backend, "close")
 
     async def aclose(self) -> None:
         """`close`, without blocking the event loop."""
@@ -260,16 +261,7 @@ def _check(query: object, passages: object, top_k: object) -> None:
                 f"passages[{i}] is of type {type(passage).__name__}, expected a string",
                 hint="Rank the texts, then give your objects to ranking.ranked(objects).",
             )
-    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
-        raise InputError(f"top_k is {top_k!r}", hint="Give a positive integer, or None for all.")
-
-
-def _check_permutation(ranking: Ranking, n: int, strategy: Strategy) -> None:
-    if sorted(ranking.order) != list(range(n)):
-        raise ContractError(
-            f"{type(strategy).__name__} returned {len(ranking)} positions for {n} passages: "
-            "not a permutation"
-        )
+    at_least(1, top_k=top_k)
 
 
 def _check_match(strategy: Strategy, backend: AnyBackend) -> None:

@@ -11,6 +11,8 @@ import sys
 import tokenize
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 WORDS = {
     r"(?:either|both|each|own|which|the|without|one) colou?rs?\b": "sync or async",
@@ -45,6 +47,10 @@ WORDS = {
 }
 """Pattern, and what to write instead."""
 
+ROOMS = (
+    *("rerank_plugins", "integrations", "docs", "README.md", "examples", "benchmarks", "models"),
+    ".github",
+)
 FIRST_LINES = re.compile(r"(?:What|Which|How many|How much|How|Whether|Where|Who) ")
 """A docstring's first line says what the thing is or does; a predicate may say Whether."""
 
@@ -89,6 +95,32 @@ def _files(root):
     for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
         if path.suffix in (".py", ".md") and "__pycache__" not in path.parts:
             yield path
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_word_of_the_list_is_used(room):
+    assert [line for path in _files(ROOT / room) for line in findings(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('"""What it costs."""', "say what it is or does"),
+        ('"""Whether it is a module."""', "say what it is or does"),
+        ("# a sick server", "unhealthy"),
+        ('error = "the file is no number"', "is not a ..."),
+    ],
+)
+def test_the_list_finds_what_it_is_for(tmp_path, text, said):
+    path = tmp_path / "sample.py"
+    path.write_text(text + "\n")
+    assert [line for line in findings(path) if said in line]
+
+
+def test_ordinary_words_pass(tmp_path):
+    path = tmp_path / "sample.py"
+    path.write_text('"""Cost of a ranking."""\n\n# there is no file: begin again, and go on foot\n')
+    assert list(findings(path)) == []
 
 
 def main():

@@ -212,7 +212,7 @@ def test_a_prompt_that_does_not_fit_is_a_value_and_then_shortened(tiny_model, to
 def test_a_prompt_that_cannot_fit_even_after_shortening(tiny_model, tokenizer):
     backend = TransformersBackend(tiny_model, tokenizer=tokenizer, context_tokens=100)
     strategy = SlidingWindow(inner=SingleToken())
-    with pytest.raises(PromptTooLongError, match="one word a passage"):
+    with pytest.raises(PromptTooLongError, match="one word per passage"):
         Reranker(strategy, backend).rank("q", ["some text"] * 5)
     kept = Reranker(strategy, backend, on_error="keep_order").rank("q", ["some text"] * 5)
     assert kept.order == (0, 1, 2, 3, 4)

@@ -320,7 +320,7 @@ def test_a_prompt_that_does_not_fit_is_shortened_and_the_cut_reported():
 @pytest.mark.parametrize("strategy", [SingleToken(), Permutation(), QueryLikelihood()])
 def test_a_prompt_that_cannot_fit_is_one_clear_error(strategy):
     backend = Failing(lambda: PromptTooLongError(10, limit=20))
-    with pytest.raises(PromptTooLongError, match="one word a passage"):
+    with pytest.raises(PromptTooLongError, match="one word per passage"):
         Reranker(strategy, backend).rank("q", ["some text here", "other text there"])
 
 
