@@ -39,7 +39,7 @@ from rerank_plugins.calls import Generate, Message, NextToken, Prompt, ScorePair
 from rerank_plugins.strategies import Permutation, SingleToken
 from rerank_plugins.testing import BackendContract
 
-COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
+MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 
 
 def docs(*lengths):
@@ -54,12 +54,12 @@ def longest_first(*lengths):
     return [str(i) for i in sorted(range(len(lengths)), key=lambda i: -lengths[i])]
 
 
-def run(ranker, documents, colour="sync"):
-    """Through a real pipeline, in either colour."""
+def run(ranker, documents, mode="sync"):
+    """Through a real pipeline, sync and async."""
     pipeline = Pipeline()
     pipeline.add_component("ranker", ranker)
     data = {"ranker": {"query": "q", "documents": documents}}
-    if colour == "sync":
+    if mode == "sync":
         result = pipeline.run(data)["ranker"]
     else:
         result = asyncio.run(pipeline.run_async(data))["ranker"]
@@ -89,12 +89,12 @@ class TestContract(BackendContract):
 # Log-probabilities
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("n", [1, 2, 20, 45])
-def test_first_by_log_probabilities(generator, n, colour, caplog):
+def test_first_by_log_probabilities(generator, n, mode, caplog):
     openai, server = generator()
     lengths = [1 + i * 7 % n for i in range(n)]
-    result = run(FirstRanker(chat_generator=openai, top_k=None), docs(*lengths), colour)
+    result = run(FirstRanker(chat_generator=openai, top_k=None), docs(*lengths), mode)
     expected = longest_first(*lengths)
     assert ids(result)[:10] == expected[:10]  # what one pass of windows promises
     calls = result["meta"]["usage"]["calls"]
@@ -110,13 +110,13 @@ def test_first_by_log_probabilities(generator, n, colour, caplog):
         assert result["documents"][0].score == pytest.approx(-0.1 - (1000 - max(lengths)) / 100)
 
 
-@COLOURS
-def test_what_the_cap_hides_is_written(generator, colour):
+@MODES
+def test_what_the_cap_hides_is_written(generator, mode):
     """Of 26 identifiers 20 are reported at most, here 5: the order of the others is written."""
     openai, server = generator(cap=5)
     lengths = [10 * (i * 7 % 26) + 1 for i in range(26)]
     ranker = FirstRanker(chat_generator=openai, window=26, stride=13, top_k=None)
-    result = run(ranker, docs(*lengths), colour)
+    result = run(ranker, docs(*lengths), mode)
     assert ids(result) == longest_first(*lengths)
     assert result["meta"]["repairs"]["written_orders"] == 1
     assert result["meta"]["repairs"]["unseen_labels"] == 26 - 5
@@ -133,18 +133,18 @@ def test_other_policies(generator):
     assert ids(kept) == ["7", "4", "5", "1", "2", "0", "3", "6"]
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize(
     ("fault", "in_vain"),
     [("silent", 1), ("no_logprobs_here", 2)],
 )
-def test_without_log_probabilities_the_order_is_written(generator, colour, fault, in_vain, caplog):
+def test_without_log_probabilities_the_order_is_written(generator, mode, fault, in_vain, caplog):
     """And a model that has none is asked for them once, whatever the number of windows."""
     openai, server = generator(fault)
     lengths = [1 + i * 7 % 45 for i in range(45)]
     ranker = FirstRanker(chat_generator=openai, top_k=None)
     for _ in range(2):
-        result = run(ranker, docs(*lengths), colour)
+        result = run(ranker, docs(*lengths), mode)
     assert ids(result)[:10] == longest_first(*lengths)[:10]
     assert result["meta"]["repairs"]["written_orders"] == 4
     assert not result["meta"]["fallback"]
@@ -193,20 +193,20 @@ def test_what_a_server_refuses_by_name_is_left_out_and_remembered(generator):
     assert not any("temperature" in b or "max_tokens" in b for b in later)
 
 
-@COLOURS
-def test_a_model_that_thinks_first_gets_room_for_it(generator, colour):
+@MODES
+def test_a_model_that_thinks_first_gets_room_for_it(generator, mode):
     openai, server = generator("thinks")
     ranker = FirstRanker(chat_generator=openai, top_k=None)
-    assert ids(run(ranker, docs(1, 3, 2), colour)) == ["1", "2", "0"]
+    assert ids(run(ranker, docs(1, 3, 2), mode)) == ["1", "2", "0"]
     assert len(server.asked) == 3  # for log-probabilities, with little room, with much
-    assert ids(run(ranker, docs(1, 3, 2), colour)) == ["1", "2", "0"]
+    assert ids(run(ranker, docs(1, 3, 2), mode)) == ["1", "2", "0"]
     assert len(server.asked) == 4
 
 
-@COLOURS
-def test_an_answer_that_begins_with_something_else_is_read_from_text(generator, colour):
+@MODES
+def test_an_answer_that_begins_with_something_else_is_read_from_text(generator, mode):
     openai, _ = generator("chatty")
-    result = run(FirstRanker(chat_generator=openai), docs(1, 3, 2), colour)
+    result = run(FirstRanker(chat_generator=openai), docs(1, 3, 2), mode)
     assert ids(result) == ["1", "2", "0"]
     assert result["meta"]["repairs"]["written_orders"] == 1
 
@@ -223,7 +223,7 @@ def test_a_prompt_that_is_too_long_is_shortened(generator):
 # Failures
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
@@ -235,9 +235,9 @@ def test_a_prompt_that_is_too_long_is_shortened(generator):
         ("no_choices", "no reply"),
     ],
 )
-def test_a_failure_keeps_the_order_and_says_why(generator, colour, fault, says, caplog):
+def test_a_failure_keeps_the_order_and_says_why(generator, mode, fault, says, caplog):
     openai, server = generator(fault)
-    result = run(FirstRanker(chat_generator=openai), docs(1, 3, 2), colour)
+    result = run(FirstRanker(chat_generator=openai), docs(1, 3, 2), mode)
     assert ids(result) == ["0", "1", "2"]
     assert [d.score for d in result["documents"]] == [0.5] * 3
     assert result["meta"]["fallback"]
@@ -266,11 +266,11 @@ def test_a_token_that_is_no_usual_key_is_not_repeated_either(generator):
     assert "correct-horse" not in str(result["meta"])
 
 
-@COLOURS
-def test_a_missing_key_is_a_wrong_setup(colour, monkeypatch):
+@MODES
+def test_a_missing_key_is_a_wrong_setup(mode, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     ranker = FirstRanker(chat_generator=OpenAIChatGenerator())
-    rank = ranker.run if colour == "sync" else lambda **k: asyncio.run(ranker.run_async(**k))
+    rank = ranker.run if mode == "sync" else lambda **k: asyncio.run(ranker.run_async(**k))
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
         rank(query="q", documents=docs(1, 2))
 
@@ -287,14 +287,14 @@ def test_a_stalling_server_is_left_in_time(generator):
     server.gate.set()
 
 
-@COLOURS
-def test_mute_and_babbling_models_lose_nothing(generator, colour):
+@MODES
+def test_mute_and_babbling_models_lose_nothing(generator, mode):
     for openai in (
         generator("mute")[0],
         MockChatGenerator("I cannot rank."),
         MockChatGenerator(""),
     ):
-        result = run(FirstRanker(chat_generator=openai), docs(1, 3, 2), colour)
+        result = run(FirstRanker(chat_generator=openai), docs(1, 3, 2), mode)
         assert sorted(ids(result)) == ["0", "1", "2"]
         assert result["meta"]["causes"] or result["documents"][0].id == "1"
 
@@ -319,13 +319,13 @@ class OnlyMessages:
         return {"replies": [ChatMessage.from_assistant(" > ".join(line[:3] for line in order))]}
 
 
-@COLOURS
-def test_a_generator_that_takes_messages_and_nothing_else(colour):
+@MODES
+def test_a_generator_that_takes_messages_and_nothing_else(mode):
     only = OnlyMessages()
-    result = run(FirstRanker(chat_generator=only), docs(1, 3, 2), colour)
+    result = run(FirstRanker(chat_generator=only), docs(1, 3, 2), mode)
     assert ids(result) == ["1", "2", "0"]
     assert len(only.threads) == 1  # it is not asked for what it cannot give
-    assert (only.threads[0] is threading.main_thread()) == (colour == "sync")
+    assert (only.threads[0] is threading.main_thread()) == (mode == "sync")
 
 
 def test_the_loop_goes_on_beside_a_generator_without_an_async_method():
@@ -351,28 +351,28 @@ CHUNKS: list[object] = []
 
 
 @pytest.mark.parametrize("nested", [False, True])
-@COLOURS
-def test_nothing_is_streamed_to_the_user(colour, nested, caplog):
+@MODES
+def test_nothing_is_streamed_to_the_user(mode, nested, caplog):
     CHUNKS.clear()
     mock = MockChatGenerator("[B] > [C] > [A]", streaming_callback=seen_chunks)
     generator = FallbackChatGenerator([mock]) if nested else mock
-    assert ids(run(FirstRanker(chat_generator=generator), docs(1, 3, 2), colour)) == ["1", "2", "0"]
+    assert ids(run(FirstRanker(chat_generator=generator), docs(1, 3, 2), mode)) == ["1", "2", "0"]
     assert not CHUNKS
     assert mock.streaming_callback is seen_chunks  # it is still the application's
     mock.run("hello")
     assert CHUNKS
 
 
-@COLOURS
-def test_the_clients_are_those_of_the_application(generator, colour):
+@MODES
+def test_the_clients_are_those_of_the_application(generator, mode):
     """Also where the generator is copied to silence it."""
     openai, _ = generator(streaming_callback=print)
     ranker = FirstRanker(chat_generator=openai)
-    assert ids(run(ranker, docs(1, 3, 2), colour)) == ["1", "2", "0"]
-    used = openai.client if colour == "sync" else openai.async_client
+    assert ids(run(ranker, docs(1, 3, 2), mode)) == ["1", "2", "0"]
+    used = openai.client if mode == "sync" else openai.async_client
     assert used is not None
-    assert ids(run(ranker, docs(1, 3, 2), colour)) == ["1", "2", "0"]
-    assert (openai.client if colour == "sync" else openai.async_client) is used
+    assert ids(run(ranker, docs(1, 3, 2), mode)) == ["1", "2", "0"]
+    assert (openai.client if mode == "sync" else openai.async_client) is used
 
 
 def test_a_fallback_generator_without_log_probabilities(generator, caplog):
@@ -384,15 +384,15 @@ def test_a_fallback_generator_without_log_probabilities(generator, caplog):
     assert len(server.asked_for_logprobs()) == 1
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("fault", ["none", "silent"])
-def test_the_responses_api(openai_server, monkeypatch, fault, colour):
+def test_the_responses_api(openai_server, monkeypatch, fault, mode):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
     server = openai_server(fault)
     responses = OpenAIResponsesChatGenerator(model="m", max_retries=0, api_base_url=server.url)
     lengths = [1 + i * 7 % 20 for i in range(20)]
     ranker = FirstRanker(chat_generator=responses, top_k=None)
-    result = run(ranker, docs(*lengths), colour)
+    result = run(ranker, docs(*lengths), mode)
     assert ids(result) == longest_first(*lengths)
     assert result["meta"]["score_kind"] == ("rank" if fault == "silent" else "logprob")
     assert result["meta"]["usage"]["prompt_tokens"] == 100
@@ -414,12 +414,12 @@ def prompt(i, prefill="["):
     return Prompt((Message("user", ("very " * i, Untrusted("good"))),), prefill=prefill)
 
 
-@COLOURS
-def test_what_it_cannot_answer(generator, colour):
+@MODES
+def test_what_it_cannot_answer(generator, mode):
     backend = ChatGeneratorBackend(generator()[0])
     for call in (ScorePair("q", "p"), NextToken(prompt(1, "[B] > ["), ("A", "B"))):
         with pytest.raises(UnsupportedCallError):
-            backend.run([call]) if colour == "sync" else asyncio.run(backend.arun([call]))
+            backend.run([call]) if mode == "sync" else asyncio.run(backend.arun([call]))
 
 
 def test_the_prefill_is_no_part_of_the_answer():
@@ -442,8 +442,8 @@ def test_what_the_user_wrote_is_harmless():
     assert "<|" not in seen[1].text
 
 
-@COLOURS
-def test_spans_around_the_calls_carry_their_usage(generator, colour):
+@MODES
+def test_spans_around_the_calls_carry_their_usage(generator, mode):
     spans = []
 
     class Span(tracing.Span):
@@ -467,7 +467,7 @@ def test_spans_around_the_calls_carry_their_usage(generator, colour):
     tracing.enable_tracing(Tracer())
     tracing.tracer.is_content_tracing_enabled = True
     try:
-        run(FirstRanker(chat_generator=generator()[0]), docs(1, 3, 2), colour)
+        run(FirstRanker(chat_generator=generator()[0]), docs(1, 3, 2), mode)
     finally:
         tracing.tracer.is_content_tracing_enabled = False
         tracing.disable_tracing()
@@ -565,14 +565,14 @@ def test_yaml_holds_the_generator_and_no_secret(generator, build):
     assert "0123456789" not in repr(loaded._reranker)
 
 
-@COLOURS
-def test_a_pipeline_from_yaml_ranks(generator, colour):
+@MODES
+def test_a_pipeline_from_yaml_ranks(generator, mode):
     openai, _ = generator()
     pipeline = Pipeline()
     pipeline.add_component("ranker", FirstRanker(chat_generator=openai))
     again = Pipeline.loads(pipeline.dumps())
     data = {"ranker": {"query": "q", "documents": docs(1, 3, 2)}}
-    run_it = again.run if colour == "sync" else lambda d: asyncio.run(again.run_async(d))
+    run_it = again.run if mode == "sync" else lambda d: asyncio.run(again.run_async(d))
     assert ids(run_it(data)["ranker"]) == ["1", "2", "0"]
     again.close()
     assert again.get_component("ranker").chat_generator.client is None
@@ -621,8 +621,8 @@ def test_its_life_is_the_rankers():
 
 
 @pytest.mark.slow
-@COLOURS
-def test_a_real_local_generator(smollm2_folder, colour, monkeypatch):
+@MODES
+def test_a_real_local_generator(smollm2_folder, mode, monkeypatch):
     chat = pytest.importorskip("haystack_integrations.components.generators.transformers")
     local = chat.TransformersChatGenerator(
         model=str(smollm2_folder), task="text-generation", token=None
@@ -632,7 +632,7 @@ def test_a_real_local_generator(smollm2_folder, colour, monkeypatch):
     pipeline = Pipeline()
     pipeline.add_component("ranker", ranker)
     data = {"ranker": {"query": "how long does a flea live?", "documents": given}}
-    result = pipeline.run(data) if colour == "sync" else asyncio.run(pipeline.run_async(data))
+    result = pipeline.run(data) if mode == "sync" else asyncio.run(pipeline.run_async(data))
     found = result["ranker"]
     assert sorted(d.content for d in found["documents"]) == sorted(d.content for d in given)
     assert found["meta"]["repairs"]["written_orders"] == 1
@@ -646,8 +646,8 @@ def test_a_real_local_generator(smollm2_folder, colour, monkeypatch):
 
 
 @pytest.mark.slow
-@COLOURS
-def test_a_real_llama_cpp_server(llama_cpp_url, colour):
+@MODES
+def test_a_real_llama_cpp_server(llama_cpp_url, mode):
     openai = OpenAIChatGenerator(
         model="m", api_base_url=f"{llama_cpp_url}/v1", api_key=Secret.from_token("none")
     )
@@ -662,7 +662,7 @@ def test_a_real_llama_cpp_server(llama_cpp_url, colour):
     given = [
         Document(content=text) for text in ("Cats sleep.", "A flea lives long.", "Wolves hunt.")
     ]
-    if colour == "sync":
+    if mode == "sync":
         result = ranker.run(query="how long does a flea live?", documents=given)
     else:
         result = asyncio.run(on_loop())

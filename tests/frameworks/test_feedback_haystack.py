@@ -28,7 +28,7 @@ VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
 QUERY = [float(x) for x in VECTORS[0]]
 RELEVANCE = VECTORS @ (VECTORS[0] + VECTORS[1])
 BEST = {str(i) for i in np.argsort(-RELEVANCE)[:K]}
-COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
+MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 
 
 def documents():
@@ -91,12 +91,12 @@ def ranker(backend=None, **options):
     return PluginRanker(backend=backend or oracle(), **options)
 
 
-def run(part, colour, **inputs):
-    return part.run(**inputs) if colour == "sync" else asyncio.run(part.run_async(**inputs))
+def run(part, mode, **inputs):
+    return part.run(**inputs) if mode == "sync" else asyncio.run(part.run_async(**inputs))
 
 
-def run_many(part, colour, **inputs):
-    if colour == "sync":
+def run_many(part, mode, **inputs):
+    if mode == "sync":
         return part.run_many(**inputs)
     return asyncio.run(part.run_many_async(**inputs, max_concurrency=2))
 
@@ -105,14 +105,14 @@ def found_ids(result):
     return [d.id for d in result["documents"]]
 
 
-@COLOURS
+@MODES
 @STORES
-def test_the_retriever_finds_more_of_what_is_relevant(store, colour):
+def test_the_retriever_finds_more_of_what_is_relevant(store, mode):
     retriever = store()
     model = oracle()
     composite = FeedbackRetriever(retriever=retriever, ranker=ranker(model), top_k=None, search_k=K)
     first = {d.id for d in retriever.run(query_embedding=QUERY, top_k=K)["documents"]}
-    result = run(composite, colour, query="a question", query_embedding=QUERY)
+    result = run(composite, mode, query="a question", query_embedding=QUERY)
     found = found_ids(result)
     assert len(BEST & set(found)) > len(BEST & first) + 4
     assert first < set(found)
@@ -131,9 +131,9 @@ def test_the_retriever_finds_more_of_what_is_relevant(store, colour):
     )
 
 
-@COLOURS
+@MODES
 @STORES
-def test_a_pipeline_of_five_components_asks_about_no_document_twice(store, colour):
+def test_a_pipeline_of_five_components_asks_about_no_document_twice(store, mode):
     """embedder -> retriever -> ranker -> feedback -> retriever: two retrievers over one store."""
     first = store(return_embedding=True) if store is not faiss else store()
     held = getattr(first, "document_store", None) or first._document_store
@@ -155,7 +155,7 @@ def test_a_pipeline_of_five_components_asks_about_no_document_twice(store, colou
     kept = {"ranker", "feedback"}
     result = (
         pipeline.run(data, include_outputs_from=kept)
-        if colour == "sync"
+        if mode == "sync"
         else asyncio.run(pipeline.run_async(data, include_outputs_from=kept))
     )
     before, after = set(found_ids(result["ranker"])), set(found_ids(result["second"]))
@@ -174,22 +174,22 @@ class Fixed:
         return {"embedding": QUERY}
 
 
-@COLOURS
-def test_a_text_embedder_embeds_and_an_embedding_comes_before_it(colour):
+@MODES
+def test_a_text_embedder_embeds_and_an_embedding_comes_before_it(mode):
     composite = FeedbackRetriever(
         retriever=in_memory(), ranker=ranker(), text_embedder=Fixed(), search_k=K
     )
-    by_text = run(composite, colour, query="a question")
-    by_vector = run(composite, colour, query="a question", query_embedding=QUERY)
+    by_text = run(composite, mode, query="a question")
+    by_vector = run(composite, mode, query="a question", query_embedding=QUERY)
     assert found_ids(by_text) == found_ids(by_vector)
     assert len(found_ids(by_text)) == 10
     bare = FeedbackRetriever(retriever=in_memory(), ranker=ranker())
     with pytest.raises(RerankError, match="text_embedder"):
-        run(bare, colour, query="a question")
+        run(bare, mode, query="a question")
 
 
-@COLOURS
-def test_documents_without_embeddings(colour, caplog):
+@MODES
+def test_documents_without_embeddings(mode, caplog):
     """A retriever that gives none away: the document embedder, or a warning."""
 
     @component
@@ -206,7 +206,7 @@ def test_documents_without_embeddings(colour, caplog):
     with caplog.at_level(logging.WARNING):
         result = run(
             FeedbackRetriever(retriever=Hides(), ranker=ranker(), search_k=K),
-            colour,
+            mode,
             query="q",
             query_embedding=QUERY,
         )
@@ -234,13 +234,13 @@ def test_documents_without_embeddings(colour, caplog):
     helped = FeedbackRetriever(
         retriever=Hides(), ranker=ranker(), document_embedder=Again(), search_k=K
     )
-    result = run(helped, colour, query="q", query_embedding=QUERY)
+    result = run(helped, mode, query="q", query_embedding=QUERY)
     assert result["meta"]["skipped"] == ""
     assert Again.calls == 1
     assert found_ids(result) == found_ids(
         run(
             FeedbackRetriever(retriever=in_memory(), ranker=ranker(), search_k=K),
-            colour,
+            mode,
             query="q",
             query_embedding=QUERY,
         )
@@ -253,21 +253,21 @@ def down():
 
 @component
 class Broken:
-    """Somebody else's ranker, on a bad day."""
+    """A third-party ranker that misbehaves."""
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document]) -> dict:
         raise RuntimeError("CUDA out of memory")
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("broken", [lambda: ranker(Failing(down)), Broken], ids=["ours", "theirs"])
-def test_a_ranker_that_fails(colour, broken, caplog):
+def test_a_ranker_that_fails(mode, broken, caplog):
     inputs = {"query": "q", "query_embedding": QUERY}
     first = in_memory().run(query_embedding=QUERY, top_k=10)["documents"]
     composite = FeedbackRetriever(retriever=in_memory(), ranker=broken(), search_k=K)
     with caplog.at_level(logging.WARNING):
-        result = run(composite, colour, **inputs)
+        result = run(composite, mode, **inputs)
     assert found_ids(result) == [d.id for d in first]
     assert [d.score for d in result["documents"]] == [d.score for d in first]
     assert "the reranker failed" in result["meta"]["skipped"]
@@ -275,13 +275,13 @@ def test_a_ranker_that_fails(colour, broken, caplog):
     assert "the reranker failed" in caplog.text
 
 
-@COLOURS
-def test_or_it_raises(colour):
+@MODES
+def test_or_it_raises(mode):
     strict = FeedbackRetriever(
         retriever=in_memory(), ranker=Broken(), search_k=K, raise_on_failure=True
     )
     with pytest.raises(RerankError, match="CUDA out of memory"):
-        run(strict, colour, query="q", query_embedding=QUERY)
+        run(strict, mode, query="q", query_embedding=QUERY)
     pipeline = Pipeline()
     pipeline.add_component("retriever", strict)
     with pytest.raises(PipelineRuntimeError, match="CUDA out of memory"):
@@ -290,7 +290,7 @@ def test_or_it_raises(colour):
 
 @component
 class ByContent:
-    """Somebody else's ranker: other ids in, other ids out, few and twice, and scores of its own."""
+    """A third-party ranker: unknown, missing and repeated ids, and scores of its own."""
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict:
@@ -301,10 +301,10 @@ class ByContent:
         return {"documents": [*ranked[:20], ranked[0], Document(content="invented")]}
 
 
-@COLOURS
-def test_somebody_elses_ranker_counts_by_its_order(colour):
+@MODES
+def test_somebody_elses_ranker_counts_by_its_order(mode):
     composite = FeedbackRetriever(retriever=in_memory(), ranker=ByContent(), top_k=None, search_k=K)
-    result = run(composite, colour, query="q", query_embedding=QUERY)
+    result = run(composite, mode, query="q", query_embedding=QUERY)
     found = found_ids(result)
     assert len(found) == len(set(found))
     assert all(key.isdigit() for key in found)
@@ -362,13 +362,13 @@ def test_options_that_cannot_be(options):
         QueryFeedback(method="brave")
 
 
-@COLOURS
-def test_many_queries_get_what_each_gets_alone(colour):
+@MODES
+def test_many_queries_get_what_each_gets_alone(mode):
     composite = FeedbackRetriever(retriever=in_memory(), ranker=ranker(), top_k=5, search_k=K)
     queries = [f"question {i}" for i in range(4)]
     embeddings = [VECTORS[i].tolist() for i in range(4)]
     inputs = {"queries": queries, "query_embeddings": embeddings}
-    found = run_many(composite, colour, **inputs)
+    found = run_many(composite, mode, **inputs)
     alone = [
         composite.run(query=q, query_embedding=e) for q, e in zip(queries, embeddings, strict=True)
     ]
@@ -379,8 +379,8 @@ def test_many_queries_get_what_each_gets_alone(colour):
     ]
 
 
-@COLOURS
-def test_one_of_many_queries_that_fails_leaves_the_others_alone(colour):
+@MODES
+def test_one_of_many_queries_that_fails_leaves_the_others_alone(mode):
     class Picky(Oracle):
         def run(self, calls):
             if any(call.query == "bad" for call in calls):
@@ -390,7 +390,7 @@ def test_one_of_many_queries_that_fails_leaves_the_others_alone(colour):
     model = Picky(key=lambda query, passage: float(RELEVANCE[int(passage.split()[-1])]))
     composite = FeedbackRetriever(retriever=in_memory(), ranker=ranker(model), search_k=K)
     inputs = {"queries": ["good", "bad"], "query_embeddings": [QUERY, QUERY]}
-    good, bad = run_many(composite, colour, **inputs)
+    good, bad = run_many(composite, mode, **inputs)
     assert good["meta"]["skipped"] == ""
     assert "out of memory" in bad["meta"]["skipped"]
     with pytest.raises(InputError, match="2 queries and 1 embeddings"):
@@ -399,8 +399,8 @@ def test_one_of_many_queries_that_fails_leaves_the_others_alone(colour):
         asyncio.run(composite.run_many_async(**inputs, max_concurrency=0))
 
 
-@COLOURS
-def test_a_retriever_that_fails_for_one_of_many_raises_after_the_others(colour):
+@MODES
+def test_a_retriever_that_fails_for_one_of_many_raises_after_the_others(mode):
     class Picky(InMemoryEmbeddingRetriever):
         def run(self, query_embedding, **inputs):
             if query_embedding[0] == 0.0:
@@ -416,16 +416,16 @@ def test_a_retriever_that_fails_for_one_of_many_raises_after_the_others(colour):
     zero = [0.0] * len(QUERY)
     inputs = {"queries": ["bad", "good"], "query_embeddings": [zero, QUERY]}
     with pytest.raises(BackendError, match="no such shard"):
-        run_many(composite, colour, **inputs)
+        run_many(composite, mode, **inputs)
     assert model.asked
 
 
-@COLOURS
-def test_runtime_top_k(colour):
+@MODES
+def test_runtime_top_k(mode):
     composite = FeedbackRetriever(retriever=in_memory(), ranker=ranker(), search_k=K)
-    assert len(found_ids(run(composite, colour, query="q", query_embedding=QUERY, top_k=3))) == 3
+    assert len(found_ids(run(composite, mode, query="q", query_embedding=QUERY, top_k=3))) == 3
     with pytest.raises(ValueError, match="top_k must be > 0"):
-        run(composite, colour, query="q", query_embedding=QUERY, top_k=0)
+        run(composite, mode, query="q", query_embedding=QUERY, top_k=0)
 
 
 def test_yaml_round_trip_of_both():
@@ -492,10 +492,10 @@ def ranked(n=K, **options):
     return first, ranker(**options).run(query="q", documents=first)
 
 
-@COLOURS
-def test_feedback_moves_the_embedding_and_says_how(colour):
+@MODES
+def test_feedback_moves_the_embedding_and_says_how(mode):
     _, said = ranked()
-    result = run(QueryFeedback(), colour, query_embedding=QUERY, documents=said["documents"])
+    result = run(QueryFeedback(), mode, query_embedding=QUERY, documents=said["documents"])
     moved, meta = np.array(result["query_embedding"]), result["meta"]
     assert all(type(x) is float for x in result["query_embedding"])
     assert np.linalg.norm(moved) == pytest.approx(np.linalg.norm(QUERY), abs=1e-5)
@@ -505,13 +505,13 @@ def test_feedback_moves_the_embedding_and_says_how(colour):
     assert 0 < meta["trust"] <= 1
 
 
-@COLOURS
-def test_feedback_is_skipped_where_the_ranker_failed(colour, caplog):
+@MODES
+def test_feedback_is_skipped_where_the_ranker_failed(mode, caplog):
     _, said = ranked(backend=Failing(down))
     with caplog.at_level(logging.WARNING):
         result = run(
             QueryFeedback(),
-            colour,
+            mode,
             query_embedding=QUERY,
             documents=said["documents"],
             ranker_meta=said["meta"],
@@ -559,31 +559,29 @@ def test_scores_that_rise_along_the_order_are_not_used():
     assert by_order != by_falling
 
 
-@COLOURS
-def test_feedback_without_documents_or_embeddings(colour, caplog):
-    nothing = run(QueryFeedback(), colour, query_embedding=QUERY, documents=[])
+@MODES
+def test_feedback_without_documents_or_embeddings(mode, caplog):
+    nothing = run(QueryFeedback(), mode, query_embedding=QUERY, documents=[])
     assert nothing["query_embedding"] == QUERY
     assert nothing["meta"]["skipped"]
     bare = [Document(content="a", score=1.0), Document(content="b", score=0.5)]
     with caplog.at_level(logging.WARNING):
-        result = run(QueryFeedback(), colour, query_embedding=QUERY, documents=bare)
+        result = run(QueryFeedback(), mode, query_embedding=QUERY, documents=bare)
     assert result["meta"]["skipped"] == "no hit came with a vector"
     assert "no hit came" in caplog.text
     made = QueryFeedback(document_embedder=MockDocumentEmbedder(dimension=DIM))
-    assert (
-        "no hit" not in run(made, colour, query_embedding=QUERY, documents=bare)["meta"]["skipped"]
-    )
+    assert "no hit" not in run(made, mode, query_embedding=QUERY, documents=bare)["meta"]["skipped"]
     with pytest.raises(InputError, match="same embedding model"):
         run(
             QueryFeedback(),
-            colour,
+            mode,
             query_embedding=QUERY,
             documents=[Document(content="a", embedding=[1.0, 2.0])],
         )
 
 
 def test_both_lists_joined():
-    """What a pipeline with both lists looks like: reranked documents and what feedback added."""
+    """A pipeline with both lists: reranked documents, and those that feedback added."""
     _, said = ranked()
     moved = QueryFeedback().run(query_embedding=QUERY, documents=said["documents"])
     second = in_memory().run(query_embedding=moved["query_embedding"], top_k=K)["documents"]

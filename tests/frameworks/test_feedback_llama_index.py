@@ -34,7 +34,7 @@ VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
 QUERY = [float(x) for x in VECTORS[0]]
 RELEVANCE = VECTORS @ (VECTORS[0] + VECTORS[1])
 BEST = {str(i) for i in np.argsort(-RELEVANCE)[:K]}
-COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
+MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 
 
 class Known(MockEmbedding):
@@ -131,10 +131,8 @@ def reranker(backend=None, **options):
     )
 
 
-def retrieve(retriever, colour, query="a question"):
-    return (
-        retriever.retrieve(query) if colour == "sync" else asyncio.run(retriever.aretrieve(query))
-    )
+def retrieve(retriever, mode, query="a question"):
+    return retriever.retrieve(query) if mode == "sync" else asyncio.run(retriever.aretrieve(query))
 
 
 @pytest.fixture
@@ -157,15 +155,15 @@ def events():
     root.event_handlers.remove(handler)
 
 
-@COLOURS
+@MODES
 @STORES
-def test_it_finds_more_of_what_is_relevant(store, colour, events):
+def test_it_finds_more_of_what_is_relevant(store, mode, events):
     index = store()
     plain = index.as_retriever(similarity_top_k=K)
     first = {number(n.node) for n in plain.retrieve("a question")}
     EMBEDDED.clear()
     model = oracle()
-    found = retrieve(FeedbackRetriever(plain, reranker(model), top_k=None), colour)
+    found = retrieve(FeedbackRetriever(plain, reranker(model), top_k=None), mode)
     ids = [number(n.node) for n in found]
     assert len(BEST & set(ids)) > len(BEST & first) + 4
     assert first < set(ids)
@@ -180,15 +178,15 @@ def test_it_finds_more_of_what_is_relevant(store, colour, events):
     assert meta["rounds"][0]["angle"] == pytest.approx(25, abs=0.1)
 
 
-@COLOURS
-def test_a_query_engine_asks_about_no_node_twice(colour):
+@MODES
+def test_a_query_engine_asks_about_no_node_twice(mode):
     model = oracle()
     retriever = FeedbackRetriever(
         simple().as_retriever(similarity_top_k=K), reranker(model), top_k=5
     )
     engine = RetrieverQueryEngine(retriever, get_response_synthesizer(llm=MockLLM()))
     response = (
-        engine.query("a question") if colour == "sync" else asyncio.run(engine.aquery("a question"))
+        engine.query("a question") if mode == "sync" else asyncio.run(engine.aquery("a question"))
     )
     assert [n.node.node_id for n in response.source_nodes] == [
         str(i) for i in np.argsort(-RELEVANCE)[:5]
@@ -196,22 +194,22 @@ def test_a_query_engine_asks_about_no_node_twice(colour):
     assert len(model.asked) == len({c.passage for c in model.asked}) > K
 
 
-@COLOURS
-def test_the_callers_bundle_is_not_changed(colour):
+@MODES
+def test_the_callers_bundle_is_not_changed(mode):
     bundle = QueryBundle("a question")
     before = copy.deepcopy(bundle)
     retriever = FeedbackRetriever(simple().as_retriever(similarity_top_k=K), reranker())
-    without = retrieve(retriever, colour, bundle)
+    without = retrieve(retriever, mode, bundle)
     assert bundle == before
     given = QueryBundle("a question", embedding=list(QUERY))
-    same = retrieve(retriever, colour, given)
+    same = retrieve(retriever, mode, given)
     assert given.embedding == QUERY
     assert [n.node.node_id for n in same] == [n.node.node_id for n in without]
     assert len(without) == 10
 
 
 class Somewhere(BaseRetriever):
-    """Somebody's retriever: it honours the embedding, and there is no store to be seen."""
+    """A third-party retriever: it uses the embedding, and shows no store."""
 
     def _retrieve(self, query_bundle):
         scores = VECTORS @ np.array(query_bundle.embedding, dtype=np.float32)
@@ -225,17 +223,17 @@ class Somewhere(BaseRetriever):
         ]
 
 
-@COLOURS
-def test_any_retriever_with_nodes_embedded_again_or_not_at_all(colour, caplog):
+@MODES
+def test_any_retriever_with_nodes_embedded_again_or_not_at_all(mode, caplog):
     bundle = QueryBundle("a question", embedding=list(QUERY))
     EMBEDDED.clear()
     found = retrieve(
-        FeedbackRetriever(Somewhere(), reranker(), embed_model=Known(), top_k=None), colour, bundle
+        FeedbackRetriever(Somewhere(), reranker(), embed_model=Known(), top_k=None), mode, bundle
     )
     assert len(found) > K
     assert len(EMBEDDED) == K  # what was found first; the refined query needs no more
     with caplog.at_level(logging.WARNING):
-        found = retrieve(FeedbackRetriever(Somewhere(), reranker(), top_k=None), colour, bundle)
+        found = retrieve(FeedbackRetriever(Somewhere(), reranker(), top_k=None), mode, bundle)
     assert len(found) == K
     assert "no hit came with a vector" in caplog.text
     assert found[0].node.node_id == max(
@@ -243,7 +241,7 @@ def test_any_retriever_with_nodes_embedded_again_or_not_at_all(colour, caplog):
         key=lambda i: RELEVANCE[int(i)],
     )
     with pytest.raises(RerankError, match="embed_model"):
-        retrieve(FeedbackRetriever(Somewhere(), reranker()), colour, "a question")
+        retrieve(FeedbackRetriever(Somewhere(), reranker()), mode, "a question")
 
 
 def down():
@@ -255,22 +253,22 @@ class Broken(BaseNodePostprocessor):
         raise RuntimeError("CUDA out of memory")
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize(
     "broken", [lambda: reranker(Failing(down)), Broken], ids=["ours", "theirs"]
 )
-def test_a_reranker_that_fails(colour, broken, caplog, events):
+def test_a_reranker_that_fails(mode, broken, caplog, events):
     plain = simple().as_retriever(similarity_top_k=K)
     first = plain.retrieve("a question")
     with caplog.at_level(logging.WARNING):
-        found = retrieve(FeedbackRetriever(plain, broken()), colour)
+        found = retrieve(FeedbackRetriever(plain, broken()), mode)
     assert [(n.node.node_id, n.score) for n in found] == [
         (n.node.node_id, n.score) for n in first[:10]
     ]
     assert "the reranker failed" in caplog.text
     assert "the reranker failed" in events[0]["skipped"]
     with pytest.raises(RerankError, match=r"down|CUDA"):
-        retrieve(FeedbackRetriever(plain, strict(broken), raise_on_failure=True), colour)
+        retrieve(FeedbackRetriever(plain, strict(broken), raise_on_failure=True), mode)
 
 
 def strict(broken):
@@ -288,23 +286,23 @@ class Theirs(BaseNodePostprocessor):
         return sorted(nodes, key=lambda n: n.score)[: self.top_n]
 
 
-@COLOURS
-def test_somebody_elses_reranker_is_not_cut_and_counts_by_its_order(colour):
+@MODES
+def test_somebody_elses_reranker_is_not_cut_and_counts_by_its_order(mode):
     plain = simple().as_retriever(similarity_top_k=K)
     theirs = Theirs()
-    found = retrieve(FeedbackRetriever(plain, theirs, top_k=None), colour)
+    found = retrieve(FeedbackRetriever(plain, theirs, top_k=None), mode)
     assert len(found) > K
     assert theirs.top_n == 2
     assert [n.score for n in found[:3]] == [1, 1 / 2, 1 / 3]
     assert found[0].node.node_id == str(np.argmax(RELEVANCE))
 
 
-@COLOURS
-def test_our_own_top_n_is_not_applied(colour):
+@MODES
+def test_our_own_top_n_is_not_applied(mode):
     retriever = FeedbackRetriever(
         simple().as_retriever(similarity_top_k=K), FirstRerank(backend=oracle(), top_n=2), top_k=12
     )
-    assert len(retrieve(retriever, colour)) == 12
+    assert len(retrieve(retriever, mode)) == 12
 
 
 def test_a_retriever_that_finds_little_is_pointed_out(caplog):
@@ -313,12 +311,12 @@ def test_a_retriever_that_finds_little_is_pointed_out(caplog):
     assert "similarity_top_k is 2" in caplog.text
 
 
-@COLOURS
-def test_blank_queries(colour):
+@MODES
+def test_blank_queries(mode):
     retriever = FeedbackRetriever(simple().as_retriever(similarity_top_k=K), reranker())
     with pytest.raises(InputError, match="blank"):
-        retrieve(retriever, colour, "  ")
-    found = retrieve(retriever, colour, QueryBundle(" ", embedding=list(QUERY)))
+        retrieve(retriever, mode, "  ")
+    found = retrieve(retriever, mode, QueryBundle(" ", embedding=list(QUERY)))
     assert len(found) == 10
 
 
@@ -331,15 +329,15 @@ def test_options_that_cannot_be(options):
         FeedbackRetriever(simple().as_retriever(similarity_top_k=K), reranker(), **options)
 
 
-@COLOURS
-def test_many_queries_get_what_each_gets_alone(colour, events):
+@MODES
+def test_many_queries_get_what_each_gets_alone(mode, events):
     retriever = FeedbackRetriever(
         simple().as_retriever(similarity_top_k=K), reranker(oracle()), top_k=5
     )
     queries = [QueryBundle(f"question {i}", embedding=VECTORS[i].tolist()) for i in range(4)]
     found = (
         retriever.retrieve_many(queries)
-        if colour == "sync"
+        if mode == "sync"
         else asyncio.run(retriever.aretrieve_many(queries, max_concurrency=2))
     )
     assert len(events) == len(queries)

@@ -47,7 +47,7 @@ META = {
     "score_threshold_applied",
 }
 TOKEN = {"type": "env_var", "env_vars": ["HF_API_TOKEN", "HF_TOKEN"], "strict": False}
-COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
+MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 
 
 def docs(*lengths, **kwargs):
@@ -58,12 +58,12 @@ def ids(result):
     return [d.id for d in result["documents"]]
 
 
-def run(ranker, documents, colour="sync", **inputs):
-    """Through a real pipeline, in either colour."""
+def run(ranker, documents, mode="sync", **inputs):
+    """Through a real pipeline, sync and async."""
     pipeline = Pipeline()
     pipeline.add_component("ranker", copy.copy(ranker))
     data = {"ranker": {"query": "q", "documents": documents, **inputs}}
-    if colour == "sync":
+    if mode == "sync":
         return pipeline.run(data)["ranker"]
     return asyncio.run(pipeline.run_async(data))["ranker"]
 
@@ -348,9 +348,9 @@ def test_one_signature():
 # Running
 
 
-@COLOURS
-def test_the_order_is_the_models(colour, oracle):
-    result = run(FirstRanker(backend=oracle), docs(1, 3, 2), colour)
+@MODES
+def test_the_order_is_the_models(mode, oracle):
+    result = run(FirstRanker(backend=oracle), docs(1, 3, 2), mode)
     assert ids(result) == ["1", "2", "0"]
     scores = [d.score for d in result["documents"]]
     assert scores == sorted(scores, reverse=True)
@@ -360,12 +360,12 @@ def test_the_order_is_the_models(colour, oracle):
     assert result["meta"]["usage"]["calls"] == 1
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("n", [0, 1, 2, 20, 21, 500])
 @pytest.mark.parametrize("top_k", [1, 7, 1000])
-def test_every_length_and_every_cut(colour, n, top_k, oracle):
+def test_every_length_and_every_cut(mode, n, top_k, oracle):
     documents = docs(*((i * 37) % 101 for i in range(n)))
-    result = run(FirstRanker(backend=oracle, top_k=3), documents, colour, top_k=top_k)
+    result = run(FirstRanker(backend=oracle, top_k=3), documents, mode, top_k=top_k)
     expected = Reranker(SlidingWindow(inner=SingleToken()), oracle).rank(
         "q", [d.content for d in documents], top_k=top_k
     )
@@ -382,11 +382,11 @@ def test_top_k_of_the_component_and_of_the_run(oracle):
     assert len(everything.run(query="q", documents=docs(*range(30)))["documents"]) == 30
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("query", ["", "  \n"])
-def test_a_blank_query_keeps_the_order_and_asks_nothing(colour, query, oracle, caplog):
+def test_a_blank_query_keeps_the_order_and_asks_nothing(mode, query, oracle, caplog):
     ranker = FirstRanker(backend=oracle, top_k=2)
-    result = run(ranker, docs(1, 3, 2), colour, query=query)
+    result = run(ranker, docs(1, 3, 2), mode, query=query)
     assert ids(result) == ["0", "1"]
     assert oracle.asked == []
     assert result["meta"]["fallback"]
@@ -406,8 +406,8 @@ def test_of_two_copies_the_better_one_is_ranked_where_the_first_stood(oracle):
     assert result["meta"]["duplicates_removed"] == 3
 
 
-@COLOURS
-def test_two_retrievers_feed_one_ranker(colour, oracle):
+@MODES
+def test_two_retrievers_feed_one_ranker(mode, oracle):
     store = InMemoryDocumentStore()
     store.write_documents([Document(id=str(i), content="flea " * i) for i in range(1, 6)])
     pipeline = Pipeline()
@@ -417,7 +417,7 @@ def test_two_retrievers_feed_one_ranker(colour, oracle):
     pipeline.connect("one.documents", "ranker.documents")
     pipeline.connect("two.documents", "ranker.documents")
     data = {"one": {"query": "flea"}, "two": {"query": "flea"}, "ranker": {"query": "flea"}}
-    result = pipeline.run(data) if colour == "sync" else asyncio.run(pipeline.run_async(data))
+    result = pipeline.run(data) if mode == "sync" else asyncio.run(pipeline.run_async(data))
     found = result["ranker"]["documents"]
     assert len(found) == len({d.id for d in found}) == 4
     assert [len(d.content) for d in found] == sorted((len(d.content) for d in found), reverse=True)
@@ -483,14 +483,14 @@ def test_a_threshold_on_places_is_ignored_aloud(oracle, caplog):
     assert "score_threshold is ignored" in caplog.text
 
 
-@COLOURS
-def test_what_the_model_leaves_out_follows_or_is_dropped(colour):
+@MODES
+def test_what_the_model_leaves_out_follows_or_is_dropped(mode):
     def ranker(**options):
         return PluginRanker(
             strategy=Permutation(), backend=Scripted(["[3] > [3] > [9]"]), **options
         )
 
-    kept = run(ranker(), docs(1, 1, 1), colour)
+    kept = run(ranker(), docs(1, 1, 1), mode)
     assert ids(kept) == ["2", "0", "1"]
     assert kept["meta"]["repairs"] == {
         "malformed": 0,
@@ -503,7 +503,7 @@ def test_what_the_model_leaves_out_follows_or_is_dropped(colour):
         "invalid_grades": 0,
     }
     assert not kept["meta"]["fallback"]
-    assert ids(run(ranker(drop_unranked=True), docs(1, 1, 1), colour)) == ["2"]
+    assert ids(run(ranker(drop_unranked=True), docs(1, 1, 1), mode)) == ["2"]
 
 
 def test_identical_scores_are_told(caplog):
@@ -515,13 +515,13 @@ def test_identical_scores_are_told(caplog):
 # Failing
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("backend", ["failing", "crashing", "stalling"])
-def test_a_failure_keeps_the_order_and_invents_nothing(colour, backend, request, caplog):
+def test_a_failure_keeps_the_order_and_invents_nothing(mode, backend, request, caplog):
     limits = {"timeout_s": 0.3} if backend == "stalling" else None  # the others do not wait
     ranker = FirstRanker(backend=request.getfixturevalue(backend), top_k=2, limits=limits)
     documents = [replace(d, score=s) for d, s in zip(docs(1, 2, 3), (0.1, None, 0.7), strict=True)]
-    result = run(ranker, documents, colour)
+    result = run(ranker, documents, mode)
     assert [(d.id, d.score) for d in result["documents"]] == [("0", 0.1), ("1", None)]
     assert result["meta"]["fallback"]
     [cause] = result["meta"]["causes"]
@@ -532,23 +532,23 @@ def test_a_failure_keeps_the_order_and_invents_nothing(colour, backend, request,
     assert expected[backend] in warnings[0]
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("answer", ["I cannot rank these.", "", "[x] > [y]", '{"documents": []}'])
-def test_babble_keeps_the_order(colour, answer, caplog):
+def test_babble_keeps_the_order(mode, answer, caplog):
     ranker = PluginRanker(strategy=Permutation(), backend=Scripted([answer]), top_k=2)
-    result = run(ranker, [replace(d, score=0.5) for d in docs(1, 2, 3)], colour)
+    result = run(ranker, [replace(d, score=0.5) for d in docs(1, 2, 3)], mode)
     assert [(d.id, d.score) for d in result["documents"]] == [("0", 0.5), ("1", 0.5)]
     assert result["meta"]["repairs"]["malformed"] == 1
     assert result["meta"]["causes"] == ["the model's answer cannot be read"]
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize(
     ("backend", "error"),
     [("failing", BackendError), ("crashing", BackendError), ("stalling", BudgetError)],
 )
-def test_or_it_is_raised(colour, backend, error, request):
+def test_or_it_is_raised(mode, backend, error, request):
     ranker = FirstRanker(
         backend=request.getfixturevalue(backend),
         raise_on_failure=True,
@@ -556,14 +556,14 @@ def test_or_it_is_raised(colour, backend, error, request):
     )
     inputs = {"query": "q", "documents": docs(1, 2)}
     with pytest.raises(error):
-        ranker.run(**inputs) if colour == "sync" else asyncio.run(ranker.run_async(**inputs))
+        ranker.run(**inputs) if mode == "sync" else asyncio.run(ranker.run_async(**inputs))
 
 
-@COLOURS
-def test_a_wrong_setup_is_never_mistaken_for_a_failure(colour, monkeypatch):
+@MODES
+def test_a_wrong_setup_is_never_mistaken_for_a_failure(mode, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises((ConfigurationError, PipelineRuntimeError), match="no/such/model"):
-        run(FirstRanker(model="no/such/model"), docs(1, 2), colour)
+        run(FirstRanker(model="no/such/model"), docs(1, 2), mode)
 
 
 def test_a_part_that_fails_costs_its_windows_only(caplog, oracle):
@@ -593,8 +593,8 @@ def test_cancelling_propagates(stalling):
 # Colours, threads, snapshots, traces
 
 
-@COLOURS
-def test_a_backend_of_either_colour_serves_both(colour):
+@MODES
+def test_a_backend_of_either_colour_serves_both(mode):
     class OnLoop:
         def __init__(self):
             self.inner = None
@@ -610,8 +610,8 @@ def test_a_backend_of_either_colour_serves_both(colour):
             return self.oracle.run(calls)
 
     backend = OnLoop()
-    assert ids(run(FirstRanker(backend=backend), docs(1, 2), colour)) == ["1", "0"]
-    assert backend.used == [colour]
+    assert ids(run(FirstRanker(backend=backend), docs(1, 2), mode)) == ["1", "0"]
+    assert backend.used == [mode]
 
 
 def test_eight_threads_and_one_pipeline(tiny):
@@ -662,12 +662,12 @@ class Spy(tracing.Tracer):
         return self.spans[-1] if self.spans else None
 
 
-@COLOURS
-def test_one_span_with_the_cost_and_no_texts(colour, oracle):
+@MODES
+def test_one_span_with_the_cost_and_no_texts(mode, oracle):
     spy = Spy()
     tracing.enable_tracing(spy)
     try:
-        run(FirstRanker(backend=oracle), [Document(content="a secret text"), *docs(1)], colour)
+        run(FirstRanker(backend=oracle), [Document(content="a secret text"), *docs(1)], mode)
     finally:
         tracing.disable_tracing()
     [span] = [s for s in spy.spans if s.name == "rerank_plugins.rank"]

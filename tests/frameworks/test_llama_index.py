@@ -49,7 +49,7 @@ from rerank_plugins.components import find_prompts
 from rerank_plugins.strategies import Permutation, SingleToken, SlidingWindow
 from rerank_plugins.testing import Oracle, Scripted
 
-COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
+MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 BUNDLE = QueryBundle("q")
 
 
@@ -64,9 +64,9 @@ def ids(found):
     return [n.node.node_id for n in found]
 
 
-def run(reranker, found, colour="sync", **query):
+def run(reranker, found, mode="sync", **query):
     query = query or {"query_bundle": BUNDLE}
-    if colour == "sync":
+    if mode == "sync":
         return reranker.postprocess_nodes(found, **query)
     return asyncio.run(reranker.apostprocess_nodes(found, **query))
 
@@ -193,11 +193,11 @@ def test_a_copy_shares_the_model(oracle):
 # Ranking
 
 
-@COLOURS
-def test_the_order_is_the_models(colour, oracle):
+@MODES
+def test_the_order_is_the_models(mode, oracle):
     given = nodes(1, 3, 2)
     before = copy.deepcopy(given)
-    found = run(FirstRerank(backend=oracle), given, colour)
+    found = run(FirstRerank(backend=oracle), given, mode)
     assert ids(found) == ["1", "2", "0"]
     assert {type(n.score) for n in found} == {float}
     assert [n.score for n in found] == sorted((n.score for n in found), reverse=True)
@@ -206,12 +206,12 @@ def test_the_order_is_the_models(colour, oracle):
     assert found[0].node is given[1].node
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("n", [0, 1, 2, 20, 21, 500])
 @pytest.mark.parametrize("top_n", [None, 1, 1000])
-def test_every_length_and_every_cut_as_in_the_core(colour, n, top_n, oracle):
+def test_every_length_and_every_cut_as_in_the_core(mode, n, top_n, oracle):
     given = nodes(*((i * 37) % 101 for i in range(n)))
-    found = run(FirstRerank(backend=oracle, top_n=top_n), given, colour)
+    found = run(FirstRerank(backend=oracle, top_n=top_n), given, mode)
     expected = Reranker(SlidingWindow(inner=SingleToken()), oracle).rank(
         "q", [n.get_content() for n in given], top_k=top_n
     )
@@ -219,15 +219,15 @@ def test_every_length_and_every_cut_as_in_the_core(colour, n, top_n, oracle):
     assert [n.score for n in found] == list(expected.scores)
 
 
-@COLOURS
-def test_a_missing_query_is_an_error(colour, oracle):
+@MODES
+def test_a_missing_query_is_an_error(mode, oracle):
     with pytest.raises(ValueError, match=r"^Missing query bundle\.$"):
-        run(FirstRerank(backend=oracle), nodes(1), colour, query_bundle=None)
+        run(FirstRerank(backend=oracle), nodes(1), mode, query_bundle=None)
 
 
-@COLOURS
-def test_a_blank_query_keeps_the_order(colour, oracle):
-    assert ids(run(FirstRerank(backend=oracle, top_n=2), nodes(1, 2, 3), colour, query_str=" "))
+@MODES
+def test_a_blank_query_keeps_the_order(mode, oracle):
+    assert ids(run(FirstRerank(backend=oracle, top_n=2), nodes(1, 2, 3), mode, query_str=" "))
     assert oracle.asked == []
 
 
@@ -286,13 +286,13 @@ def test_threshold_and_dropping(oracle):
 # Failing
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("backend", ["failing", "crashing", "stalling"])
-def test_a_failure_keeps_order_and_scores(colour, backend, request, caplog, events):
+def test_a_failure_keeps_order_and_scores(mode, backend, request, caplog, events):
     model = request.getfixturevalue(backend)
     limits = {"timeout_s": 0.3} if backend == "stalling" else None  # the others do not wait
     reranker = FirstRerank(backend=model, top_n=2, limits=limits)
-    found = run(reranker, nodes(1, 2, 3), colour)
+    found = run(reranker, nodes(1, 2, 3), mode)
     assert [(n.node.node_id, n.score) for n in found] == [("0", 0.5), ("1", 0.5)]
     expected = {"failing": "the server is down", "crashing": "CUDA", "stalling": "0.3 seconds"}
     [warning] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
@@ -303,26 +303,26 @@ def test_a_failure_keeps_order_and_scores(colour, backend, request, caplog, even
     assert expected[backend] in end.tags["rerank_plugins"]["causes"][0]
 
 
-@COLOURS
-def test_babble_keeps_order_and_scores(colour):
+@MODES
+def test_babble_keeps_order_and_scores(mode):
     reranker = PluginRerank(strategy="permutation", backend=Scripted(["Great question!"]))
-    found = run(reranker, nodes(1, 2, 3), colour)
+    found = run(reranker, nodes(1, 2, 3), mode)
     assert [(n.node.node_id, n.score) for n in found] == [("0", 0.5), ("1", 0.5), ("2", 0.5)]
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize(
     ("backend", "error"),
     [("failing", BackendError), ("crashing", BackendError), ("stalling", BudgetError)],
 )
-def test_or_it_is_raised(colour, backend, error, request, events):
+def test_or_it_is_raised(mode, backend, error, request, events):
     reranker = FirstRerank(
         backend=request.getfixturevalue(backend),
         raise_on_failure=True,
         limits={"timeout_s": 0.3},
     )
     with pytest.raises(error):
-        run(reranker, nodes(1, 2), colour)
+        run(reranker, nodes(1, 2), mode)
     start, end = events
     assert (len(start.nodes), end.nodes) == (2, [])
     assert error.__name__ in end.tags["rerank_plugins"]["error"]
@@ -346,10 +346,10 @@ def test_cancelling_propagates_and_ends_the_event(stalling, events):
 # Instrumentation
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("n", [0, 1, 3])
-def test_both_events_are_there_and_belong_to_one_span(colour, n, oracle, events):
-    run(FirstRerank(backend=oracle, top_n=None), nodes(*range(1, n + 1)), colour)
+def test_both_events_are_there_and_belong_to_one_span(mode, n, oracle, events):
+    run(FirstRerank(backend=oracle, top_n=None), nodes(*range(1, n + 1)), mode)
     start, end = events
     assert isinstance(start, ReRankStartEvent)
     assert isinstance(end, ReRankEndEvent)
@@ -382,11 +382,11 @@ class Legacy(BaseCallbackHandler):
         pass
 
 
-@COLOURS
-def test_the_legacy_event_too(colour, oracle, failing):
+@MODES
+def test_the_legacy_event_too(mode, oracle, failing):
     handler = Legacy()
     reranker = FirstRerank(backend=oracle, callback_manager=CallbackManager([handler]))
-    run(reranker, nodes(1, 2), colour)
+    run(reranker, nodes(1, 2), mode)
     (one, kind, before), (two, _, after) = handler.kept
     assert (one, two, kind) == ("start", "end", CBEventType.RERANKING)
     assert before[EventPayload.QUERY_STR] == "q"
@@ -397,7 +397,7 @@ def test_the_legacy_event_too(colour, oracle, failing):
         backend=failing, raise_on_failure=True, callback_manager=CallbackManager([handler])
     )
     with pytest.raises(BackendError):
-        run(broken, nodes(1, 2), colour)
+        run(broken, nodes(1, 2), mode)
     assert [what for what, *_ in handler.kept] == ["start", "end"] * 2
 
 
@@ -477,24 +477,24 @@ def index():
     Settings._llm, Settings._embed_model = previous
 
 
-@COLOURS
-def test_in_a_query_engine(colour, index, oracle, events):
+@MODES
+def test_in_a_query_engine(mode, index, oracle, events):
     engine = index.as_query_engine(
         similarity_top_k=8, node_postprocessors=[FirstRerank(backend=oracle, top_n=3)]
     )
-    answer = engine.query("q") if colour == "sync" else asyncio.run(engine.aquery("q"))
+    answer = engine.query("q") if mode == "sync" else asyncio.run(engine.aquery("q"))
     assert ids(answer.source_nodes) == ["7", "6", "5"]
     assert all(e.span_id for e in events)
 
 
-@COLOURS
-def test_in_a_chat_engine(colour, index, oracle):
+@MODES
+def test_in_a_chat_engine(mode, index, oracle):
     engine = ContextChatEngine.from_defaults(
         retriever=index.as_retriever(similarity_top_k=8),
         node_postprocessors=[FirstRerank(backend=oracle, top_n=2)],
         memory=ChatMemoryBuffer.from_defaults(),  # the default one leaves a database open
     )
-    answer = engine.chat("q") if colour == "sync" else asyncio.run(engine.achat("q"))
+    answer = engine.chat("q") if mode == "sync" else asyncio.run(engine.achat("q"))
     assert ids(answer.source_nodes) == ["7", "6"]
 
 

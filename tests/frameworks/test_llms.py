@@ -40,7 +40,7 @@ from rerank_plugins import (
 from rerank_plugins.strategies import Permutation
 from rerank_plugins.testing import BackendContract
 
-COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
+MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 
 
 class HttpLLM(CustomLLM):
@@ -140,9 +140,9 @@ def longest_first(*lengths):
     return [str(i) for i in sorted(range(len(lengths)), key=lambda i: -lengths[i])]
 
 
-def ranked(reranker, given, colour="sync"):
+def ranked(reranker, given, mode="sync"):
     bundle = QueryBundle("q")
-    if colour == "sync":
+    if mode == "sync":
         return reranker.ranked(given, bundle)
     return asyncio.run(reranker.aranked(given, bundle))
 
@@ -167,14 +167,14 @@ class TestContract(BackendContract):
 # Log-probabilities
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("cls", [HttpLLM, AsyncLLM])
 @pytest.mark.parametrize("is_chat", [True, False])
 @pytest.mark.parametrize("n", [1, 2, 20, 45])
-def test_first_by_log_probabilities(llm, n, is_chat, cls, colour):
+def test_first_by_log_probabilities(llm, n, is_chat, cls, mode):
     model, server = llm(is_chat=is_chat, cls=cls)
     lengths = [1 + i * 7 % n for i in range(n)]
-    found, meta = ranked(FirstRerank(llm=model, top_n=None), nodes(*lengths), colour)
+    found, meta = ranked(FirstRerank(llm=model, top_n=None), nodes(*lengths), mode)
     assert ids(found)[:10] == longest_first(*lengths)[:10]
     calls = {1: 0, 2: 1, 20: 1, 45: 4}[n]
     assert len(server.asked_for_logprobs()) == len(server.asked) == calls
@@ -185,39 +185,39 @@ def test_first_by_log_probabilities(llm, n, is_chat, cls, colour):
         assert found[0].score == pytest.approx(-0.1 - (1000 - 20) / 100)
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("is_chat", [True, False])
-def test_what_the_cap_hides_is_written(llm, is_chat, colour):
+def test_what_the_cap_hides_is_written(llm, is_chat, mode):
     model, server = llm(cap=5, is_chat=is_chat)
     lengths = [10 * (i * 7 % 26) + 1 for i in range(26)]
     reranker = FirstRerank(llm=model, window=26, stride=13, top_n=None)
-    found, meta = ranked(reranker, nodes(*lengths), colour)
+    found, meta = ranked(reranker, nodes(*lengths), mode)
     assert ids(found) == longest_first(*lengths)
     assert meta["repairs"]["unseen_labels"] == 21
     assert len(server.asked) == 2
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("is_chat", [True, False])
-def test_without_log_probabilities_the_order_is_written(llm, is_chat, colour):
+def test_without_log_probabilities_the_order_is_written(llm, is_chat, mode):
     model, server = llm("silent", is_chat=is_chat)
     reranker = FirstRerank(llm=model, top_n=None)
     for _ in range(2):
-        found, meta = ranked(reranker, nodes(1, 3, 2), colour)
+        found, meta = ranked(reranker, nodes(1, 3, 2), mode)
         assert ids(found) == ["1", "2", "0"]
         assert meta["repairs"]["written_orders"] == 1
     assert len(server.asked) == 3
     assert len(server.asked_for_logprobs()) == 1
     with pytest.raises(LogprobsError):
         ranked(
-            FirstRerank(llm=model, policy="keep_order", raise_on_failure=True), nodes(1, 2), colour
+            FirstRerank(llm=model, policy="keep_order", raise_on_failure=True), nodes(1, 2), mode
         )
 
 
 # Failures
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize(
     ("fault", "says", "retryable"),
     [
@@ -228,22 +228,22 @@ def test_without_log_probabilities_the_order_is_written(llm, is_chat, colour):
         ("garbage", "JSONDecodeError", False),
     ],
 )
-def test_a_failure_keeps_order_and_scores(llm, fault, says, retryable, colour):
+def test_a_failure_keeps_order_and_scores(llm, fault, says, retryable, mode):
     model, _ = llm(fault)
-    found, meta = ranked(FirstRerank(llm=model), nodes(1, 3, 2), colour)
+    found, meta = ranked(FirstRerank(llm=model), nodes(1, 3, 2), mode)
     assert ids(found) == ["0", "1", "2"]
     assert [n.score for n in found] == [0.5] * 3
     assert says in meta["causes"][0]
     assert "0123456789" not in str(meta)
     with pytest.raises(BackendError) as raised:
-        ranked(FirstRerank(llm=model, raise_on_failure=True), nodes(1, 2), colour)
+        ranked(FirstRerank(llm=model, raise_on_failure=True), nodes(1, 2), mode)
     assert raised.value.retryable is retryable
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("text", ["", None, "I cannot rank.", "<think>[B] > [A]"])
-def test_mute_and_babbling_models_lose_nothing(text, colour):
-    found, meta = ranked(FirstRerank(llm=Fixed(text=text)), nodes(1, 3, 2), colour)
+def test_mute_and_babbling_models_lose_nothing(text, mode):
+    found, meta = ranked(FirstRerank(llm=Fixed(text=text)), nodes(1, 3, 2), mode)
     assert ids(found) == ["0", "1", "2"]
     assert meta["causes"]
 
@@ -253,11 +253,11 @@ def test_reasoning_is_no_answer():
     assert ids(ranked(FirstRerank(llm=model), nodes(1, 2))[0]) == ["1", "0"]
 
 
-@COLOURS
-def test_the_frameworks_mock_is_garbage_and_loses_nothing(colour):
+@MODES
+def test_the_frameworks_mock_is_garbage_and_loses_nothing(mode):
     for chat in (True, False):
         mock = MockLLM(max_tokens=9, is_chat_model=chat)
-        found, _ = ranked(FirstRerank(llm=mock), nodes(1, 3, 2), colour)
+        found, _ = ranked(FirstRerank(llm=mock), nodes(1, 3, 2), mode)
         assert sorted(ids(found)) == ["0", "1", "2"]
 
 
@@ -310,8 +310,8 @@ def test_other_postprocessors(llm):
 # In a query engine
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_a_query_engine_with_the_llm_of_the_settings(llm, colour, monkeypatch):
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_query_engine_with_the_llm_of_the_settings(llm, mode, monkeypatch):
     model, server = llm()
     monkeypatch.setattr(Settings, "_llm", model)
     stored = [TextNode(text="a" * n, id_=str(n)) for n in (5, 30, 20)]
@@ -321,7 +321,7 @@ def test_a_query_engine_with_the_llm_of_the_settings(llm, colour, monkeypatch):
         similarity_top_k=3,
         node_postprocessors=[FirstRerank(llm=Settings.llm, top_n=2)],
     )
-    ask = engine.query if colour == "sync" else lambda q: asyncio.run(engine.aquery(q))
+    ask = engine.query if mode == "sync" else lambda q: asyncio.run(engine.aquery(q))
     assert ids(ask("q").source_nodes) == ["30", "20"]
     assert len(server.asked) == 1
 
@@ -396,14 +396,14 @@ def test_the_llm_of_the_settings_can_be_stored(llm, monkeypatch):
     assert pickle.loads(pickle.dumps(again)).llm == "settings"
 
 
-@COLOURS
-def test_settings_without_an_llm_are_a_wrong_setup(colour, monkeypatch):
+@MODES
+def test_settings_without_an_llm_are_a_wrong_setup(mode, monkeypatch):
     monkeypatch.setattr(Settings, "_llm", None)
     monkeypatch.setattr(
         "llama_index.core.settings.resolve_llm", lambda *_: (_ for _ in ()).throw(ImportError("no"))
     )
     with pytest.raises(ConfigurationError, match=r"Settings\.llm"):
-        ranked(FirstRerank(llm="settings"), nodes(1, 2), colour)
+        ranked(FirstRerank(llm="settings"), nodes(1, 2), mode)
 
 
 def test_the_examples_run(monkeypatch):
@@ -417,23 +417,23 @@ def test_the_examples_run(monkeypatch):
 # Other people's integrations
 
 
-@COLOURS
+@MODES
 @pytest.mark.parametrize("is_chat", [True, False])
 @pytest.mark.parametrize("fault", ["none", "silent", "no_logprobs_here", "new_names"])
-def test_openai_like(openai_server, fault, is_chat, colour):
+def test_openai_like(openai_server, fault, is_chat, mode):
     module = pytest.importorskip("llama_index.llms.openai_like")
     server = openai_server(fault)
     options = {"model": "m", "api_key": "sk-0123456789", "max_retries": 0, "reuse_client": False}
     model = module.OpenAILike(api_base=server.url, is_chat_model=is_chat, **options)
-    found, meta = ranked(FirstRerank(llm=model), nodes(1, 3, 2), colour)
+    found, meta = ranked(FirstRerank(llm=model), nodes(1, 3, 2), mode)
     assert ids(found) == ["1", "2", "0"]
     assert meta["usage"]["prompt_tokens"] >= 100
     assert meta["repairs"]["written_orders"] == (fault in ("silent", "no_logprobs_here"))
 
 
 @pytest.mark.slow
-@COLOURS
-def test_a_real_local_llm(smollm2_folder, colour):
+@MODES
+def test_a_real_local_llm(smollm2_folder, mode):
     module = pytest.importorskip("llama_index.llms.huggingface")
     model = module.HuggingFaceLLM(
         model_name=str(smollm2_folder),
@@ -443,20 +443,20 @@ def test_a_real_local_llm(smollm2_folder, colour):
         generate_kwargs={"do_sample": False},
     )
     given = [NodeWithScore(node=TextNode(text=t)) for t in ("Cats sleep.", "A flea lives long.")]
-    found, meta = ranked(FirstRerank(llm=model, raise_on_failure=True), given, colour)
+    found, meta = ranked(FirstRerank(llm=model, raise_on_failure=True), given, mode)
     assert len(found) == 2
     assert meta["repairs"]["written_orders"] == 1
 
 
 @pytest.mark.slow
-@COLOURS
+@MODES
 @pytest.mark.parametrize("is_chat", [True, False])
-def test_a_real_llama_cpp_server(llama_cpp_url, is_chat, colour):
+def test_a_real_llama_cpp_server(llama_cpp_url, is_chat, mode):
     module = pytest.importorskip("llama_index.llms.openai_like")
     url, options = f"{llama_cpp_url}/v1", {"api_key": "none", "reuse_client": False}
     model = module.OpenAILike(model="m", api_base=url, is_chat_model=is_chat, **options)
     reranker = FirstRerank(llm=model, policy="keep_order", raise_on_failure=True)
-    found, meta = ranked(reranker, nodes(1, 2, 3), colour)
+    found, meta = ranked(reranker, nodes(1, 2, 3), mode)
     assert sorted(ids(found)) == ["0", "1", "2"]
     assert meta["score_kind"] == "logprob"
     assert meta["usage"]["generated_tokens"] <= 3

@@ -76,13 +76,13 @@ def test_the_parts_are_asked_in_turn():
     assert outcome.warning == ""
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_an_error_costs_its_own_query(colour):
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_an_error_costs_its_own_query(mode):
     parts = Parts()
     plans = [retrieve_with_feedback(q, None, options(), embeds=True) for q in ("q", "broken")]
     good, bad = (
         parts.runner.settle_many(plans)
-        if colour == "sync"
+        if mode == "sync"
         else asyncio.run(parts.runner.asettle_many(plans))
     )
     assert good.skipped == ""
