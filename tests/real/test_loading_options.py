@@ -1,4 +1,4 @@
-"""How a model is loaded: adapters, devices, quantised weights, attention, compilation."""
+"""Loading options: adapters, devices, quantised weights, attention, compilation."""
 
 import json
 import shutil

@@ -46,7 +46,7 @@ def test_the_default_keeps_to_a_sure_retriever():
 
 @needs_models
 def test_first_ranks_a_window_by_content_in_one_forward_pass(smollm2_gguf):
-    """Wherever the relevant passage stands: first three times of four, never below the second."""
+    """In any place of the relevant passage: first three times of four, never below the second."""
     reranker = load_reranker(FIRST, base=smollm2_gguf, device="cpu")
     places = []
     for shift in range(4):

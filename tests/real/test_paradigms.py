@@ -128,7 +128,7 @@ def test_a_constrained_answer_is_the_greedy_one_where_that_is_valid(smollm2):
 
 
 def test_query_and_passage_decide_a_real_yes_or_no(smollm2):
-    """A small model is no reranker, but the log-odds are those of its own distribution."""
+    """A small model does not rerank well, but the log-odds are those of its own distribution."""
     import torch
 
     strategy = Pointwise(prompt="yes-no.v1")
