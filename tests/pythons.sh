@@ -25,7 +25,7 @@ for version; do
     "$python" -m venv "$environment"
     "$environment/bin/python" -m pip --disable-pip-version-check --quiet install --upgrade \
       -e ".[evaluation,faiss,plots,openai,serve]" "numpy>=2" pytest pytest-xdist hypothesis \
-      opentelemetry-sdk
+      opentelemetry-sdk tokenizers
     touch "$environment/.done"
   fi
   "$environment/bin/python" -c 'import sys, numpy; print("Python", sys.version.split()[0], "NumPy", numpy.__version__)'

@@ -176,3 +176,19 @@ def test_few_files_of_different_packages_share_a_name():
         if not file.stem.startswith("__")
     )
     assert len([stem for stem, files in stems.items() if files > 1]) <= 6
+
+
+def with_tests():
+    """Files of the algorithms and of the backends."""
+    for pattern in ("strategies/*.py", "backends/*/*.py"):
+        for file in sorted((ROOT / "rerank_plugins").glob(pattern)):
+            if file.name != "__init__.py":
+                yield file.relative_to(ROOT / "rerank_plugins")
+
+
+@pytest.mark.parametrize("file", list(with_tests()), ids=str)
+def test_every_strategy_and_backend_has_tests_of_its_name(file):
+    """``backends/local/_engine.py`` is tested in ``unit/backends/local/test_engine.py``."""
+    folders = [part.lstrip("_") for part in file.parts[:-1]]
+    name = f"test_{file.stem.lstrip('_')}.py"
+    assert ROOT.joinpath("tests", "unit", *folders, name).exists()

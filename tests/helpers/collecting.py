@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 import traceback
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ HEAVY = (
     *("torch", "transformers", "sentence_transformers", "peft", "trl", "gguf", "xllamacpp"),
     *("haystack", "haystack_integrations", "llama_index", "ray", "pyarrow", "vllm", "playwright"),
 )
+# Of light packages that some tests need and no user must have.
+OPTIONAL = (*HEAVY, "tokenizers", "huggingface_hub", "opentelemetry", "playwright", "schemathesis")
 FOR_HEAVY = (
     *("tests", "integrations", "rerank_plugins/training"),
     *("rerank_plugins/backends/_local", "rerank_plugins/backends/_vllm"),
@@ -29,9 +32,19 @@ LONG = (
 )
 
 
+class _Hiding(PathFinder):
+    """Finds every module but those of heavy packages."""
+
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        if fullname.partition(".")[0] in HEAVY:
+            return None
+        return super().find_spec(fullname, path, target)
+
+
 def hide_heavy_packages():
-    """Make every import of a heavy package fail, as where it is not installed."""
-    sys.modules.update(dict.fromkeys(HEAVY))
+    """Make heavy packages look as if they were not installed."""
+    sys.meta_path[:] = [_Hiding if finder is PathFinder else finder for finder in sys.meta_path]
 
 
 class Collecting:
@@ -104,7 +117,7 @@ def _missing(error):
         error = error.__cause__  # pytest's own error about a file has one
     cause = error.__cause__ if isinstance(error, MissingExtraError) else error
     package = (getattr(cause, "name", None) or "").partition(".")[0]
-    if package not in HEAVY or importlib.util.find_spec(package):
+    if package not in OPTIONAL or importlib.util.find_spec(package):
         return None
     files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
     ours = [f for f in files if f.is_relative_to(ROOT) and f.name != "_extras.py"]
