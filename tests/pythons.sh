@@ -26,6 +26,7 @@ for version; do
     "$environment/bin/python" -m pip --disable-pip-version-check --quiet install --upgrade \
       -e ".[evaluation,faiss,plots,openai,serve]" "numpy>=2" pytest pytest-xdist hypothesis \
       opentelemetry-sdk tokenizers
+    "$environment/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps -e ./models
     touch "$environment/.done"
   fi
   "$environment/bin/python" -c 'import sys, numpy; print("Python", sys.version.split()[0], "NumPy", numpy.__version__)'

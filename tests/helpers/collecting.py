@@ -18,7 +18,7 @@ HEAVY = (
     *("haystack", "haystack_integrations", "llama_index", "ray", "pyarrow", "vllm", "playwright"),
 )
 # Of light packages that some tests need and no user must have.
-OPTIONAL = (*HEAVY, "tokenizers", "huggingface_hub", "opentelemetry", "playwright", "schemathesis")
+OPTIONAL = (*HEAVY, "tokenizers", "huggingface_hub", "opentelemetry", "grimp")
 FOR_HEAVY = (
     *("tests", "integrations", "rerank_plugins/training"),
     *("rerank_plugins/backends/_local", "rerank_plugins/backends/_vllm"),
