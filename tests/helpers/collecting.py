@@ -1,4 +1,4 @@
-"""Which tests run, and in which order: by the packages that are there, and the slow files first."""
+"""Choose the tests of a run by the packages that are there, and start the slow files first."""
 
 import importlib.util
 import subprocess
