@@ -1,22 +1,23 @@
 """Prompts as token ids, with control tokens in text from outside escaped.
 
 Three promises: the text that the model reads is the chat template's own rendering, tokenised as a
-whole; it has no control tokens but those of the template; labels are found by token id, in the
-place where they would stand.
+whole; its control tokens and role markers are those of the template, in the template's order;
+labels are found by token id, in the place where they would stand.
 """
 
 import re
 import string
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 from ...calls import Identifier, Prompt, Untrusted, text_of
 from ...errors import CallError, ChatTemplateError, LabelError
+from .marks import Mark, find_marks
 from .messages import Messages, well_formed, write_out
 
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 _CONTROL_LIKE = re.compile(r"[<>|\[\]]")
 _TAIL = 16
 """Characters before a label that can influence how it is tokenised; far more than any merge."""
+_PROBES = (
+    ("user",),
+    ("system", "user"),
+    ("user", "assistant", "user"),
+    ("system", "user", "assistant", "user"),
+)
+"""Roles of conversations that show what a template writes."""
+_CONTENT = "qzvx"
+"""Content of their messages: a text that no template writes."""
 _NOT_ESCAPED = "the text holds control tokens of this model that cannot be escaped"
 
 
@@ -56,17 +66,7 @@ class Renderer:
         self.tokenizer = tokenizer
         self._template = chat_template or tokenizer.chat_template
         self._options = dict(options or {})
-        # Special tokens, and added tokens that look like control tokens.
-        special = {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special}
-        special |= set(tokenizer.all_special_tokens)
-        added = {t: i for t, i in tokenizer.get_added_vocab().items() if _CONTROL_LIKE.search(t)}
-        known = {**added, **{t: tokenizer.convert_tokens_to_ids(t) for t in special}}
-        control = {t: i for t, i in known.items() if t.strip() and isinstance(i, int)}
-        longest_first = sorted(control, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        # "Unknown" controls nothing, and some tokenizers write it for rare words.
-        self._control_ids = frozenset(i for t, i in control.items() if "unk" not in t.lower())
-        self._expected = lru_cache(maxsize=1024)(self._count_own_control_tokens)
+        self._expected = lru_cache(maxsize=1024)(self._own_controls)
         self._label_ids = lru_cache(maxsize=1024)(self._find_label_ids)
         self._picked = lru_cache(maxsize=64)(self._pick_identifiers)
 
@@ -93,7 +93,7 @@ class Renderer:
             if continuation is not None:
                 text += escape(continuation.text)
             ids = self._tokenize(text, special=not prompt.chat)
-            if self._control_count(ids) == self._expected(outline):
+            if self._controls(ids) == self._expected(outline):
                 return Encoded(text, ids, written.truncated)
         raise CallError(_NOT_ESCAPED)
 
@@ -105,7 +105,7 @@ class Renderer:
         """
         for escape in (self._broken_up, self._plain):
             safe = escape(text)
-            if not self._control_count(self._tokenize(safe, special=False)):
+            if not any(self._controls(self._tokenize(safe, special=False))):
                 return safe
         raise CallError(_NOT_ESCAPED)
 
@@ -242,16 +242,85 @@ class Renderer:
             return part.text
         return str(self.tokenizer.decode(ids[: part.max_tokens], skip_special_tokens=False))
 
+    @cached_property
+    def _written(self) -> list[str]:
+        """The texts that the template writes before, between and after messages."""
+        template = str(self._template or "")
+        # The roles that sentence-transformers gives to the two texts of a pair.
+        pairs = (("query", "document"),) if "document" in template else ()
+        written: list[str] = []
+        for roles in (*_PROBES, *pairs) if template else ():
+            with suppress(Exception):  # it may refuse a role
+                text = self._apply([{"role": role, "content": _CONTENT} for role in roles])
+                written += text.split(_CONTENT)
+        return written
+
+    @cached_property
+    def _control(self) -> dict[str, int]:
+        """Ids of special tokens, and of added tokens that are tags or that the template writes."""
+        tokenizer, written = self.tokenizer, self._written
+        special = {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special}
+        special |= set(tokenizer.all_special_tokens)
+        own = {i for text in written for i in self._tokenize(text, special=False)}
+        added = {
+            t: i
+            for t, i in tokenizer.get_added_vocab().items()
+            if _CONTROL_LIKE.search(t) or i in own or (t.isupper() and t in str(self._template))
+        }
+        known = {**added, **{t: tokenizer.convert_tokens_to_ids(t) for t in special}}
+        return {t: i for t, i in known.items() if t.strip(" \t\r\n\u2581") and isinstance(i, int)}
+
+    @cached_property
+    def _control_ids(self) -> frozenset[int]:
+        # "Unknown" controls nothing, and some tokenizers write it for rare words.
+        return frozenset(i for t, i in self._control.items() if "unk" not in t.lower())
+
+    @cached_property
+    def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
+        """Matches what a text from outside may not hold, before and after it becomes tokens.
+
+        The second is for decoded tokens, and None where their ids tell it all.
+        """
+        # White space at its ends is no part of what makes a token: put back, it would be found.
+        tokens = {t.strip() for t in self._control}
+        control = re.compile("|".join(sorted(map(re.escape, tokens), key=len)[::-1]) or r"(?!)")
+        plain = find_marks(self._written, control)
+        given = {*map(Mark, tokens), *plain}
+        given |= {mark._replace(text=self._normalized(mark.text).strip()) for mark in given}
+        # Where texts are normalised, others may become the letters of a control token.
+        wanted = given if self._normalizer else plain
+        read = {mark._replace(text=self._as_read(mark.text)) for mark in wanted}
+        return _any_of(given), _any_of(read) if wanted else None
+
+    def _as_read(self, text: str) -> str:
+        """A text after it was tokenised and decoded; nothing if tokens are unknown."""
+        ids = self._tokenize(text, special=False)
+        return "" if self.tokenizer.unk_token_id in ids else self._decode(ids).strip()
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    @property
+    def _normalizer(self) -> Any:
+        return getattr(getattr(self.tokenizer, "backend_tokenizer", None), "normalizer", None)
+
+    def _normalized(self, text: str) -> str:
+        """The text as the tokenizer normalises it, with spaces for sentencepiece's sign."""
+        normalizer = self._normalizer
+        return normalizer.normalize_str(text).replace("\u2581", " ") if normalizer else text
+
     def _broken_up(self, text: str) -> str:
-        """The text with a space inside every control token: ``<|im_end|>`` -> ``< |im_end|>``."""
+        """The text with a space inside each control token and mark: ``<|im_`` -> ``< |im_``."""
         text = well_formed(text)
+        pattern, _ = self._patterns
 
         def broken(found: re.Match[str]) -> str:
-            first, rest = found[0][0], found[0][1:]
-            return f"{first} {rest}" if rest else " "
+            start = len(found[0]) - len(found[0].lstrip())
+            first, rest = found[0][: start + 1], found[0][start + 1 :]
+            return f"{first} {rest}" if rest.strip() else " "
 
-        while self._pattern.search(text):
-            text = self._pattern.sub(broken, text)
+        while pattern.search(text):
+            text = pattern.sub(broken, text)
         return text
 
     def _plain(self, text: str) -> str:
@@ -260,13 +329,23 @@ class Renderer:
         For tokenizers that normalise other texts into a control token, or map characters they do
         not know to one.
         """
-        text = unicodedata.normalize("NFKC", self._broken_up(text))
-        text = _CONTROL_LIKE.sub(" ", text)
-        kept = {c for c in set(text) if not self._control_count(self._tokenize(c, special=False))}
+        text = unicodedata.normalize("NFKC", self._normalized(self._broken_up(text)))
+        text = self._broken_up(_CONTROL_LIKE.sub(" ", self._broken_up(text)))
+        single = {c: self._tokenize(c, special=False) for c in set(text)}
+        kept = {c for c, ids in single.items() if not self._control_ids.intersection(ids)}
         return "".join(c if c in kept else " " for c in text)
 
-    def _control_count(self, ids: Sequence[int]) -> int:
-        return sum(i in self._control_ids for i in ids)
+    def _controls(self, ids: Sequence[int]) -> tuple[list[int], list[str]]:
+        """The control tokens and the template's plain marks among tokens, each in order."""
+        _, seen = self._patterns
+        found = seen.findall(self._decode(ids)) if seen else []
+        return [i for i in ids if i in self._control_ids], found
 
-    def _count_own_control_tokens(self, outline: Messages) -> int:
-        return self._control_count(self._tokenize(self._render(outline), special=not outline.chat))
+    def _own_controls(self, outline: Messages) -> tuple[list[int], list[str]]:
+        return self._controls(self._tokenize(self._render(outline), special=not outline.chat))
+
+
+def _any_of(marks: Iterable[Mark]) -> re.Pattern[str]:
+    """Match any of the marks, the longest first."""
+    longest_first = sorted((mark for mark in marks if mark.text), key=lambda m: (-len(m.text), m))
+    return re.compile("|".join(m.expression() for m in longest_first) or r"(?!)", re.MULTILINE)
