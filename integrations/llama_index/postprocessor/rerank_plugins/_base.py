@@ -146,7 +146,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         """`close`, without blocking the event loop."""
         await self._reranker.aclose()
 
-    def rank_nodes(
+    def ranked(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
         """`postprocess_nodes`, and the end event's tags: score kind, usage, causes."""
@@ -154,10 +154,10 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
             job.ranking = self._current().rank(job.query, job.found.texts)
         return job.nodes, job.meta
 
-    async def arank_nodes(
+    async def aranked(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
-        """`rank_nodes`, without blocking the event loop."""
+        """`ranked`, without blocking the event loop."""
         with self._reported(nodes, query_bundle) as job:
             job.ranking = await self._current().arank(job.query, job.found.texts)
         return job.nodes, job.meta
@@ -169,13 +169,13 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> List[NodeWithScore]:
-        return self.rank_nodes(nodes, query_bundle)[0]
+        return self.ranked(nodes, query_bundle)[0]
 
     @dispatcher.span  # added by the framework for the synchronous method only
     async def _apostprocess_nodes(
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> List[NodeWithScore]:
-        return (await self.arank_nodes(nodes, query_bundle))[0]
+        return (await self.aranked(nodes, query_bundle))[0]
 
     @contextmanager
     def _reported(

@@ -212,7 +212,7 @@ class _Parts(PartsBackend):
             case RankHits(hits=hits):
                 nodes = self._given(hits)
                 if isinstance(held._reranker, Rerank):
-                    return _ranking(hits, *held._reranker.rank_nodes(nodes, self._bundle))
+                    return _ranking(hits, *held._reranker.ranked(nodes, self._bundle))
                 return _ranking(hits, held._reranker.postprocess_nodes(nodes, self._bundle))
             case FetchVectors(hits=hits):
                 bare = [self.nodes[hit.id].node for hit in hits]
@@ -231,7 +231,7 @@ class _Parts(PartsBackend):
             case RankHits(hits=hits):
                 nodes = self._given(hits)
                 if isinstance(held._reranker, Rerank):
-                    return _ranking(hits, *await held._reranker.arank_nodes(nodes, self._bundle))
+                    return _ranking(hits, *await held._reranker.aranked(nodes, self._bundle))
                 ranked = await held._reranker.apostprocess_nodes(nodes, self._bundle)
                 return _ranking(hits, ranked)
             case FetchVectors(hits=hits):
