@@ -61,7 +61,8 @@ def create_app(
 
     Args:
         reranker: The reranker. With ``on_error="keep_order"`` a failing model costs the order and
-            not the answer, whose ``fallback`` and ``meta.warnings`` then say so.
+            not the answer, whose ``fallback`` and ``meta.warnings`` then say so. Passages that no
+            model read have the scores null.
         api_key: If not None, every request but ``/health`` and ``/ready`` needs the header
             ``Authorization: Bearer <api_key>``. Prometheus can send one (``authorization``).
         settings: The limits; `ServiceSettings` with its defaults when None.
@@ -158,7 +159,7 @@ def _rerank_router(settings: ServiceSettings) -> APIRouter:
             path,
             limited,
             methods=["POST"],
-            response_model_exclude_none=True,
+            response_model_exclude_unset=True,  # what is None on purpose stays
             responses=_described(REFUSALS),
             operation_id="rerank" + path.replace("/", "_"),
             summary="Order documents by relevance to a query",

@@ -38,6 +38,7 @@ def response(
     usage, fallbacks = ranking.usage, tuple(map(public_cause, ranking.report.fallbacks))
     kept = [f"part of the order is the request's: {cause}" for cause in dict.fromkeys(fallbacks)]
     ignored = [f"{name[:50]!a} is not supported and was ignored" for name in request.ignored]
+    warnings = [*kept[:MAX_WARNINGS], *ignored[:MAX_WARNINGS]]
     return RerankResponse(
         id=request_id,
         model=model,
@@ -56,21 +57,42 @@ def response(
             api_version=ApiVersion(version=version),
             billed_units=BilledUnits(search_units=-(-len(request.documents) // SEARCH_UNIT)),
             tokens=Tokens(input_tokens=usage.prompt_tokens, output_tokens=usage.generated_tokens),
-            warnings=[*kept[:MAX_WARNINGS], *ignored[:MAX_WARNINGS]] or None,
+            **({"warnings": warnings} if warnings else {}),
         ),
     )
 
 
 def _results(ranking: Ranking, request: RerankRequest) -> list[Result]:
-    return [
-        Result(
+    kind, unread = ranking.score_kind, unread_positions(ranking)
+    results = []
+    for line in ranking.ranked(request.documents):
+        read = line.position not in unread
+        result = Result(
             index=line.position,
-            relevance_score=relevance(line.score, ranking.score_kind),
-            score=line.score,
-            document=ReturnedDocument.of(line.passage) if request.return_documents else None,
+            relevance_score=relevance(line.score, kind) if read else None,
+            score=line.score if read else None,
         )
-        for line in ranking.ranked(request.documents)
-    ]
+        if request.return_documents:
+            result.document = ReturnedDocument.of(line.passage)
+        results.append(result)
+    return results
+
+
+def unread_positions(ranking: Ranking) -> frozenset[int]:
+    """The positions whose scores say nothing, because a model may not have read the passage.
+
+    These are the passages that an answer left out. Where the scores only number the places
+    (``score_kind="rank"``), they are all passages if a part of the order is the request's, because
+    a place in it cannot be told from one that the model gave; or if nothing was asked.
+
+    Examples:
+        >>> from rerank_plugins.ranking import Report
+        >>> sorted(unread_positions(Ranking((0, 1), report=Report(fallbacks=("BackendError",)))))
+        [0, 1]
+    """
+    if ranking.score_kind == "rank" and (ranking.report.fallback or not ranking.usage.calls):
+        return frozenset(ranking.order)
+    return ranking.report.missing
 
 
 def relevance(score: float, kind: ScoreKind) -> float:

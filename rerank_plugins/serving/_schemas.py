@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StrictBool, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
 
 from ..ranking import Report, ScoreKind
 from ..text import Passage
@@ -15,6 +23,19 @@ def _whole(value: object) -> object:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+_SPELLINGS = [
+    spelling
+    for word in ("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
+    for spelling in (word, word.upper())
+]
+
+Truth = Annotated[
+    bool,
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": [0, 1, "0", "1", *_SPELLINGS]}]}),
+]
+"""A boolean as clients write it: also 0, 1, and words such as ``"true"`` and ``"no"``, any case."""
 
 
 class Document(BaseModel):
@@ -37,7 +58,7 @@ class RerankRequest(BaseModel):
     top_n: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
         default=None, description="How many results to return; all by default."
     )
-    return_documents: StrictBool | None = Field(
+    return_documents: Truth | None = Field(
         default=None, description="Whether results repeat their documents."
     )
 
@@ -98,15 +119,20 @@ class ReturnedDocument(BaseModel):
         """Return a document of the request: a text or an object."""
         if isinstance(document, str):
             return cls(text=document)
-        return cls.model_validate(document, from_attributes=True)
+        found = cls.model_validate(document, from_attributes=True)
+        return cls(text=found.text) if found.title is None else found
 
 
 class Result(BaseModel):
     """One document with its scores."""
 
     index: int = Field(description="The document's position in the request, from 0.")
-    relevance_score: float = Field(description="From 0 to 1, in descending order.")
-    score: float = Field(description="The strategy's own score; `score_kind` says of which kind.")
+    relevance_score: float | None = Field(
+        description="From 0 to 1, in descending order; null for a document that no model read."
+    )
+    score: float | None = Field(
+        description="The strategy's own score, of the kind `score_kind`; null like the other one."
+    )
     document: ReturnedDocument | None = None
 
 

@@ -10,7 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from ..errors import ConfigurationError, InputError, RerankError
-from ._service import Service
+from ._connections import limited_connections, open_files
+from ._service import Service, ServiceSettings
 
 
 def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -31,14 +32,7 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     service = getattr(app.state, "service", None)
     if not isinstance(service, Service):
         raise InputError("app was not made by create_app", hint="Pass the result of create_app.")
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        server_header=False,
-        timeout_graceful_shutdown=math.ceil(service.settings.grace_s),
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configured(app, service.settings, host=host, port=port))
 
     def end() -> None:
         server.should_exit = True
@@ -51,6 +45,24 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     if error:
         text = f"the model cannot be loaded: {type(error).__name__}: {error}"
         raise ConfigurationError(text) from error
+
+
+def configured(app: FastAPI, settings: ServiceSettings, *, host: str, port: int) -> uvicorn.Config:
+    """The options of uvicorn for an application with these limits.
+
+    Connections are at most three quarters of the files that this process may open, so that the
+    model, its server and the log can be reached whatever clients do.
+    """
+    most = max(1, int(min(settings.max_connections, open_files() * 3 // 4)))
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=limited_connections(settings.read_timeout_s, most),
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(settings.grace_s),
+    )
 
 
 @contextmanager

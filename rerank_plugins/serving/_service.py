@@ -41,7 +41,12 @@ class ServiceSettings:
         max_queue: Requests that may wait for a ranking; the next one is refused with 429.
         timeout_s: Seconds from a request's arrival to its ranking; after that, the answer is 504.
             `Limits` with a shorter time and ``on_error="keep_order"`` give a fallback instead.
-        read_timeout_s: Seconds in which a request's body must arrive.
+        max_connections: Connections at most under `serve`, which takes no more than three quarters
+            of the files that the process may open. One more closes the connection that has been
+            without a request for the longest time.
+        read_timeout_s: Seconds in which a request's body must arrive. Under `serve`, also those in
+            which the header of a connection's next request must arrive, and its last answer must
+            be taken; then the connection is closed.
         retry_after_s: Seconds that a client should wait after a refusal that may pass.
         grace_s: Seconds that requests under way get when the service ends.
 
@@ -64,6 +69,7 @@ class ServiceSettings:
     max_body_bytes: int = 8 * 2**20
     max_concurrency: int = 4
     max_queue: int = 64
+    max_connections: int = 1_000
     timeout_s: float = 60.0
     read_timeout_s: float = 30.0
     retry_after_s: int = 1

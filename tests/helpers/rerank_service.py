@@ -12,6 +12,7 @@ import uvicorn
 from rerank_plugins import Reranker
 from rerank_plugins.calls import Reply
 from rerank_plugins.serving import ServiceSettings, create_app
+from rerank_plugins.serving._server import configured
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Oracle
 
@@ -28,9 +29,10 @@ def by_length():
 @contextmanager
 def running(reranker, *, api_key=None, **limits):
     """The URL of a service, which ends with the block."""
-    app = create_app(reranker, api_key=api_key, settings=ServiceSettings(**limits))
+    settings = ServiceSettings(**limits)
+    app = create_app(reranker, api_key=api_key, settings=settings)
     with listening() as sock:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
+        server = uvicorn.Server(configured(app, settings, host="127.0.0.1", port=0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -48,6 +48,17 @@ def test_documents_with_titles_and_further_fields(url):
     asked = {"query": "q", "documents": [document], "return_documents": True}
     found = httpx.post(f"{url}/v1/rerank", json=asked).json()
     assert found["results"][0]["document"] == {"text": "the text", "title": "the title"}
+    assert "warnings" not in found["meta"]
+
+
+@pytest.mark.parametrize(
+    "document", ["the text", {"text": "the text"}, {"text": "the text", "title": None}]
+)
+@pytest.mark.parametrize("wanted", [True, "true", "yes", 1])
+def test_a_document_without_a_title(url, document, wanted):
+    asked = {"query": "q", "documents": [document], "return_documents": wanted}
+    found = httpx.post(f"{url}/v1/rerank", json=asked).json()
+    assert found["results"][0]["document"] == {"text": "the text"}
 
 
 def test_what_is_ignored_is_said(url):
@@ -59,3 +70,4 @@ def test_what_is_ignored_is_said(url):
 def test_a_blank_query_keeps_the_order(url):
     found = httpx.post(f"{url}/v1/rerank", json={**QUESTION, "query": " "}).json()
     assert [r["index"] for r in found["results"]] == [0, 1, 2]
+    assert {r["relevance_score"] for r in found["results"]} == {None}  # no model read them

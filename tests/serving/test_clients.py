@@ -8,8 +8,9 @@ from rerank_service import (
     running,
 )
 
-from rerank_plugins import Reranker
+from rerank_plugins import BackendError, Reranker
 from rerank_plugins.strategies import PairScore
+from rerank_plugins.testing import Failing
 
 
 def test_the_cohere_client(url):
@@ -63,6 +64,68 @@ def test_llama_indexs_postprocessors(url, kind):
     with opened:
         ranked = reranker.postprocess_nodes(nodes, query_str="flea")
     assert [n.node.text for n in ranked] == [DOCUMENTS[1], DOCUMENTS[2]]
+
+
+@pytest.fixture(scope="module")
+def failing():
+    broken = Failing(lambda: BackendError("out of memory"))
+    with running(Reranker(PairScore(), broken, on_error="keep_order")) as found:
+        yield found
+
+
+def test_the_cohere_client_gets_no_score_of_what_no_model_read(failing):
+    cohere = pytest.importorskip("cohere")
+    for kind in (cohere.ClientV2, cohere.Client):
+        with kind("a key", base_url=failing) as client:
+            found = client.rerank(model="reranker", query="flea", documents=DOCUMENTS)
+        assert [(r.index, r.relevance_score) for r in found.results] == [
+            (0, None),
+            (1, None),
+            (2, None),
+        ]
+
+
+def test_haystacks_cohere_ranker_gets_no_score_of_what_no_model_read(failing, monkeypatch):
+    cohere = pytest.importorskip("haystack_integrations.components.rankers.cohere")
+    from haystack import Document
+
+    monkeypatch.setenv("COHERE_API_KEY", "a key")
+    ranker = cohere.CohereRanker(model="reranker", top_k=2, api_base_url=failing)
+    ranker.warm_up()
+    with ranker._cohere_client:
+        found = ranker.run("flea", [Document(content=text, score=0.9) for text in DOCUMENTS])
+    assert [(d.content, d.score) for d in found["documents"]] == [
+        (text, None) for text in DOCUMENTS[:2]
+    ]
+
+
+@pytest.mark.parametrize("kind", ["cohere", "jina"])
+def test_llama_indexs_postprocessors_get_no_score_of_what_no_model_read(failing, kind):
+    from llama_index.core.postprocessor import SimilarityPostprocessor
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    if kind == "cohere":
+        found = pytest.importorskip("llama_index.postprocessor.cohere_rerank")
+        reranker = found.CohereRerank(2, "reranker", api_key="a key", base_url=failing)
+        opened = reranker._client
+    else:
+        found = pytest.importorskip("llama_index.postprocessor.jinaai_rerank")
+        reranker = found.JinaRerank(2, "reranker", api_key="a key", base_url=f"{failing}/v1")
+        opened = reranker._session
+    nodes = [NodeWithScore(node=TextNode(text=text), score=0.9) for text in DOCUMENTS]
+    with opened:
+        ranked = reranker.postprocess_nodes(nodes, query_str="flea")
+    assert [(n.node.text, n.score) for n in ranked] == [(text, None) for text in DOCUMENTS[:2]]
+    assert SimilarityPostprocessor(similarity_cutoff=0.1).postprocess_nodes(ranked) == []
+
+
+def test_our_own_client_is_told_that_no_model_read_a_passage(failing):
+    from rerank_plugins.backends import OpenAIBackend
+
+    backend = OpenAIBackend("reranker", base_url=f"{failing}/v1", pair_unit="probability")
+    with pytest.raises(BackendError, match="left out the score of a passage"):
+        Reranker(PairScore(), backend).rank("flea", DOCUMENTS)
+    backend.close()
 
 
 def test_our_own_client(url):

@@ -222,11 +222,8 @@ def pair_route(model: str) -> Exchange[PairRoute | None]:
     routes: tuple[PairRoute, ...] = ("/score", "/rerank", "rerank")
     for route in routes:
         answer = yield from _tried(post(route, pair_body(route, model, "a", ["b", "c"])))
-        try:
-            if answer is not None and None not in wire.pair_scores(answer, 2):
-                return route
-        except CallError:
-            continue  # the path serves something else
+        if wire.has_pair_scores(answer, 2):  # or the path serves something else
+            return route
     return None
 
 

@@ -235,7 +235,7 @@ def usage(answer: Any) -> tuple[int, int]:
 
 
 def pair_scores(answer: Any, n: int) -> Sequence[float | None]:
-    """Read the score of each of ``n`` passages; None for a passage that the answer leaves out.
+    """Read the score of each of ``n`` passages; None for one that is left out or has none.
 
     The answer is of vLLM's ``/score``, TEI's ``/rerank``, or the ``/v1/rerank`` of Jina, Cohere
     and vLLM.
@@ -256,6 +256,19 @@ def pair_scores(answer: Any, n: int) -> Sequence[float | None]:
         value = row.get("relevance_score", row.get("score"))
         scores[place] = float(value) if isinstance(value, int | float) else None
     return scores
+
+
+def has_pair_scores(answer: Any, n: int) -> bool:
+    """True when the answer is one of `pair_scores`, with a score or a null for each passage.
+
+    A service whose model fails for the moment gives null.
+    """
+    try:
+        pair_scores(answer, n)
+    except CallError:
+        return False
+    rows = answer.get("results", answer.get("data")) if isinstance(answer, Mapping) else answer
+    return len(rows) == n and all("relevance_score" in row or "score" in row for row in rows)
 
 
 def sglang_ids(answer: Any) -> dict[int, Any]:

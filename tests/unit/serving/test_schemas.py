@@ -1,6 +1,8 @@
 """Requests, with the limits of a service."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rerank_plugins.serving._schemas import ReturnedDocument, request_model
@@ -26,12 +28,51 @@ def parsed(**more):
         {"top_n": 1.5},
         {"top_n": "3"},
         {"top_n": True},
-        {"return_documents": "yes"},
+        {"return_documents": "maybe"},
+        {"return_documents": ""},
+        {"return_documents": " true"},
+        {"return_documents": 2},
+        {"return_documents": 0.5},
+        {"return_documents": []},
     ],
 )
 def test_bodies_that_are_refused(more):
     with pytest.raises(ValidationError):
         parsed(**more)
+
+
+TRUE = [True, 1, 1.0, "1", "true", "True", "TRUE", "yes", "Yes", "on", "y", "t"]
+FALSE = [False, 0, 0.0, "0", "false", "False", "FALSE", "no", "No", "off", "n", "f"]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [(x, True) for x in TRUE] + [(x, False) for x in FALSE]
+)
+def test_booleans_as_clients_write_them(given, taken):
+    assert parsed(return_documents=given).return_documents is taken
+
+
+@given(
+    value=st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from(TRUE + FALSE)
+    | st.lists(st.booleans())
+    | st.dictionaries(st.text(), st.none())
+)
+def test_any_value_is_a_boolean_by_the_schema_or_refused(value):
+    schema = Request.model_json_schema()["properties"]["return_documents"]
+    words = next(one["enum"] for one in schema["anyOf"] if "enum" in one)
+    try:
+        taken = parsed(return_documents=value).return_documents
+    except ValidationError:
+        assert value not in words
+        assert not isinstance(value, bool)
+    else:
+        assert taken is None if value is None else type(taken) is bool
+        assert value is None or (value.lower() if isinstance(value, str) else value) in words
 
 
 def test_a_whole_number_as_json_may_write_it():

@@ -8,7 +8,7 @@ from server_rankings import best_first, passages
 
 from rerank_plugins import ConfigurationError, PromptTooLongError, Reranker
 from rerank_plugins.backends import OpenAIBackend
-from rerank_plugins.backends._server.wire import read_response
+from rerank_plugins.backends._server.wire import has_pair_scores, read_response
 from rerank_plugins.strategies import SingleToken
 
 
@@ -77,3 +77,23 @@ def test_how_much_too_long_a_prompt_is(error, excess):
     found = read_response(400, {}, json.dumps({"error": error}).encode(), set())
     assert isinstance(found, PromptTooLongError)
     assert (found.excess_tokens, found.limit) == (excess, 8192)
+
+
+@pytest.mark.parametrize(
+    ("answer", "scored"),
+    [
+        ({"results": [{"index": 0, "relevance_score": 0.5}, {"index": 1, "score": 2}]}, True),
+        # a service whose model fails for the moment scores pairs all the same
+        ({"results": [{"index": i, "relevance_score": None} for i in (0, 1)]}, True),
+        ([{"index": 1, "score": 0.5}, {"index": 0, "score": 0.1}], True),
+        ({"results": [{"index": 0, "relevance_score": 0.5}]}, False),
+        ({"results": [{"index": 0, "text": "b"}, {"index": 1, "text": "c"}]}, False),
+        ({"results": [{"index": 0, "score": 1}, {"index": 2, "score": 1}]}, False),
+        ({"data": []}, False),
+        ({"error": "no such path"}, False),
+        ([1, 2], False),
+        (None, False),
+    ],
+)
+def test_whether_a_path_scores_pairs(answer, scored):
+    assert has_pair_scores(answer, 2) is scored
