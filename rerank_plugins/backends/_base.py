@@ -1,5 +1,6 @@
 """Shared parts of backends: batches sorted by kind, and the life of a model in this process."""
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
@@ -17,6 +18,8 @@ SECRET: Mapping[str, bool] = {"secret": True}
 Answers = Sequence[Reply[Any] | CallError]
 Table = Mapping[type[Call[Any]], Callable[[Any], Answers]]
 """The function that answers each kind of call."""
+
+logger = logging.getLogger("rerank_plugins.backends")
 
 C = TypeVar("C", bound=Call[Any])
 Q = TypeVar("Q")
@@ -115,14 +118,29 @@ class LocalModel(CopiedByArguments, ABC, Generic[L]):
             self.model = str(self.model)
         self._lock = threading.RLock()
         self._loaded: L | None = None
+        self._warned = False
 
     def run(self, calls: Batch) -> Replies:
-        """Answer a batch. A prompt that does not fit gets a `PromptTooLongError` in its place."""
+        """Answer a batch. A prompt that does not fit gets a `PromptTooLongError` in its place.
+
+        The first batch with texts that are cut to a limit logs a warning.
+        """
         with self._lock:
             if abandoned():  # while it waited for its turn
                 return in_order({}, calls)
             once = distinct(calls)
             answers = dict(zip(once, by_kind(once, self._ready().table), strict=True))
+            cut = sum(bool(getattr(answer, "truncated", ())) for answer in answers.values())
+            if cut and not self._warned:
+                self._warned = True
+                logger.warning(
+                    "%r: texts of %d of %d calls were cut, and what follows the cut was not read. "
+                    "The limit is max_tokens of the backend or of the prompt. A ranking's report "
+                    "names its truncated passages; this warning is not repeated.",
+                    self,
+                    cut,
+                    len(answers),
+                )
             return [answers[call] for call in calls]
 
     def warm_up(self) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from .._extras import extra
 from ..backends import TransformersBackend
+from ..backends._local.limits import NO_LIMIT, positions
 from ..backends._local.loading import (
     chosen_device,
     chosen_dtype,
@@ -30,8 +31,6 @@ from ._settings import Lora, TrainingOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-_NO_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +72,7 @@ def load_trainee(
     else:
         model, tokenizer = load_language_model(source, device=options.device, dtype=options.dtype)
         model.train()
-    own = min(
-        getattr(model.config, "max_position_embeddings", None) or _NO_LIMIT,
-        tokenizer.model_max_length or _NO_LIMIT,
-    )
+    own = int(min(positions(model), tokenizer.model_max_length or NO_LIMIT))
     context = options.context_tokens or own
     if context > own:
         raise InputError(f"context_tokens is {context}, and the model's limit is {own}")

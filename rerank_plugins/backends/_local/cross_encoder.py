@@ -1,5 +1,6 @@
 """Cross-encoders and sequence classifiers, through sentence-transformers."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from ...errors import CallError, InputError, ModelLoadError, ModelOutputError, P
 from .._base import SECRET, Answers, LocalModel, Table, in_order, prepared
 from .._prompts.renderer import Renderer
 from .forward import within_memory
+from .limits import NO_LIMIT, require_positions
 from .loading import (
     chosen_device,
     chosen_dtype,
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 Engine = Literal["torch", "onnx", "openvino"]
-_NO_LIMIT = 1 << 30
 _SEAMS = 2
 """Tokens that a text may grow by where it meets a template."""
 
@@ -47,8 +48,8 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
         device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device.
         dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype; only
             for torch.
-        max_tokens: Tokens of query and passage together; the model's own limit when None. Longer
-            pairs are cut, and the reply says so.
+        max_tokens: Tokens of query and passage together, at most the model's positions; the model's
+            own limit when None. Longer pairs are cut; replies say so, and the first time the log.
         query_template: The form of a query that the model was trained on, with ``{query}``.
         passage_template: The form of a passage, with ``{passage}``.
         batch_size: Pairs that run together, where the device is not a CPU.
@@ -56,8 +57,9 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
         token: For private models: the token, or a function that gives it. Never shown.
 
     Raises:
-        InputError: An argument is out of range.
-        MissingExtraError, ModelLoadError, ConfigurationError: When the model is loaded.
+        InputError: An argument is out of range; ``max_tokens`` when the model is loaded.
+        MissingExtraError, ModelLoadError, ConfigurationError: When the model is loaded. A
+            checkpoint without a head that scores pairs, such as a language model, is refused.
 
     Examples:
         >>> CrossEncoderBackend("cross-encoder/ms-marco-MiniLM-L6-v2")  # nothing is loaded yet
@@ -87,10 +89,18 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
             raise InputError("the templates need the fields {query} and {passage}")
 
     def _load(self) -> "_Loaded":
-        model = self._read(self.model) if isinstance(self.model, str) else self.model
+        model: Any = self._read(self.model) if isinstance(self.model, str) else self.model
         if (labels := getattr(model, "num_labels", 1)) != 1:
             raise ModelLoadError(
                 f"{self!r} has {labels} labels, and a relevance score is one number",
+                hint="Use a model that was trained to score pairs.",
+            )
+        head = list(model)[-1]
+        answers = [getattr(head, f"{answer}_token_id", None) for answer in ("true", "false")]
+        known = {i for i in answers if i is not None} - {model.tokenizer.unk_token_id}
+        if len(known) < sum(i is not None for i in answers):
+            raise ModelLoadError(
+                f"the vocabulary of {self!r} lacks the answers whose logits are the score",
                 hint="Use a model that was trained to score pairs.",
             )
         templates = (self.query_template, self.passage_template)
@@ -114,23 +124,33 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
                     model_kwargs=weights if self.engine == "torch" else {},
                     **source,
                 )
-                missing = self._missing(found, transformers, source)
+                saved = _saved_modules(name, transformers, source)
+                invented = {type(module).__name__ for module in list(found)[1:]} - set(saved)
+                missing = [] if invented else self._missing(found, transformers, source)
         except Exception as error:
             raise ModelLoadError(
                 f"cannot load the cross-encoder {name!r}: {first_line(error)}",
                 hint="Give a hub id that this machine can reach or has in its cache, or a folder "
                 "with config.json and safetensors weights. Models that bring code are refused.",
             ) from error
+        if invented:
+            raise ModelLoadError(
+                f"{name!r} is a {type(found[0].model).__name__} that was not made for scoring "
+                "pairs: its scores would be random numbers",
+                hint="Use a classifier, a causal reranker of sentence-transformers, or "
+                "TransformersBackend with a strategy that asks a language model.",
+            )
         if missing:
             raise incomplete_checkpoint(name, missing)
         return found
 
     def _missing(self, model: Any, transformers: Any, source: dict[str, Any]) -> list[str]:
         """The weights that the checkpoint lacks: the library only logs that it fills them in."""
-        if len(model) != 1:  # the head is a module of its own, loaded from its own file
-            return []
         config = model[0].model.config
         kind: Any = type(model[0].model)
+        # Another head is a module of its own, loaded from its own file.
+        if len(model) != 1 and not kind.__name__.endswith("ForCausalLM"):
+            return []
         if self.engine != "torch":
             kind = getattr(transformers, (config.architectures or [""])[0], None)
         try:
@@ -156,21 +176,54 @@ class _Pair:
         return Reply(logit, self.tokens, 0, (0,) if self.cut else ())
 
 
+def _saved_modules(name: str, transformers: Any, source: dict[str, Any]) -> list[str]:
+    """The names of the modules that a model of sentence-transformers was saved with."""
+    path = transformers.utils.cached_file(
+        name,
+        "modules.json",
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        **source,
+    )
+    entries = json.loads(Path(path).read_text("utf-8")) if path else []
+    return [entry["type"].rpartition(".")[2] for entry in entries]
+
+
+def _give_padding(model: Any) -> bool:
+    """Give tokenizer and model one padding token, and say whether there is any.
+
+    A decoder's classifier reads the score at the last token that is not padding, which therefore
+    must not be the token that ends every pair.
+    """
+    tokenizer, config = model.tokenizer, model[0].model.config.get_text_config()
+    stated = getattr(config, "pad_token_id", None)
+    special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    if stated is not None and stated >= 0:
+        tokenizer.pad_token = special.get(stated, tokenizer.pad_token)
+        return True
+    ends = {ids[-1] for ids in tokenizer(["a", "b"], ["a", "b"])["input_ids"]}
+    last = ends.pop() if len(ends) == 1 else None
+    wanted = [tokenizer.pad_token_id, tokenizer.eos_token_id, *special]
+    padding = next((i for i in wanted if i in special and i != last), None)
+    # Llama's classifiers have none; sentence-transformers needs one even for one pair.
+    tokenizer.pad_token = special.get(padding, tokenizer.pad_token or special.get(last))
+    config.pad_token_id = padding
+    return padding is not None
+
+
 class _Loaded:
     """A loaded cross-encoder and its tokenizer."""
 
     def __init__(
         self, model: Any, max_tokens: int | None, batch_size: int, templates: tuple[str, str]
     ) -> None:
-        self._model, self._batch_size, self._templates = model, batch_size, templates
         tokenizer = model.tokenizer
-        if tokenizer.pad_token_id is None:  # Llama's classifiers have none
-            tokenizer.pad_token = tokenizer.eos_token
-        if model.config.pad_token_id is None:
-            model.config.pad_token_id = tokenizer.pad_token_id
+        self._model, self._templates = model, templates
+        self._batch_size = batch_size if _give_padding(model) else 1
         self._renderer = Renderer(tokenizer)
         own = model.max_seq_length or tokenizer.model_max_length
-        self._limit = int(min(max_tokens or _NO_LIMIT, own or _NO_LIMIT))
+        limit = require_positions("max_tokens", max_tokens, model[0].model)
+        self._limit = int(min(limit, own or NO_LIMIT))
         # Causal rerankers put the pair into a chat template, of which nothing may be cut.
         whole = len(model.preprocess([("a", "a")])["input_ids"][0])
         self._template_tokens = whole - self._tokens("a", "a")
@@ -189,7 +242,7 @@ class _Loaded:
         size = 1 if on_cpu else self._batch_size
         where = list(pairs)
         own_limit = self._model.max_seq_length  # restored, as the model may be the caller's
-        if self._limit < _NO_LIMIT:
+        if self._limit < NO_LIMIT:
             self._model.max_seq_length = self._limit
         try:
             for start in range(0, len(where), size):

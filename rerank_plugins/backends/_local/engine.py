@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from ..._threads import abandoned
@@ -10,8 +11,9 @@ from .._base import Answers, Table, in_order, prepared, require_room
 from .._prompts.renderer import Renderer
 from .forward import Forward, within_memory
 from .generation import Text, generate
+from .limits import NO_LIMIT, pads_exactly, require_positions
 from .questions import Continuation, Labels, Question
-from .sharing import MAX_ROWS, NO_LIMIT, Group, batches, group_alike, shareable_tokens
+from .sharing import MAX_ROWS, Group, batches, group_alike, shareable_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,9 +42,8 @@ class Engine:
         self.renderer = renderer
         self.forward = Forward(model, tokenizer.pad_token_id or 0)
         # Tokenizers without a limit say 1e30.
-        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        limits = (context_tokens, positions, tokenizer.model_max_length)
-        self.context = int(min(limit or NO_LIMIT for limit in limits))
+        own = require_positions("context_tokens", context_tokens, model)
+        self.context = int(min(own, tokenizer.model_max_length or NO_LIMIT))
         on_cpu = model.device.type == "cpu"
         self.batch_tokens = max_batch_tokens or (None if on_cpu else GPU_BATCH_TOKENS)
         self.suffix_tokens = self.batch_tokens or CPU_BATCH_TOKENS
@@ -121,6 +122,11 @@ class Engine:
         """Tokens of the longest prompt that may share its beginning; found by a trial, once."""
         return shareable_tokens(self.forward, self.context)
 
+    @cached_property
+    def _pads(self) -> bool:
+        """Whether sequences of different lengths may run together; found by a trial, once."""
+        return pads_exactly(self.forward, self.context)
+
     def _batches(self, group: Group, questions: Mapping[int, Question]) -> Iterator[list[int]]:
         """Split a group into the calls that run together."""
         lengths = [len(questions[i].ids) - group.shared for i in group.members]
@@ -129,7 +135,10 @@ class Engine:
             budget = self.suffix_tokens
             rows = min(MAX_ROWS, CACHED_TOKENS // (group.shared + max(lengths)))
         for batch in batches(lengths, budget, rows):
-            yield [group.members[j] for j in batch]
+            # Longest first. Where a beginning is shared, the trial of that has shown it.
+            together = group.shared or lengths[batch[0]] == lengths[batch[-1]] or self._pads
+            for _, alike in groupby(batch, key=lambda j: 0 if together else lengths[j]):
+                yield [group.members[j] for j in alike]
 
 
 def _alike(questions: Mapping[int, Question], limit: int) -> list[Group]:

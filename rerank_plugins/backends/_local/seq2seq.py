@@ -12,6 +12,7 @@ from ...errors import InputError, ModelLoadError
 from .._base import SECRET, Answers, LocalModel, Table, in_order, prepared, require_room
 from .._prompts.renderer import Renderer
 from .forward import within_memory
+from .limits import NO_LIMIT, require_positions
 from .loading import load_language_model
 from .questions import Labels
 
@@ -41,7 +42,7 @@ class Seq2SeqBackend(LocalModel["_Loaded"]):
         token: For private models: the token, or a function that gives it. Never shown.
 
     Raises:
-        InputError: An argument is out of range.
+        InputError: An argument is out of range; ``context_tokens`` when the model is loaded.
         MissingExtraError, ModelLoadError, ConfigurationError: When the model is loaded.
 
     Examples:
@@ -79,7 +80,8 @@ class Seq2SeqBackend(LocalModel["_Loaded"]):
             )
         model.train(False)  # no dropout
         own = tokenizer.model_max_length
-        limit = self.context_tokens or (own if own < 1 << 30 else USUAL_CONTEXT)
+        most = require_positions("context_tokens", self.context_tokens, model)
+        limit = self.context_tokens or min(most, own if own < NO_LIMIT else USUAL_CONTEXT)
         start = getattr(model.config, "decoder_start_token_id", None)
         if start is None:
             raise ModelLoadError(

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from ..._extras import extra
 from .forward import Forward
+from .limits import NO_LIMIT, difference, tolerance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-NO_LIMIT = 1 << 30
 MAX_ROWS = 32
 """Sequences in one forward pass at most: bounds the memory that their logits take."""
 LEAST_SHARED = 32
@@ -23,8 +23,6 @@ LEAST_SHARED = 32
 LEAST_SAVED = 0.1
 """Share of all tokens that must be saved: the forward passes after a shared beginning are slower
 per token."""
-TOLERANCE = 1e-3
-"""Difference between shared and unshared logits at most, as a share of the logits' spread."""
 
 _KEYS_AND_VALUES = {"DynamicLayer", "DynamicSlidingWindowLayer"}
 """Layers of a cache that hold keys and values and nothing else."""
@@ -148,13 +146,13 @@ def shareable_tokens(forward: Forward, context: int) -> int:
             plain = torch.cat([forward.logits([row], keep=1) for row in rows])
             prefix = forward.prefix(ids[:LEAST_SHARED])
             shared = forward.logits(rows, keep=1, prefix=prefix)
-            difference = float((shared - plain).norm() / (plain - plain.mean()).norm())
+            found = difference(shared, plain)
     except Exception as error:  # noqa: BLE001 - a model's cache may fail in any way
         reason = f"its cache cannot be used ({type(error).__name__}: {error})"
     else:
-        if difference <= max(TOLERANCE, 10 * torch.finfo(model.dtype).eps):
+        if found <= tolerance(model):
             return limit
-        reason = f"its logits would differ by {difference:.1%} of their spread"
+        reason = f"its logits would differ by {found:.1%} of their spread"
     warnings.warn(
         f"{type(model).__name__} computes every prompt as a whole, because the beginning of its "
         f"prompts cannot be shared: {reason}. share_prefix=False silences this.",

@@ -61,7 +61,7 @@ class TransformersBackend(LocalModel[Engine]):
         template_options: Variables for the template, such as ``{"enable_thinking": False}``.
 
     Raises:
-        InputError: An argument is out of range.
+        InputError: An argument is out of range; ``context_tokens`` when the model is loaded.
         MissingExtraError, ModelLoadError, ConfigurationError: When the model is loaded.
 
     Examples:

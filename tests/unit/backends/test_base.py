@@ -152,3 +152,17 @@ def test_a_local_model_shows_its_name_or_the_type_of_its_model():
 def test_a_token_may_be_a_function():
     assert Model(token="a")._hub_token() == Model(token=lambda: "a")._hub_token() == "a"
     assert Model()._hub_token() is None
+
+
+def test_the_first_cut_is_logged_and_no_other(caplog):
+    class Cutting(Model):
+        def _load(self):
+            table = {ScorePair: lambda calls: [Reply(1.0, truncated=(0,)) for _ in calls]}
+            return type("Loaded", (), {"table": table})
+
+    model = Cutting()
+    for _ in range(3):
+        model.run([*PAIRS, PAIRS[0]])
+    [record] = caplog.records
+    assert record.name == "rerank_plugins.backends"
+    assert "texts of 3 of 3 calls were cut" in record.getMessage()

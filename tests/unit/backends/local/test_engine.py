@@ -3,7 +3,7 @@
 import pytest
 import tiny_models
 
-from rerank_plugins import ModelOutputError, PromptTooLongError
+from rerank_plugins import InputError, ModelOutputError, PromptTooLongError
 from rerank_plugins.backends._local.engine import Engine
 from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.calls import (
@@ -53,7 +53,8 @@ def counted(model, monkeypatch):
 def test_the_context_is_the_smallest_of_the_limits(model, renderer):
     assert Engine(model, renderer, None, None).context == 200
     assert Engine(model, renderer, 50, None).context == 50
-    assert Engine(model, renderer, 500, None).context == 200
+    with pytest.raises(InputError, match="context_tokens is 201, and the model reads 200 tokens"):
+        Engine(model, renderer, 201, None)
 
 
 def test_a_prompt_that_does_not_fit_is_an_error_in_its_place(model, renderer):
@@ -144,3 +145,34 @@ def test_one_bad_number_costs_one_call(model, renderer):
 def test_each_kind_of_call_has_its_function(model, renderer):
     engine = Engine(model, renderer, None, None)
     assert set(engine.table) == {NextToken, Likelihood, Generate}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_prompts_of_one_length_run_together_where_a_model_reads_padding(
+    model, renderer, monkeypatch, shared
+):
+    """Recurrent models, played by a Llama that is given no mask."""
+    forward = model.forward
+
+    def unmasked(*args, attention_mask=None, position_ids=None, **kwargs):
+        return forward(*args, **kwargs)
+
+    calls = asked("a", "bc", "d", "ef", "ghi")
+    alone = [Engine(model, renderer, None, None).ask([call])[0] for call in calls]
+    monkeypatch.setattr(model, "forward", unmasked)
+    engine = Engine(model, renderer, None, 4096, shared)
+    assert not engine._pads
+    shapes = counted(model, monkeypatch)
+    for reply, right in zip(engine.ask(calls), alone, strict=True):
+        assert reply.answer.seen == pytest.approx(right.answer.seen, abs=1e-4)
+    assert sorted(shapes) == [(1, 3), (2, 1), (2, 2)]
+
+
+def test_prompts_of_all_lengths_run_together_where_padding_changes_nothing(
+    model, renderer, monkeypatch
+):
+    engine = Engine(model, renderer, None, 4096)
+    assert engine._pads
+    shapes = counted(model, monkeypatch)
+    engine.ask(asked("a", "bc", "ghi"))
+    assert shapes == [(3, 3)]
