@@ -1,8 +1,12 @@
 """Arguments, checked: each function raises an `InputError` that names the argument."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import cache
 from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 
@@ -88,3 +92,48 @@ def known_keys(what: str, given: Iterable[str], known: Collection[str]) -> None:
     """
     if unknown := sorted(set(given) - set(known)):
         raise InputError(f"{what} has no {', '.join(unknown)}", hint=f"It has {', '.join(known)}.")
+
+
+def fits(value: object, hint: Any) -> bool:
+    """True when a value, with all that it holds, is of a type: for what a file gave.
+
+    Args:
+        value: The value.
+        hint: A class, a dataclass, or a union, literal, tuple, sequence or mapping of such.
+
+    Examples:
+        >>> fits((("a", 1),), tuple[tuple[str, float], ...]), fits([1, None], Sequence[int])
+        (True, False)
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, one) for one in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple and inner[-1] is not Ellipsis:
+        same = isinstance(value, tuple) and len(value) == len(inner)
+        return same and all(map(fits, cast(tuple[Any, ...], value), inner))
+    if origin in (tuple, Sequence):
+        held = isinstance(value, origin) and not isinstance(value, str)
+        return held and all(fits(item, inner[0]) for item in cast(Sequence[Any], value))
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items()
+        )
+    return _is(value, hint)
+
+
+def _is(value: object, kind: Any) -> bool:
+    if kind is float and isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**1023  # more has no float
+    if kind is int:
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    if kind is not Any and not isinstance(value, kind):
+        return False
+    return all(fits(getattr(value, name), hint) for name, hint in _hints(kind).items())
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields; nothing for another class."""
+    return get_type_hints(kind) if is_dataclass(kind) else {}

@@ -113,7 +113,7 @@ def parse_json(text: str, name: str) -> Any:
     """
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is not JSON: {error}") from error
 
 

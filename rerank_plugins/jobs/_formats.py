@@ -79,7 +79,7 @@ class Jsonl:
             return row["query_id"] == query.query_id and all(
                 i < len(query.passages) and name == query.passage_id(i) for name, i in ids
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return False
 
 

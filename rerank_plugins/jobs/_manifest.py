@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from .._checks import fits
 from .._files import Stamp
 from ..errors import ConfigurationError, InputError
 from ..prompts import load_prompt
@@ -87,9 +88,14 @@ def read_manifest(path: str | Path) -> Manifest:
         raise InputError(f"{str(path)!r} has no manifest")
     found = _STAMP.read(beside, usage=dict)
     try:
-        return Manifest(**{**found, "usage": Usage(**found["usage"])})
+        manifest = Manifest(**{**found, "usage": Usage(**found["usage"])})
     except TypeError as error:
         raise InputError(f"{str(beside)!r} is damaged: {error}") from error
+    if wrong := [
+        n for n, hint in get_type_hints(Manifest).items() if not fits(getattr(manifest, n), hint)
+    ]:
+        raise InputError(f"{str(beside)!r} is damaged: {wrong[0]} is of a wrong type")
+    return manifest
 
 
 def manifest_of(reranker: Reranker, settings: Mapping[str, Any]) -> Manifest:

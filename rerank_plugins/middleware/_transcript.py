@@ -5,13 +5,17 @@ a model: `rerank_plugins.testing.Replay` answers from it.
 """
 
 import json
+import logging
 import math
+import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .._checks import fits
 from .._copies import CopiedByArguments
 from .._files import rows_of
 from ..calls import (
@@ -38,11 +42,25 @@ from ..errors import BackendError, CallError, InputError, PromptTooLongError
 from ..handlers import AnyBackend
 from ._layers import Layer
 
+_ANSWERS: Mapping[type[Call[Any]], Any] = {
+    NextToken: LabelLogprobs,
+    Generate: Completion,
+    Likelihood: ContinuationLogprob,
+    ScorePair: float,
+    Search: tuple[Hit, ...],
+}
+
+logger = logging.getLogger("rerank_plugins.middleware")
+
 
 def recorded(backend: AnyBackend, path: str | Path) -> Layer:
     """Append every call and its reply to a JSON Lines file.
 
     The file holds the queries, passages and answers in plain text.
+
+    If the file cannot be written later, because the disk is full, the ranking goes on and the
+    recording ends: the log has one warning, the batch that was being written is taken back, and
+    nothing more is added.
 
     Args:
         backend: The backend to wrap.
@@ -63,7 +81,7 @@ class _Recorder(CopiedByArguments):
     path: Path
 
     def __post_init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._ended = threading.Lock(), False
 
     def __call__(self, calls: Batch) -> Plan[Replies]:
         replies = (yield calls) if calls else []
@@ -71,9 +89,26 @@ class _Recorder(CopiedByArguments):
             json.dumps({"call": encode_call(c), "reply": encode_reply(r)}, ensure_ascii=True)
             for c, r in zip(calls, replies, strict=True)
         ]
-        with self._lock, self.path.open("a", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in lines)
+        with self._lock:
+            if not self._ended:
+                self._append("".join(f"{line}\n" for line in lines).encode())
         return replies
+
+    def _append(self, data: bytes) -> None:
+        """Append, or end the recording at the last whole batch."""
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                size, left = os.fstat(file.fileno()).st_size, memoryview(data)
+                try:
+                    while left:
+                        left = left[file.write(left) :]
+                except OSError:
+                    with suppress(OSError):  # what is no file has no size
+                        file.truncate(size)
+                    raise
+        except OSError as error:
+            self._ended = True
+            logger.warning("the recording in %s ends here: %s", self.path, error)
 
 
 def read_transcript(path: str | Path) -> Iterator[tuple[Call[Any], Reply[Any] | CallError]]:
@@ -86,9 +121,23 @@ def read_transcript(path: str | Path) -> Iterator[tuple[Call[Any], Reply[Any] | 
         try:
             call = decode_call(entry["call"])
             reply = decode_reply(entry["reply"], call)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"line {number} of {path} is not a transcript: {error}") from error
+        if not fits(call, type(call)) or not _answers(reply, call):
+            text = f"line {number} of {path} is not a transcript: a value is of a wrong type"
+            raise InputError(text)
         yield call, reply
+
+
+def _answers(reply: Reply[Any] | CallError, call: Call[Any]) -> bool:
+    """True when the values of a reply are of their types, and its answer is one to the call."""
+    if isinstance(reply, PromptTooLongError):
+        return fits((reply.excess_tokens, reply.limit), tuple[int, int | None])
+    if isinstance(reply, CallError):
+        return fits(reply.retryable, bool)
+    counts = (reply.prompt_tokens, reply.generated_tokens, reply.truncated)
+    whole = fits(counts, tuple[int, int, tuple[int, ...]])
+    return whole and fits(reply.answer, _ANSWERS[type(call)])
 
 
 def encode_call(call: Call[Any]) -> dict[str, Any]:
@@ -103,7 +152,7 @@ def decode_call(data: Mapping[str, Any]) -> Call[Any]:
         values["prompt"] = _prompt(values["prompt"])
     if "continuation" in values:
         values["continuation"] = Untrusted(**values["continuation"])
-    kinds = {k.__name__: k for k in (NextToken, Generate, Likelihood, ScorePair, Search)}
+    kinds = {kind.__name__: kind for kind in _ANSWERS}
     return kinds[data["kind"]](**{k: _tuples(v) for k, v in values.items()})
 
 
@@ -128,6 +177,8 @@ def decode_reply(data: Mapping[str, Any], call: Call[Any]) -> Reply[Any] | CallE
     if "excess_tokens" in data:
         return PromptTooLongError(data["excess_tokens"], limit=data["limit"])
     if "error" in data:
+        if not isinstance(data["error"], str):
+            raise TypeError("the error is not a text")
         return BackendError(data["error"], retryable=data["retryable"])
     values = {k: _tuples(v) for k, v in data.items()}
     return Reply(**{**values, "answer": _answer(data["answer"], call)})

@@ -1,12 +1,14 @@
 """Checks of arguments: what passes, and what the message says of what does not."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from rerank_plugins import InputError
-from rerank_plugins._checks import at_least, known_keys, one_of, positive
+from rerank_plugins import InputError, Usage
+from rerank_plugins._checks import at_least, fits, known_keys, one_of, positive
 
 
 @pytest.mark.parametrize("value", [1, 2, None, np.int64(7)])
@@ -45,3 +47,37 @@ def test_unknown_keys_are_named():
     known_keys("a spec", {"a": 1}, ("a", "b"))
     with pytest.raises(InputError, match=r"a spec has no x, y\. It has a, b\."):
         known_keys("a spec", ["y", "a", "x"], ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "fitting"),
+    [
+        (1, int, True),
+        (True, int, False),
+        (1.0, int, False),
+        (1, float, True),
+        (math.inf, float, True),
+        (10**400, float, False),
+        (True, float, False),
+        ("a", str, True),
+        (None, str, False),
+        (None, str | None, True),
+        ("stop", Literal["stop", "length"], True),
+        ([], Literal["stop", "length"], False),
+        ((1, 2), tuple[int, ...], True),
+        ((), tuple[int, ...], True),
+        ([1], tuple[int, ...], False),
+        ((1, "a"), tuple[int, str], True),
+        ((1,), tuple[int, str], False),
+        ([1.5, 2], Sequence[float], True),
+        ("ab", Sequence[str], False),
+        ({"a": 1}, Mapping[str, int], True),
+        ({"a": "b"}, Mapping[str, int], False),
+        ([], Mapping[str, int], False),
+        (Usage(), Usage, True),
+        (Usage(calls="many"), Usage, False),
+        ({"any": object}, Any, True),
+    ],
+)
+def test_whether_a_value_is_of_a_type(value, hint, fitting):
+    assert fits(value, hint) is fitting

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._checks import fits
 from ..._extras import extra
 from ..._files import Stamp, digest, rows_of, sync_files, write_lines
 from ...errors import InputError
@@ -90,7 +91,7 @@ def load(folder: Path) -> Parts:
         manifest = _manifest(folder)
         try:
             return _read(folder, manifest)
-        except (InputError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # NumPy and FAISS raise of all kinds
             if _manifest(folder)["generation"] != manifest["generation"]:
                 continue  # it was replaced while it was read
             if isinstance(error, InputError):
@@ -119,7 +120,7 @@ def _generation_in(folder: Path) -> str:
     try:
         found = json.loads((folder / MANIFEST).read_text("utf-8"))
         name = str(found["generation"]) if found["format"] == STAMP.format else ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
     return name if name.startswith(_GENERATION) and Path(name).name == name else ""
 
@@ -162,7 +163,9 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Parts:
             )
     index = extra("faiss", "faiss").read_index(str(generation / _INDEX))
     rows = [row for _, row in rows_of(generation / _PASSAGES)]
-    if not all(isinstance(row.get(name), str) for row in rows for name in ("id", "text")):
+    if not all(fits(row.get(n, ""), str) for row in rows for n in ("id", "text", "title")) or any(
+        not {"id", "text"} <= row.keys() for row in rows
+    ):
         raise InputError(f"{_PASSAGES!r} in {str(generation)!r} does not hold passages")
     found = (index.ntotal, index.d, len(rows))
     if found != (manifest["passages"], manifest["dimensions"], manifest["passages"]):
@@ -174,8 +177,12 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Parts:
         index,
         [row["id"] for row in rows],
         [row["text"] for row in rows],
-        [str(row.get("title", "")) for row in rows],
-        np.load(generation / _VECTORS, allow_pickle=False)
-        if _VECTORS in manifest["files"]
-        else None,
+        [row.get("title", "") for row in rows],
+        _array(generation / _VECTORS) if _VECTORS in manifest["files"] else None,
     )
+
+
+def _array(path: Path) -> Any:
+    read: Any = np.lib.format.read_array  # unlike `np.load`, it takes no other kind of file
+    with path.open("rb") as file:
+        return read(file, allow_pickle=False)

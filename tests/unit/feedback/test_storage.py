@@ -9,6 +9,8 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rerank_plugins import InputError, Passage
 from rerank_plugins._files import digest
@@ -214,3 +216,119 @@ def test_savers_and_loaders_at_the_same_time(tmp_path):
         thread.join()
     assert not failures
     assert set(sizes) <= {5, 6, 7}
+
+
+MANIFEST = "manifest.json"
+WRONG = [None, True, 7, -0.5, "text", "../x", "", "\0", [], {}, [[]], {"a": {}}, 10**400]
+
+
+def small(folder):
+    """A saved index that keeps its vectors beside it; its manifest and the folder of its files."""
+    eye, names = np.eye(3), ["1", "2", "3"]
+    texts = [Passage("one", title="a title"), "two", "three"]
+    index = FaissIndex.build(eye, ids=names, texts=texts).index
+    FaissIndex(index, ids=names, texts=texts, vectors=eye).save(folder)
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    return manifest, folder / manifest["generation"]
+
+
+def copied(tmp_path):
+    """`small` in the folder "index", made once and copied for each case."""
+    whole, folder = tmp_path / "whole", tmp_path / "index"
+    if not whole.exists():
+        small(whole)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(whole, folder)
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    return manifest, folder / manifest["generation"]
+
+
+def loads_or_is_refused(folder):
+    try:
+        found = FaissIndex.load(folder)
+    except InputError as error:
+        assert str(folder) in str(error) or "ids repeat" in str(error)  # noqa: PT017
+    else:
+        assert [hit.id for hit in found.search([0.1, 0.9, 0.2], 2)] == ["2", "3"]
+        assert all(isinstance(text, str) for text in found.texts)
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_damaged_bytes_of_any_file_whose_digest_is_right(tmp_path, data):
+    manifest, generation = copied(tmp_path)
+    # FAISS itself ends the process on some damaged files of its own: its digest protects it.
+    name = data.draw(st.sampled_from(["passages.jsonl", "vectors.npy", MANIFEST]))
+    path = tmp_path / "index" / MANIFEST if name == MANIFEST else generation / name
+    whole = path.read_bytes()
+    start = data.draw(st.integers(0, len(whole)))
+    stop = data.draw(st.sampled_from([start, min(len(whole), start + 5), len(whole)]))
+    added = data.draw(st.binary(max_size=12) | st.sampled_from([b"PK\x03\x04", b"[" * 100_000]))
+    path.write_bytes(whole[:start] + added + whole[stop:])
+    if name != MANIFEST:
+        manifest["files"][name] = digest(path)
+        (tmp_path / "index" / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    try:
+        found = FaissIndex.load(tmp_path / "index")
+    except InputError:
+        return
+    assert len(found.ids) == len(found.texts) == 3
+    assert np.isfinite(found.vectors).all()
+    assert len(found.search([0.1, 0.9, 0.2], 3)) == 3
+
+
+@given(
+    name=st.sampled_from(
+        [
+            "generation",
+            "passages",
+            "dimensions",
+            "metric",
+            "files",
+            "format",
+            "version",
+            "index.faiss",
+            "passages.jsonl",
+            "vectors.npy",
+        ]
+    ),
+    value=st.sampled_from(WRONG),
+)
+@settings(max_examples=130, deadline=None, suppress_health_check=list(HealthCheck))
+def test_wrong_values_in_a_manifest(tmp_path, name, value):
+    manifest, _ = copied(tmp_path)
+    holder = manifest["files"] if "." in name else manifest
+    holder[name] = value
+    (tmp_path / "index" / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    loads_or_is_refused(tmp_path / "index")
+    try:
+        build(vectors=VECTORS[:9]).save(tmp_path / "index")
+    except InputError:
+        return
+    assert len(FaissIndex.load(tmp_path / "index")) == 9
+
+
+@pytest.mark.parametrize("row", [{"id": 1}, {"text": None}, {"title": 7}, {"title": None}])
+def test_passages_of_other_types(tmp_path, row):
+    manifest, generation = small(tmp_path)
+    path = generation / "passages.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    path.write_text("\n".join(json.dumps({**one, **row}) for one in rows), "utf-8")
+    manifest["files"]["passages.jsonl"] = digest(path)
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(InputError, match="does not hold passages"):
+        FaissIndex.load(tmp_path)
+
+
+def test_a_nested_manifest_and_an_empty_file_of_vectors(tmp_path):
+    manifest, generation = small(tmp_path)
+    (generation / "vectors.npy").write_bytes(b"")
+    manifest["files"]["vectors.npy"] = digest(generation / "vectors.npy")
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(InputError, match="cannot be read"):
+        FaissIndex.load(tmp_path)
+    (tmp_path / MANIFEST).write_text("[" * 200_000, "utf-8")
+    with pytest.raises(InputError, match="damaged"):
+        FaissIndex.load(tmp_path)
+    with pytest.raises(InputError, match="something else"):
+        build().save(tmp_path)

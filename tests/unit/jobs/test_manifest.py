@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rerank_plugins import InputError, Limits, Reranker, Usage
+from rerank_plugins._checks import fits
 from rerank_plugins.jobs import Jsonl, Query, manifest_path, rank_file, read_manifest
-from rerank_plugins.jobs._manifest import claim_file, manifest_of
+from rerank_plugins.jobs._manifest import Manifest, claim_file, manifest_of
 from rerank_plugins.strategies import PairScore, SingleToken, SlidingWindow
 from rerank_plugins.testing import Oracle
 
@@ -124,3 +127,40 @@ def test_a_file_belongs_to_one_reranker(tmp_path):
         claim_file(path, manifest_of(other, {"top_k": 1}))
     path.unlink()  # only the manifest is left: the file is new
     assert claim_file(path, manifest_of(other, {"top_k": 1})) != first
+
+
+WRONG = [None, True, 7, -0.5, "text", [], {}, [1, "a"], {"a": 1}, [[]], float("nan"), 10**400]
+NAMES = [(name,) for name in json.loads(TEXT)] + [("usage", n) for n in json.loads(TEXT)["usage"]]
+
+
+@given(at=st.sampled_from(NAMES), value=st.sampled_from(WRONG), removed=st.booleans())
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_damaged_manifest_is_an_input_error_or_right(tmp_path, at, value, removed):
+    values = json.loads(TEXT)
+    holder = values["usage"] if len(at) == 2 else values
+    del holder[at[-1]]
+    if not removed:
+        holder[at[-1]] = value
+    beside = manifest_path(tmp_path / "out.jsonl")
+    beside.write_text(json.dumps(values))
+    try:
+        found = read_manifest(tmp_path / "out.jsonl")
+    except InputError as error:
+        assert str(beside) in str(error)  # noqa: PT017
+    else:
+        assert fits(found, Manifest)
+        found.with_cost(1, 1, Usage(calls=1, seconds=1.0)).write(beside)
+
+
+@given(data=st.data())
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+def test_damaged_bytes_of_a_manifest(tmp_path, data):
+    start = data.draw(st.integers(0, len(TEXT)))
+    stop = data.draw(st.integers(start, min(len(TEXT), start + 40)))
+    whole = TEXT.encode()
+    beside = manifest_path(tmp_path / "out.jsonl")
+    beside.write_bytes(whole[:start] + data.draw(st.binary(max_size=20)) + whole[stop:])
+    try:
+        assert fits(read_manifest(tmp_path / "out.jsonl"), Manifest)
+    except InputError as error:
+        assert str(beside) in str(error)  # noqa: PT017
