@@ -147,6 +147,9 @@ class Ranking:
         score_kind: What the scores are: raw ``logit``, ``logprob`` (nats), ``probability``,
             ``grade``, ``z-score`` (standard deviations above the list's mean, comparable within
             the list alone), or ``rank`` (1, 1/2, 1/3, ...: the order and nothing more).
+        model_scores: The model's own scores, by position in the caller's list, where ``scores``
+            mix them with others: a threshold is compared with these. Else empty.
+        model_score_kind: The kind of ``model_scores``.
         usage: What it cost.
         report: What happened on the way.
 
@@ -165,6 +168,8 @@ class Ranking:
     score_kind: ScoreKind = "rank"
     usage: Usage = Usage()
     report: Report = Report()
+    model_scores: tuple[float, ...] = ()
+    model_score_kind: ScoreKind = "rank"
 
     def __post_init__(self) -> None:
         if not self.scores and self.order:

@@ -9,6 +9,7 @@ from .._threads import off_loop
 from ..handlers import AnyBackend
 from ..registry import Group
 from ._backends import build_backend, build_reranker, chat_options, model_name, plain_part
+from ._checked import Checked, Checks, check_flag, check_names, check_part, check_text
 from ._items import Candidates, Outcome, candidates, check_threshold, check_top_k, conclude
 from ._prompts import find_prompts, with_prompt
 from ._strategies import (
@@ -22,6 +23,7 @@ from ._strategies import (
     groupwise_strategy,
     ordering_at_least,
     pointwise_strategy,
+    top_grade,
 )
 
 __all__ = [
@@ -31,12 +33,18 @@ __all__ = [
     "POINTWISE_MODEL",
     "AnyBackend",
     "Candidates",
+    "Checked",
+    "Checks",
     "Group",
     "Outcome",
     "build_backend",
     "build_reranker",
     "candidates",
     "chat_options",
+    "check_flag",
+    "check_names",
+    "check_part",
+    "check_text",
     "check_threshold",
     "check_top_k",
     "choose_strategy",
@@ -50,5 +58,6 @@ __all__ = [
     "ordering_at_least",
     "plain_part",
     "pointwise_strategy",
+    "top_grade",
     "with_prompt",
 ]

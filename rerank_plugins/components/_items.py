@@ -1,16 +1,20 @@
 """A framework's items as passages, and a ranking as the result of a component."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import InputError
-from ..ranking import Ranking, Report
+from ..ranking import Ranking, Report, ScoreKind
 from ..text import Passage
 
 _COMPARABLE = ("logit", "logprob", "probability", "z-score")
+
+Direction = Literal["similarity", "distance", "unknown", "incomplete", "none"]
+"""What a list of scores is, best item first: see `direction_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +26,14 @@ class Candidates:
         texts: The texts for the model.
         scores: The items' scores, as Python floats; None for an item without one.
         duplicates: How many items were left out because they are copies of others.
+        direction: What the scores are.
     """
 
     positions: tuple[int, ...]
     texts: tuple[str, ...]
     scores: tuple[float | None, ...]
     duplicates: int
+    direction: Direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +78,55 @@ def check_threshold(value: object) -> None:
 def candidates(ids: Sequence[str], texts: Sequence[str], scores: Sequence[object]) -> Candidates:
     """Make candidates of items: each id once, at its first position, in its best-scored copy.
 
+    The passages carry the scores as `Passage.score` defines them, higher is better: distances are
+    negated, and scores whose direction is unknown are left out.
+
     Examples:
         >>> candidates(["a", "b", "a"], ["one", "two", "one again"], [0.1, None, 0.9]).texts
         ('one again', 'two')
     """
     numbers = [None if score is None else float(score) for score in scores]  # type: ignore[arg-type]  # NumPy's too
+    direction = direction_of(numbers)
+    sign = -1.0 if direction == "distance" else 1.0
+    relevance = [None if number is None else sign * number for number in numbers]
     best: dict[str, int] = {}
     for i, identifier in enumerate(ids):
         kept = best.get(identifier)
-        if kept is None or _strength(numbers[i]) > _strength(numbers[kept]):
+        if kept is None or _strength(relevance[i]) > _strength(relevance[kept]):
             best[identifier] = i
     positions = tuple(best.values())
+    told = direction != "unknown"
     return Candidates(
         positions,
-        tuple(Passage(texts[i], score=numbers[i]) for i in positions),
+        tuple(Passage(texts[i], score=relevance[i] if told else None) for i in positions),
         tuple(numbers[i] for i in positions),
         len(ids) - len(positions),
+        direction,
     )
+
+
+def direction_of(scores: Sequence[float | None]) -> Direction:
+    """Tell by the scores of a list, best item first, whether they are distances.
+
+    Returns:
+        ``"similarity"``: they fall along the list. ``"distance"``: they rise. ``"unknown"``: they
+        do both or neither. ``"incomplete"``: some items have no finite score. ``"none"``: no item
+        has one.
+
+    Examples:
+        >>> direction_of([0.0, 0.4, 2.0]), direction_of([0.9, 0.9, 0.1]), direction_of([0.5, 0.5])
+        ('distance', 'similarity', 'unknown')
+    """
+    known = [score for score in scores if score is not None and math.isfinite(score)]
+    if not known:
+        return "none"
+    if len(known) < len(scores):
+        return "incomplete"
+    falls = any(a > b for a, b in pairwise(known))
+    rises = any(a < b for a, b in pairwise(known))
+    if falls == rises:
+        return "unknown"
+    return "similarity" if falls else "distance"
 
 
 def conclude(
@@ -98,31 +136,71 @@ def conclude(
     top_k: int | None,
     score_threshold: float | None = None,
     drop_unranked: bool = False,
+    scale_score: bool = False,
+    top_grade: float | None = None,
 ) -> Outcome:
     """Make the result of a component.
 
     If something failed and the order is the input's, the items keep their scores, because a
-    reranker that failed has none. A threshold is inclusive, is applied before ``top_k``, and is
-    not applied to scores that only number the places (``score_kind="rank"``).
+    reranker that failed has none. A threshold is inclusive and applied before ``top_k``. It is
+    compared with the model's own scores, also where the returned scores mix them with the
+    retriever's, and is not applied to scores that compare within one list alone (``"rank"``,
+    ``"z-score"``).
 
     Args:
         ranking: All candidates, ranked.
         found: The candidates.
         top_k: How many to return at most; all when None.
-        score_threshold: The lowest score to return, in the unit of ``ranking.score_kind``.
+        score_threshold: The lowest score to return, in the unit of the model's own scores, or from
+            0 to 1 with ``scale_score``.
         drop_unranked: Leave out the items that the model's answers left out.
+        scale_score: Return scores from 0 to 1, where the kind of the scores allows it.
+        top_grade: The highest grade that the strategy gives.
     """
-    kept = ranking.kept_order
-    applied = score_threshold is not None and ranking.score_kind != "rank"
+    kept, kind = ranking.kept_order, ranking.score_kind
+    own = dict(zip(ranking.order, ranking.scores, strict=True))
+    own_kind = kind
+    if ranking.model_scores:
+        own, own_kind = dict(enumerate(ranking.model_scores)), ranking.model_score_kind
+    unit, own_unit = (_unit(k, top_grade, scale=scale_score) for k in (kind, own_kind))
+    lowest = -math.inf if score_threshold is None or own_unit is None else score_threshold
     lines = [
-        (found.positions[i], found.scores[i] if kept else score)
+        (found.positions[i], found.scores[i] if kept else (unit or float)(score))
         for i, score in zip(ranking.order, ranking.scores, strict=True)
-        if not (applied and score_threshold is not None and score < score_threshold)
+        if (own_unit or float)(own[i]) >= lowest
         and not (drop_unranked and i in ranking.report.missing)
     ]
-    meta = _meta(ranking, found) | {"score_threshold_applied": applied}
-    ignored = score_threshold is not None and not applied and len(ranking) > 1 and not kept
+    scaled = scale_score and unit is not None
+    meta = _meta(ranking, found) | {
+        "score_kind": "probability" if scaled and kind in ("logit", "logprob") else kind,
+        "score_scaled": scaled,
+        "score_threshold_applied": score_threshold is not None and own_unit is not None,
+    }
+    ignored: list[str] = []
+    if len(ranking) > 1 and not kept:
+        if score_threshold is not None and own_unit is None:
+            ignored.append("score_threshold")
+        if scale_score and unit is None:
+            ignored.append("scale_score")
     return Outcome(tuple(lines[:top_k]), meta, _warning(ranking, found, ignored))
+
+
+def _unit(
+    kind: ScoreKind, top_grade: float | None, *, scale: bool
+) -> Callable[[float], float] | None:
+    """The function that brings scores of a kind to the unit of a result.
+
+    None if they compare within one list alone, or have no scale from 0 to 1 and ``scale`` is set.
+    """
+    if kind in ("rank", "z-score") or (scale and kind == "grade" and not top_grade):
+        return None
+    if not scale:
+        return float
+    return {
+        "logit": lambda x: 1 / (1 + math.exp(min(-x, 700.0))),  # beyond, exp has no float
+        "logprob": lambda x: math.exp(min(x, 0.0)),
+        "grade": lambda x: min(max(x / (top_grade or 1.0), 0.0), 1.0),
+    }.get(kind, float)
 
 
 def _strength(score: float | None) -> float:
@@ -148,6 +226,7 @@ def _meta(ranking: Ranking, found: Candidates) -> dict[str, Any]:
         },
         "truncated": len(report.truncated),
         "duplicates_removed": found.duplicates,
+        "retriever_scores": found.direction,
     }
 
 
@@ -156,7 +235,7 @@ def _causes(report: Report) -> list[str]:
     return [*report.fallbacks, *[malformed] * report.malformed]
 
 
-def _warning(ranking: Ranking, found: Candidates, ignored: bool) -> str:
+def _warning(ranking: Ranking, found: Candidates, ignored: Sequence[str]) -> str:
     said = []
     if causes := _causes(ranking.report):
         more = f" (and {len(causes) - 1} more)" if len(causes) > 1 else ""
@@ -169,7 +248,12 @@ def _warning(ranking: Ranking, found: Candidates, ignored: bool) -> str:
     if ranking.report.invalid_grades:
         said.append(f"{ranking.report.invalid_grades} grades are not on the scale and were ignored")
     if ignored:
-        said.append("score_threshold is ignored, because these scores only number the places")
+        are = "are" if len(ignored) > 1 else "is"
+        why = {
+            "rank": "these scores only number the places",
+            "z-score": "mixed scores compare within one list alone",
+        }.get(ranking.score_kind, "the scale of the grades is unknown")
+        said.append(f"{' and '.join(ignored)} {are} ignored, because {why}")
     distinct = len(set(found.texts)) > 1 and len(set(ranking.scores)) == 1
     if ranking.score_kind in _COMPARABLE and distinct:
         said.append("the model gave different passages the same score, so it did not rank them")

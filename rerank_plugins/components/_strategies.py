@@ -1,7 +1,7 @@
 """The strategy of a component, from its arguments and the checkpoint."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from .._checks import at_least
@@ -163,6 +163,23 @@ def choose_strategy(strategy: Any, model: str | None, preset: str | None = None)
             hint=f"Give strategy=..., or model= one of: {', '.join(list_presets())}.",
         )
     return found["strategy"]
+
+
+def top_grade(strategy: object) -> float | None:
+    """The highest score of kind ``"grade"`` that a strategy gives; None if that is not known.
+
+    Examples:
+        >>> top_grade(Hybrid(PointwiseGrade(prompt="erank.v1"))), top_grade(Groupwise())
+        (10.0, 1.0)
+    """
+    if isinstance(strategy, PointwiseGrade):
+        return float(require(strategy.prompt, PointwisePrompt).top_grade or 0) or None
+    if isinstance(strategy, Groupwise):
+        return 1.0  # the mean grade is divided by the scale
+    if not is_dataclass(strategy):
+        return None
+    found = {top_grade(getattr(strategy, field.name)) for field in fields(strategy)} - {None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _prompted(

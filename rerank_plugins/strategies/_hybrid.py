@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, pstdev
 
 from .._checks import at_least
@@ -60,8 +60,10 @@ class Hybrid:
 
     Scores are ``alpha * z(first stage) + (1 - alpha) * z(reranker)``, with ``z(x) = (x - mean) /
     standard deviation`` over the list (``score_kind="z-score"``: any real number, comparable within
-    the result alone). The first stage's scores are those of the `Passage` objects that are ranked;
-    the framework components and the commands set them.
+    the result alone; `Ranking.model_scores` has the reranker's own). The first stage's scores are
+    those of the `Passage` objects that are ranked: higher is better. The commands set them, and so
+    do the framework components, which turn distances round and leave out scores whose direction
+    they cannot tell.
 
     If a call of ``inner`` failed, the result is the ranking of ``inner`` alone.
 
@@ -116,7 +118,11 @@ class Hybrid:
             self.alpha * a + (1 - self.alpha) * b
             for a, b in zip(z_scores(first), z_scores(reranked), strict=True)
         ]
-        return by_score(mixed, "z-score", report=ranking.report)
+        found = by_score(mixed, "z-score", report=ranking.report)
+        if by_rank:
+            return found
+        kind = ranking.score_kind
+        return replace(found, model_scores=tuple(reranked), model_score_kind=kind)
 
 
 def z_scores(values: Sequence[float]) -> list[float]:

@@ -44,6 +44,8 @@ META = {
     "repairs",
     "truncated",
     "duplicates_removed",
+    "retriever_scores",
+    "score_scaled",
     "score_threshold_applied",
 }
 TOKEN = {"type": "env_var", "env_vars": ["HF_API_TOKEN", "HF_TOKEN"], "strict": False}
@@ -170,6 +172,7 @@ def test_to_dict_of_the_defaults():
             "policy": None,
             "top_k": 10,
             "score_threshold": None,
+            "scale_score": False,
             "meta_fields_to_embed": [],
             "meta_data_separator": "\n",
             "device": None,

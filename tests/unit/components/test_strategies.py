@@ -10,6 +10,7 @@ from rerank_plugins.components import (
     groupwise_strategy,
     ordering_at_least,
     pointwise_strategy,
+    top_grade,
 )
 from rerank_plugins.strategies import (
     FullList,
@@ -101,3 +102,18 @@ def test_the_strategy_that_was_given_comes_first():
     assert choose_strategy(None, "BAAI/bge-reranker-base") == {"name": "pair-score"}
     with pytest.raises(InputError, match="no strategy was given"):
         choose_strategy(None, "a/b")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        (PointwiseGrade(prompt="erank.v1"), 10.0),
+        (PointwiseGrade(prompt="grades.v1"), 9.0),
+        (Groupwise(top_grade=5), 1.0),
+        (Hybrid(PointwiseGrade(prompt="grades.v1")), 9.0),
+        (PairScore(), None),
+        (object(), None),
+    ],
+)
+def test_the_highest_grade_of_a_strategy(strategy, expected):
+    assert top_grade(strategy) == expected

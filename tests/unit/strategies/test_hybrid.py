@@ -51,3 +51,12 @@ def test_the_first_stage_alone_and_the_reranker_alone():
 def test_refused_settings(build, message):
     with pytest.raises(InputError, match=message):
         build()
+
+
+def test_the_reranker_s_own_scores_are_kept_by_position():
+    passages = [Passage("1", score=3.0), Passage("3", score=1.0), Passage("2", score=2.0)]
+    ranking = Reranker(Hybrid(PairScore(), alpha=1), BY_VALUE).rank("q", passages, top_k=1)
+    assert ranking.model_scores == (1.0, 3.0, 2.0)
+    assert ranking.model_score_kind == "logit"
+    by_order = Reranker(Hybrid(Blend(PairScore())), BY_VALUE).rank("q", passages)
+    assert by_order.model_scores == ()

@@ -7,10 +7,16 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Dict, List, Optional, Tuple
+from typing import Any, Callable, ClassVar, Dict, List, Optional, Tuple
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
-from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, field_serializer
+from llama_index.core.bridge.pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_serializer,
+)
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -27,12 +33,14 @@ from rerank_plugins.components import (
     build_reranker,
     candidates,
     chat_options,
+    check_flag,
     check_threshold,
     check_top_k,
     conclude,
     find_prompts,
     model_name,
     plain_part,
+    top_grade,
     with_prompt,
 )
 from rerank_plugins.prompts import AnyPrompt
@@ -48,6 +56,12 @@ _PARTS: Dict[str, Group] = {
     "strategy": "strategies",
     "prompt": "strategies",
     "backend": "backends",
+}
+_CHECKS: Dict[str, Callable[[str, Any], None]] = {
+    "top_n": check_top_k,
+    "score_threshold": lambda _, value: check_threshold(value),
+    "scale_score": check_flag,
+    "drop_unranked": check_flag,
 }
 
 
@@ -69,9 +83,14 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     what the reranker is built from: to change one, build another postprocessor.
     """
 
+    model_config = ConfigDict(validate_assignment=True)
+
     top_n: Optional[int] = Field(default=10, description="Maximum number of nodes; all when None.")
     score_threshold: Optional[float] = Field(
         default=None, description="The lowest score to return, in the unit of the score kind."
+    )
+    scale_score: bool = Field(
+        default=False, description="Return scores from 0 to 1, where their kind allows it."
     )
     metadata_mode: MetadataMode = Field(
         default=MetadataMode.EMBED, description="Which metadata the model reads."
@@ -112,10 +131,15 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         backend = values.get("backend")
         for name in _PARTS.keys() & values.keys():
             values[name] = stored(_PARTS[name], values[name])
+        for name in _CHECKS.keys() & values.keys():
+            _CHECKS[name](name, values[name])
         super().__init__(**values)
-        check_top_k("top_n", self.top_n)
-        check_threshold(self.score_threshold)
         self._connect(backend)  # the object itself, where one was given
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CHECKS:
+            _CHECKS[name](name, value)
+        super().__setattr__(name, value)
 
     def _strategy(self) -> Any:
         """The strategy that the fields describe."""
@@ -150,7 +174,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
         """`postprocess_nodes`, and the end event's tags: score kind, usage, causes."""
-        with self._reported(nodes, query_bundle) as job:
+        with self._reported(list(nodes), query_bundle) as job:
             job.ranking = self._current().rank(job.query, job.found.texts)
         return job.nodes, job.meta
 
@@ -158,7 +182,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
         """`ranked`, without blocking the event loop."""
-        with self._reported(nodes, query_bundle) as job:
+        with self._reported(list(nodes), query_bundle) as job:
             job.ranking = await self._current().arank(job.query, job.found.texts)
         return job.nodes, job.meta
 
@@ -218,6 +242,8 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
             top_k=self.top_n,
             score_threshold=self.score_threshold,
             drop_unranked=getattr(self, "drop_unranked", False),
+            scale_score=self.scale_score,
+            top_grade=top_grade(self._reranker.strategy),
         )
         if outcome.warning:
             logger.warning("%s: %s", self.class_name(), outcome.warning)

@@ -38,6 +38,9 @@ class FirstRerank(Rerank):
         top_n: How many nodes to return at most; all when None.
         score_threshold: The lowest log-probability to return, in nats, for lists that fit one
             window.
+        scale_score: Return scores from 0 to 1: the sigmoid of logits, ``exp`` of log-probabilities,
+            grades over their range. Places and mixed scores have no such scale: they stay as they
+            are, and a warning says so.
         metadata_mode: Which metadata the model reads with each node.
         device: Where the model runs; the best device of the machine when None.
         backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;

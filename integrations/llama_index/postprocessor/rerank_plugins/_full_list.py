@@ -36,6 +36,9 @@ class FullListRerank(Rerank):
         top_n: How many nodes to return at most; all when None.
         score_threshold: The lowest score to return, in the unit of the scores; not applied to
             scores that only number the places, nor to a kept order.
+        scale_score: Return scores from 0 to 1: the sigmoid of logits, ``exp`` of log-probabilities,
+            grades over their range. Places and mixed scores have no such scale: they stay as they
+            are, and a warning says so.
         metadata_mode: Which metadata the model reads with each node.
         device: Where the model runs; the best device of the machine when None.
         backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;

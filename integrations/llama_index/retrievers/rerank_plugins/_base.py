@@ -36,6 +36,28 @@ dispatcher = get_dispatcher(__name__)
 
 _FEW = 10
 
+# Retrievers of the framework that search by words, structure or a database, by class names.
+_WITHOUT_VECTORS = frozenset(
+    {
+        "BM25Retriever",
+        "BaseKeywordTableRetriever",
+        "CypherTemplateRetriever",
+        "DocumentSummaryIndexLLMRetriever",
+        "EmptyIndexRetriever",
+        "KGTableRetriever",
+        "KnowledgeGraphRAGRetriever",
+        "LLMSynonymRetriever",
+        "NLSQLRetriever",
+        "SQLRetriever",
+        "SummaryIndexLLMRetriever",
+        "SummaryIndexRetriever",
+        "TextToCypherRetriever",
+        "TreeAllLeafRetriever",
+        "TreeRootRetriever",
+        "TreeSelectLeafRetriever",
+    }
+)
+
 
 class FeedbackEvent(BaseEvent):
     """The result of the feedback for one query."""
@@ -78,7 +100,8 @@ class FeedbackRetriever(BaseRetriever):
         callback_manager: The framework's own.
 
     Raises:
-        InputError: An argument is out of range, or the second search could not change the result.
+        InputError: An argument is out of range, the second search could not change the result, or
+            a part cannot serve: a retriever that does not search by vectors, for example.
         UnknownNameError: There is no such method.
 
     Examples:
@@ -113,6 +136,7 @@ class FeedbackRetriever(BaseRetriever):
         raise_on_failure: bool = False,
         callback_manager: Optional[CallbackManager] = None,
     ) -> None:
+        _check_parts(retriever, reranker)
         finds = getattr(retriever, "similarity_top_k", 100)
         self._options = feedback_options(
             search_k=finds,
@@ -289,10 +313,32 @@ def _ranking(
     )
 
 
+def _check_parts(retriever: object, reranker: object) -> None:
+    """Refuse parts that cannot serve.
+
+    Raises:
+        InputError: One is of another type, or the retriever does not search by vectors.
+    """
+    for name, part, kind in (
+        ("retriever", retriever, BaseRetriever),
+        ("reranker", reranker, BaseNodePostprocessor),
+    ):
+        if not isinstance(part, kind):
+            raise InputError(f"{name} is {part!r:.200}, expected a {kind.__name__}")
+    name = type(retriever).__name__
+    bases = {cls.__name__ for cls in type(retriever).__mro__}
+    if bases & _WITHOUT_VECTORS and not name.endswith("EmbeddingRetriever"):
+        raise InputError(
+            f"retriever is a {name}, which does not search by vectors",
+            hint="Give one that uses QueryBundle.embedding, such as a VectorStoreIndex's.",
+        )
+
+
 def _uncut(reranker: BaseNodePostprocessor) -> BaseNodePostprocessor:
     """Remove a reranker's limit: a node that it leaves out would count as irrelevant."""
     if isinstance(reranker, Rerank):
-        return reranker.model_copy(update={"top_n": None, "score_threshold": None})
+        plain = {"top_n": None, "score_threshold": None, "scale_score": False}
+        return reranker.model_copy(update=plain)
     if "top_n" in type(reranker).model_fields:
         return reranker.model_copy(update={"top_n": 1_000_000})
     return reranker

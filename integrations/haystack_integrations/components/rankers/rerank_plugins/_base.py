@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from haystack import Document, component, default_from_dict, default_to_dict, logging
 from haystack.components.generators.chat.types import ChatGenerator
@@ -18,15 +18,21 @@ from rerank_plugins import Ranking, Reranker
 from rerank_plugins.components import (
     AnyBackend,
     Candidates,
+    Checked,
+    Checks,
     build_backend,
     build_reranker,
     candidates,
     chat_options,
+    check_flag,
+    check_names,
+    check_text,
     check_threshold,
     check_top_k,
     conclude,
     model_name,
     plain_part,
+    top_grade,
 )
 from rerank_plugins.ranking import Strategy
 
@@ -37,8 +43,21 @@ logger = logging.getLogger(__name__)
 HF_TOKEN = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
 
 
-class Ranker:
+class Ranker(Checked):
     """Base of all rankers: a reranker, built from the arguments. Not a component itself."""
+
+    _checks: ClassVar[Checks] = {
+        "top_k": check_top_k,
+        "score_threshold": lambda _, value: check_threshold(value),
+        "scale_score": check_flag,
+        "drop_unranked": check_flag,
+        "meta_fields_to_embed": check_names,
+        "meta_data_separator": check_text,
+        "query_prefix": check_text,
+        "query_suffix": check_text,
+        "document_prefix": check_text,
+        "document_suffix": check_text,
+    }
 
     # Kept by `_keep`, from the arguments of a subclass.
     model: str | None
@@ -46,6 +65,7 @@ class Ranker:
     chat_generator: ChatGenerator | None
     top_k: int | None
     score_threshold: float | None
+    scale_score: bool
     meta_fields_to_embed: list[str]
     meta_data_separator: str
     device: ComponentDevice | None
@@ -87,6 +107,7 @@ class Ranker:
         documents: list[Document],
         top_k: int | None = None,
         score_threshold: float | None = None,
+        scale_score: bool | None = None,
     ) -> dict[str, Any]:
         """Rank documents by relevance to a query.
 
@@ -99,13 +120,17 @@ class Ranker:
             best-scored one is ranked.
         :param top_k: How many documents to return at most, instead of the component's own number.
         :param score_threshold: The lowest score to return, instead of the component's own.
+        :param scale_score: Whether to return scores from 0 to 1, instead of the component's own.
         :returns: ``documents`` with new scores, and ``meta``: ``model``, ``score_kind``, ``usage``,
             ``fallback``, ``causes``, ``repairs``, ``truncated``, ``duplicates_removed``,
-            ``score_threshold_applied``.
+            ``retriever_scores`` (what the documents' own scores are, by how they run along the
+            list: ``similarity``, ``distance``, ``unknown``, ``incomplete``, ``none``),
+            ``score_scaled``, ``score_threshold_applied``.
         :raises ValueError: ``top_k`` is not positive.
         :raises RerankError: A call failed and ``raise_on_failure`` is set, or the set-up is wrong.
         """
-        limits = self._limits(top_k, score_threshold)
+        limits = self._limits(top_k, score_threshold, scale_score)
+        documents = list(documents)
         found = self._candidates(documents)
         with tracer.trace("rerank_plugins.rank", tags=self._tags(documents)) as span:
             ranking = self._reranker_for(limits[0]).rank(self._query(query), found.texts)
@@ -118,6 +143,7 @@ class Ranker:
         documents: list[Document],
         top_k: int | None = None,
         score_threshold: float | None = None,
+        scale_score: bool | None = None,
     ) -> dict[str, Any]:
         """`run` without blocking the event loop: a local model works in a thread of its own.
 
@@ -125,11 +151,13 @@ class Ranker:
         :param documents: Documents in the order of the retrievers.
         :param top_k: How many documents to return at most, instead of the component's own number.
         :param score_threshold: The lowest score to return, instead of the component's own.
+        :param scale_score: Whether to return scores from 0 to 1, instead of the component's own.
         :returns: The outputs of ``run``.
         :raises ValueError: ``top_k`` is not positive.
         :raises RerankError: A call failed and ``raise_on_failure`` is set, or the set-up is wrong.
         """
-        limits = self._limits(top_k, score_threshold)
+        limits = self._limits(top_k, score_threshold, scale_score)
+        documents = list(documents)
         found = self._candidates(documents)
         with tracer.trace("rerank_plugins.rank", tags=self._tags(documents)) as span:
             reranker = self._reranker_for(limits[0])
@@ -163,8 +191,6 @@ class Ranker:
 
     def _keep(self, **arguments: Any) -> None:
         """Keep a constructor's arguments under their names, for `to_dict`."""
-        check_top_k("top_k", arguments["top_k"])
-        check_threshold(arguments["score_threshold"])
         self._arguments = tuple(arguments)
         for name, value in arguments.items():
             setattr(self, name, value)
@@ -191,19 +217,23 @@ class Ranker:
             strategy, backend, raise_on_failure=self.raise_on_failure, limits=self.limits
         )
         self._model = model_name(backend)
+        self._fix()
 
     def _reranker_for(self, top_k: int | None) -> Reranker:  # noqa: ARG002 - for subclasses
         """The reranker for a run that returns ``top_k`` documents; all when None."""
         return self._reranker
 
     def _limits(
-        self, top_k: int | None, threshold: float | None
-    ) -> tuple[int | None, float | None]:
+        self, top_k: int | None, threshold: float | None, scale: bool | None
+    ) -> tuple[int | None, float | None, bool]:
         check_top_k("top_k", top_k)
         check_threshold(threshold)
+        if scale is not None:
+            check_flag("scale_score", scale)
         return (
             self.top_k if top_k is None else top_k,
             self.score_threshold if threshold is None else threshold,
+            self.scale_score if scale is None else scale,
         )
 
     def _query(self, query: Any) -> Any:
@@ -216,8 +246,9 @@ class Ranker:
     def _candidates(self, documents: list[Document]) -> Candidates:
         texts = []
         for document in documents:
-            values = [document.meta.get(name) for name in self.meta_fields_to_embed]
-            parts = [*(str(v) for v in values if v is not None), document.content or ""]
+            known = document.meta or {}
+            values = [known.get(name) for name in self.meta_fields_to_embed or ()]
+            parts = [*(str(v) for v in values if v not in (None, "")), document.content or ""]
             text = self.meta_data_separator.join(parts)
             texts.append(f"{self.document_prefix}{text}{self.document_suffix}")
         return candidates([d.id for d in documents], texts, [d.score for d in documents])
@@ -233,12 +264,18 @@ class Ranker:
         ranking: Ranking,
         documents: list[Document],
         found: Candidates,
-        limits: tuple[int | None, float | None],
+        limits: tuple[int | None, float | None, bool],
         span: Span,
     ) -> dict[str, Any]:
-        top_k, threshold = limits
+        top_k, threshold, scale = limits
         outcome = conclude(
-            ranking, found, top_k=top_k, score_threshold=threshold, drop_unranked=self.drop_unranked
+            ranking,
+            found,
+            top_k=top_k,
+            score_threshold=threshold,
+            drop_unranked=self.drop_unranked,
+            scale_score=scale,
+            top_grade=top_grade(self._reranker.strategy),
         )
         usage = outcome.meta["usage"]
         span.set_tag("rerank_plugins.score_kind", outcome.meta["score_kind"])

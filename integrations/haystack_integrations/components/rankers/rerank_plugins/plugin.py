@@ -43,6 +43,7 @@ class PluginRanker(Ranker):
         preset: str | None = None,
         top_k: int | None = 10,
         score_threshold: float | None = None,
+        scale_score: bool = False,
         drop_unranked: bool = False,
         meta_fields_to_embed: list[str] | None = None,
         meta_data_separator: str = "\n",
@@ -69,9 +70,12 @@ class PluginRanker(Ranker):
         :param preset: A known checkpoint. Alone, it is loaded from the hub; with ``model``, that is
             a copy of it; with the others, it gives the strategy.
         :param top_k: How many documents to return at most; all when None.
-        :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
-            names: raw logits, log-probabilities in nats, probabilities or grades. Not applied to
-            ``rank`` scores and to kept orders.
+        :param score_threshold: The lowest score to return, in the unit of the model's own scores
+            (raw logits, log-probabilities in nats, probabilities or grades), also where they are
+            mixed with the documents'. Not applied to ``rank`` scores and to kept orders.
+        :param scale_score: Return scores from 0 to 1: the sigmoid of logits, ``exp`` of log-
+            probabilities, grades over their range. ``rank`` scores and mixed ones have no such
+            scale: they stay as they are, and a warning says so.
         :param drop_unranked: Leave out the documents that the model's answer left out, instead of
             appending them.
         :param meta_fields_to_embed: Meta fields that are put before the content.
@@ -104,6 +108,7 @@ class PluginRanker(Ranker):
             document_suffix=document_suffix,
             top_k=top_k,
             score_threshold=score_threshold,
+            scale_score=scale_score,
             meta_fields_to_embed=meta_fields_to_embed,
             meta_data_separator=meta_data_separator,
             device=device,

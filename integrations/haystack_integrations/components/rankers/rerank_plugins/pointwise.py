@@ -46,6 +46,7 @@ class PointwiseRanker(Ranker):
         hybrid: float | None = None,
         top_k: int | None = 10,
         score_threshold: float | None = None,
+        scale_score: bool = False,
         meta_fields_to_embed: list[str] | None = None,
         meta_data_separator: str = "\n",
         device: ComponentDevice | None = None,
@@ -71,8 +72,11 @@ class PointwiseRanker(Ranker):
         :param hybrid: The weight of the documents' own scores, 0 to 1: both are mixed as z-scores.
             None ranks by the model alone.
         :param top_k: How many documents to return at most; all when None.
-        :param score_threshold: The lowest score to return, in the unit that ``meta["score_kind"]``
-            names. Not applied to ``rank`` scores and to kept orders.
+        :param score_threshold: The lowest score to return, in the unit of the model's own scores,
+            also with ``hybrid``. Not applied to ``rank`` scores and to kept orders.
+        :param scale_score: Return scores from 0 to 1: the sigmoid of logits, ``exp`` of log-
+            probabilities, grades over their range. ``rank`` scores and mixed ones have no such
+            scale: they stay as they are, and a warning says so.
         :param meta_fields_to_embed: Meta fields that are put before the content.
         :param meta_data_separator: The separator between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
@@ -96,6 +100,7 @@ class PointwiseRanker(Ranker):
             hybrid=hybrid,
             top_k=top_k,
             score_threshold=score_threshold,
+            scale_score=scale_score,
             meta_fields_to_embed=meta_fields_to_embed,
             meta_data_separator=meta_data_separator,
             device=device,

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from haystack import default_from_dict
 
-from rerank_plugins.components import off_loop
+from rerank_plugins.components import Checked, off_loop
 
 
 def takes(part: Any, name: str) -> bool:
@@ -22,7 +22,7 @@ async def run_async(part: Any, **inputs: Any) -> dict[str, Any]:
     return await off_loop(lambda: part.run(**inputs))
 
 
-class Composite:
+class Composite(Checked):
     """The life cycle and the loading of a component that holds others. Not a component itself."""
 
     @classmethod

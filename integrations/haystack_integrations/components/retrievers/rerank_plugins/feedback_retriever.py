@@ -2,16 +2,18 @@
 """`FeedbackRetriever`: embed, retrieve, rerank, refine the query, retrieve again."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 from haystack import Document, component, default_to_dict, logging
 from haystack.components.embedders.types import DocumentEmbedder, TextEmbedder
 from haystack.components.retrievers.types import EmbeddingRetriever
 from haystack.core.serialization import component_to_dict
+from haystack_integrations.components.rankers.rerank_plugins._base import Ranker
 
 from rerank_plugins import InputError, UnsupportedCallError
 from rerank_plugins.calls import Call, Hit, Plan, Search
-from rerank_plugins.components import check_top_k
+from rerank_plugins.components import Checks, check_flag, check_part, check_top_k
 from rerank_plugins.components.feedback import (
     EmbedQuery,
     FetchVectors,
@@ -64,6 +66,15 @@ class FeedbackRetriever(Composite):
     ```
     """
 
+    _checks: ClassVar[Checks] = {
+        "retriever": partial(check_part, inputs=("query_embedding", "filters", "top_k")),
+        "ranker": partial(check_part, inputs=("query", "documents")),
+        "text_embedder": partial(check_part, inputs=("text",), optional=True),
+        "document_embedder": partial(check_part, inputs=("documents",), optional=True),
+        "top_k": check_top_k,
+        "return_embedding": check_flag,
+    }
+
     def __init__(
         self,
         *,
@@ -107,8 +118,8 @@ class FeedbackRetriever(Composite):
         :param return_embedding: Return the documents with their embeddings.
         :param raise_on_failure: Raise when the ranker or a later search fails, instead of returning
             the documents of the first search.
-        :raises ValueError: An argument is out of range, or the second search could not change the
-            result.
+        :raises ValueError: An argument is out of range, the second search could not change the
+            result, or a part cannot serve (a retriever that searches by text, for example).
         :raises UnknownNameError: There is no such method.
         """
         self.retriever = retriever
@@ -136,6 +147,7 @@ class FeedbackRetriever(Composite):
             head=head,
             raise_on_failure=raise_on_failure,
         )
+        self._fix()
 
     @component.output_types(
         documents=list[Document], query_embedding=list[float], meta=dict[str, Any]
@@ -294,6 +306,12 @@ class FeedbackRetriever(Composite):
         }
 
 
+def _rank_options(ranker: Any, n: int) -> dict[str, Any]:
+    """The options with which a ranker returns all of ``n`` documents with its plain scores."""
+    options = {"top_k": n} if takes(ranker, "top_k") else {}
+    return options | {"scale_score": False} if isinstance(ranker, Ranker) else options
+
+
 class _Parts(PartsBackend):
     """The parts of a component as a backend, for one call of the component.
 
@@ -332,8 +350,8 @@ class _Parts(PartsBackend):
                 return held.retriever, inputs
             case RankHits(query=query, hits=hits):
                 documents = [replace(self.documents[hit.id], score=hit.score) for hit in hits]
-                limit = {"top_k": len(hits)} if takes(held.ranker, "top_k") else {}
-                return held.ranker, {"query": query, "documents": documents, **limit}
+                options = _rank_options(held.ranker, len(hits))
+                return held.ranker, {"query": query, "documents": documents, **options}
             case FetchVectors(hits=hits):
                 documents = [self.documents[hit.id] for hit in hits]
                 return held.document_embedder, {"documents": documents}

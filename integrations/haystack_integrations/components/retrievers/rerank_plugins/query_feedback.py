@@ -2,12 +2,14 @@
 """`QueryFeedback`: refines a query's embedding by a reranker's opinion."""
 
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from haystack import Document, component, default_to_dict, logging
 from haystack.components.embedders.types import DocumentEmbedder
 from haystack.core.serialization import component_to_dict
 
+from rerank_plugins.components import Checks, check_part
 from rerank_plugins.components.feedback import refine_from_items
 from rerank_plugins.feedback import find_method
 
@@ -61,6 +63,11 @@ class QueryFeedback(Composite):
     ```
     """
 
+    _checks: ClassVar[Checks] = {
+        "method": lambda _, method: _check_method(method),
+        "document_embedder": partial(check_part, inputs=("documents",), optional=True),
+    }
+
     def __init__(
         self,
         *,
@@ -79,7 +86,6 @@ class QueryFeedback(Composite):
         :raises ValueError: The method has no such constant.
         :raises UnknownNameError: There is no such method.
         """
-        find_method(method)
         self.method = method
         self.document_embedder = document_embedder
 
@@ -105,7 +111,8 @@ class QueryFeedback(Composite):
             ``loss_before``, ``loss_after``, ``trust``.
         :raises ValueError: Embeddings differ in their dimensions.
         """
-        items = _items(documents, candidates)
+        documents = list(documents)
+        items = _items(documents, list(candidates or ()))
         bare = self._bare(items)
         made = self.document_embedder.run(documents=bare)["documents"] if bare else []  # type: ignore[union-attr]  # `_bare`
         return self._refined(query_embedding, documents, items, made, ranker_meta)
@@ -127,7 +134,8 @@ class QueryFeedback(Composite):
         :returns: The outputs of ``run``.
         :raises ValueError: Embeddings differ in their dimensions.
         """
-        items = _items(documents, candidates)
+        documents = list(documents)
+        items = _items(documents, list(candidates or ()))
         bare = self._bare(items)
         made = (
             (await run_async(self.document_embedder, documents=bare))["documents"] if bare else []
@@ -183,12 +191,16 @@ class QueryFeedback(Composite):
         return {"query_embedding": vector, "meta": meta}
 
 
-def _items(documents: list[Document], candidates: list[Document] | None) -> list[Document]:
+def _check_method(method: Any) -> None:
+    find_method(method)
+
+
+def _items(documents: list[Document], candidates: list[Document]) -> list[Document]:
     """List each document once: those that were reranked, then the others."""
     found: dict[str, Document] = {}
-    for document in (*documents, *(candidates or [])):
+    for document in (*documents, *candidates):
         found.setdefault(document.id, document)
-    known = {d.id: d.embedding for d in candidates or [] if d.embedding is not None}
+    known = {d.id: d.embedding for d in candidates if d.embedding is not None}
     return [
         replace(d, embedding=known[d.id]) if d.embedding is None and d.id in known else d
         for d in found.values()

@@ -1,0 +1,140 @@
+"""Parts that cannot serve in a feedback retriever are refused when they are given."""
+
+import pytest
+from haystack import Document, component
+from haystack.components.embedders import MockDocumentEmbedder, MockTextEmbedder
+from haystack.components.rankers import LostInTheMiddleRanker
+from haystack.components.retrievers.in_memory import (
+    InMemoryBM25Retriever,
+    InMemoryEmbeddingRetriever,
+)
+from haystack.document_stores.in_memory import InMemoryDocumentStore
+from haystack_integrations.components.rankers.rerank_plugins import PluginRanker
+from haystack_integrations.components.retrievers.rerank_plugins import (
+    FeedbackRetriever,
+    QueryFeedback,
+)
+from llama_index.core import MockEmbedding, SummaryIndex, TreeIndex, VectorStoreIndex
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.indices.keyword_table import SimpleKeywordTableIndex
+from llama_index.core.llms import MockLLM
+from llama_index.core.schema import TextNode
+from llama_index.postprocessor.rerank_plugins import PluginRerank
+from llama_index.retrievers.rerank_plugins import FeedbackRetriever as NodeFeedbackRetriever
+
+from rerank_plugins import InputError, RerankError
+from rerank_plugins.testing import Oracle
+
+NODES = [TextNode(text=text) for text in ("a flea", "a dog")]
+
+
+def retriever():
+    return InMemoryEmbeddingRetriever(InMemoryDocumentStore())
+
+
+def ranker():
+    return PluginRanker(strategy="pair-score", backend=Oracle())
+
+
+@component
+class Anything:
+    """A part that takes whatever it is given."""
+
+    @component.output_types(documents=list[Document])
+    def run(self, **inputs):
+        return {"documents": []}
+
+
+REFUSED = [
+    ("retriever", InMemoryBM25Retriever(InMemoryDocumentStore()), "no query_embedding"),
+    ("retriever", InMemoryEmbeddingRetriever, "a method run"),
+    ("retriever", None, "a method run"),
+    ("retriever", MockTextEmbedder(dimension=2), "no query_embedding"),
+    ("ranker", LostInTheMiddleRanker(), "no query"),
+    ("ranker", InMemoryBM25Retriever(InMemoryDocumentStore()), "no documents"),
+    ("ranker", "pair-score", "a method run"),
+    ("text_embedder", MockDocumentEmbedder(dimension=2), "no text"),
+    ("document_embedder", MockTextEmbedder(dimension=2), "no documents"),
+    ("top_k", 0, "must be > 0"),
+    ("return_embedding", "yes", "True or False"),
+]
+
+
+@pytest.mark.parametrize(("name", "part", "says"), REFUSED)
+def test_haystack_refuses_a_part_when_it_is_given_or_assigned(name, part, says):
+    parts = {"retriever": retriever(), "ranker": ranker()}
+    with pytest.raises(InputError, match=f"(?s){name}.*{says}"):
+        FeedbackRetriever(**parts | {name: part})
+    made = FeedbackRetriever(**parts)
+    before = getattr(made, name)
+    with pytest.raises(InputError, match=f"(?s){name}.*{says}"):
+        setattr(made, name, part)
+    assert getattr(made, name) is before
+
+
+def test_haystack_takes_parts_that_take_anything():
+    made = FeedbackRetriever(retriever=Anything(), ranker=Anything())
+    assert made.run(query="q", query_embedding=[1.0])["documents"] == []
+
+
+def test_what_would_be_ignored_cannot_be_assigned():
+    made = FeedbackRetriever(retriever=retriever(), ranker=ranker())
+    for name in ("depth", "search_k", "method", "rounds", "fuse", "head", "raise_on_failure"):
+        with pytest.raises(InputError, match=f"{name} cannot be changed"):
+            setattr(made, name, 3)
+
+
+def test_query_feedback_checks_its_parts():
+    made = QueryFeedback()
+    for name, value in (("document_embedder", MockTextEmbedder(dimension=2)), ("method", "best")):
+        with pytest.raises(RerankError, match=r"documents|best"):
+            QueryFeedback(**{name: value})
+        with pytest.raises(RerankError, match=r"documents|best"):
+            setattr(made, name, value)
+    made.method = "bold"
+    found = made.run(query_embedding=[1.0, 0.0], documents=iter(()), candidates=iter(()))
+    assert found["query_embedding"] == [1.0, 0.0]
+
+
+class BM25Retriever(BaseRetriever):
+    """Named like the one of LlamaIndex's own package."""
+
+    def _retrieve(self, query_bundle):
+        return []
+
+
+class Mine(BM25Retriever):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (BM25Retriever, "does not search by vectors"),
+        (Mine, "does not search by vectors"),
+        (
+            lambda: SimpleKeywordTableIndex(NODES, llm=MockLLM()).as_retriever(),
+            "does not search by vectors",
+        ),
+        (lambda: SummaryIndex(NODES).as_retriever(), "does not search by vectors"),
+        (lambda: TreeIndex(NODES, llm=MockLLM()).as_retriever(), "does not search by vectors"),
+        (lambda: VectorStoreIndex(NODES, embed_model=MockEmbedding(2)), "expected a BaseRetriever"),
+        (lambda: BaseRetriever, "expected a BaseRetriever"),
+    ],
+)
+def test_llama_index_refuses_a_retriever_when_it_is_given(build, says):
+    reranker = PluginRerank(strategy="pair-score", backend=Oracle())
+    with pytest.raises(InputError, match=says):
+        NodeFeedbackRetriever(build(), reranker)
+
+
+def test_llama_index_takes_what_searches_by_vectors():
+    reranker = PluginRerank(strategy="pair-score", backend=Oracle())
+    index = VectorStoreIndex(NODES, embed_model=MockEmbedding(2))
+    by_vectors = SummaryIndex(NODES).as_retriever(
+        retriever_mode="embedding", embed_model=MockEmbedding(2)
+    )
+    for one in (index.as_retriever(similarity_top_k=20), by_vectors):
+        assert NodeFeedbackRetriever(one, reranker)
+    with pytest.raises(InputError, match="expected a BaseNodePostprocessor"):
+        NodeFeedbackRetriever(index.as_retriever(), "pair-score")
