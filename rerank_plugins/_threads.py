@@ -1,10 +1,12 @@
 """Work in threads, which learn when their caller was cancelled or timed out."""
 
 import contextvars
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from .errors import BackendError
 
@@ -15,6 +17,28 @@ T = TypeVar("T")
 
 _cancelled: ContextVar[tuple[threading.Event, ...]] = ContextVar("cancelled", default=())
 """The events of this thread's caller, of the caller's caller, and so on."""
+
+
+_renewed: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def renewed_by_forks(thing: T) -> T:
+    """Return ``thing`` after noting it: a forked process calls its ``_at_fork_reinit()`` first.
+
+    For connections, and for locks, which have this method: a thread that held a lock when the
+    process was forked does not exist in the new process, where nobody would release it.
+    """
+    _renewed.add(thing)
+    return thing
+
+
+def _renew() -> None:
+    for thing in list(_renewed):
+        thing._at_fork_reinit()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where processes are not forked
+    os.register_at_fork(after_in_child=_renew)
 
 
 async def off_loop(work: Callable[[], T]) -> T:

@@ -8,6 +8,21 @@ from ._threads import in_thread, off_loop
 from .calls import Batch, Replies
 from .errors import BackendError, BudgetError, CallError, ConfigurationError, RerankError
 
+LONGEST_WAIT_S = 60.0
+"""The longest wait, in seconds, that a server may ask for with ``Retry-After``.
+
+This is the policy of every backend and layer. The header holds seconds or a date; a negative number
+and a past date mean at once; anything else, and what is not finite, counts as no header. The time
+is obeyed where it is longer than the own pause. A call whose server asks for more than this is not
+repeated: its error, with the time that was asked for, is the answer. `Balanced` asks its other
+backends then, and this one again after this time.
+"""
+
+
+def requested_wait_s(answer: object) -> float:
+    """The seconds that a server asked to wait before the next attempt; 0 if it did not."""
+    return (answer.retry_after_s or 0.0) if isinstance(answer, CallError) else 0.0
+
 
 @runtime_checkable
 class Backend(Protocol):

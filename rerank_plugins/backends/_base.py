@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .._copies import CopiedByArguments
-from .._threads import NOT_ANSWERED, abandoned
+from .._threads import NOT_ANSWERED, abandoned, renewed_by_forks
 from ..calls import Batch, Call, Replies, Reply
 from ..errors import BackendError, CallError, PromptTooLongError, UnsupportedCallError
 
@@ -116,7 +116,7 @@ class LocalModel(CopiedByArguments, ABC, Generic[L]):
         """Initialise the state of loading."""
         if isinstance(self.model, Path):
             self.model = str(self.model)
-        self._lock = threading.RLock()
+        self._lock = renewed_by_forks(threading.RLock())
         self._loaded: L | None = None
         self._warned = False
 

@@ -13,9 +13,18 @@ from typing import Any, Protocol
 
 from .._checks import at_least
 from .._copies import CopiedByArguments
+from .._threads import renewed_by_forks
 from ..calls import Batch, Call, Generate, Plan, Replies, Reply
 from ..errors import CallError
-from ..handlers import AnyBackend, OwnedBackends, async_handler, failure, sync_handler
+from ..handlers import (
+    LONGEST_WAIT_S,
+    AnyBackend,
+    OwnedBackends,
+    async_handler,
+    failure,
+    requested_wait_s,
+    sync_handler,
+)
 from ..plans import arun, run
 
 Exchange = Callable[[Batch], Plan[Replies]]
@@ -115,7 +124,7 @@ class _Cache(CopiedByArguments):
     max_entries: int
 
     def __post_init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = renewed_by_forks(threading.Lock())
 
     def __call__(self, calls: Batch) -> Plan[Replies]:
         kept = self.store
@@ -161,7 +170,8 @@ def retried(
 ) -> Layer:
     """Repeat the calls that failed and may succeed, with growing pauses.
 
-    Only calls with a ``retryable`` error are repeated. A server's own ``retry_after_s`` is obeyed.
+    Only calls with a ``retryable`` error are repeated. A server's own ``retry_after_s`` is obeyed
+    up to a minute; a call whose server asks for more is not repeated.
     Retries multiply: around an `OpenAIBackend`, each attempt here makes up to that backend's own
     ``attempts`` requests.
 
@@ -195,12 +205,18 @@ class _Retry(CopiedByArguments):
     def __call__(self, calls: Batch) -> Plan[Replies]:
         replies = list((yield calls)) if calls else []
         for attempt in range(1, self.attempts):
-            failed = [i for i, r in enumerate(replies) if isinstance(r, CallError) and r.retryable]
+            failed = [
+                i
+                for i, r in enumerate(replies)
+                if isinstance(r, CallError)
+                and r.retryable
+                and requested_wait_s(r) <= LONGEST_WAIT_S
+            ]
             if not failed:
                 break
             longest = min(self.base_delay_s * 2 ** (attempt - 1), self.max_delay_s)
             own = longest * self._jitter.uniform(0.5, 1.0)
-            asked = [getattr(replies[i], "retry_after_s", None) or 0.0 for i in failed]
+            asked = [requested_wait_s(replies[i]) for i in failed]
             yield [_Wait(max(own, *asked))]
             again = yield [calls[i] for i in failed]
             for i, reply in zip(failed, again, strict=True):

@@ -18,6 +18,7 @@ from typing import Any
 from .._checks import fits
 from .._copies import CopiedByArguments
 from .._files import rows_of
+from .._threads import renewed_by_forks
 from ..calls import (
     Batch,
     Call,
@@ -81,7 +82,7 @@ class _Recorder(CopiedByArguments):
     path: Path
 
     def __post_init__(self) -> None:
-        self._lock, self._ended = threading.Lock(), False
+        self._lock, self._ended = renewed_by_forks(threading.Lock()), False
 
     def __call__(self, calls: Batch) -> Plan[Replies]:
         replies = (yield calls) if calls else []

@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from .._files import Stamp
 from ..errors import ConfigurationError, InputError
@@ -22,6 +25,7 @@ from .data import TrainingList
 
 CHECKPOINTS = "checkpoints"
 _RUN_FILE, _CURVE, _STATE = "training.json", "curve.svg", "trainer_state.json"
+_LOCK = "training.lock"
 _STAMP = Stamp("rerank-plugins training", 1)
 _MADE = (
     *(RERANKER, _CURVE, "adapter_*", "*.safetensors", "*.safetensors.index.json", "config.json"),
@@ -69,6 +73,41 @@ def check_output(model: str | Path, output: str | Path) -> Path:
     return folder
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder while this one trains.
+
+    The system releases the lock of a process that was killed. File systems without locks protect
+    nothing.
+
+    Raises:
+        InputError: Another run is training in the folder, or it cannot be written.
+    """
+    if not is_first_process():
+        yield
+        return
+    lock = FileLock(folder / _LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"another run is training in {str(folder)!r}",
+            hint="Wait until it ends, or give another output folder.",
+        ) from None
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    except NotImplementedError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        if not (folder / _RUN_FILE).exists():  # the folder was refused
+            (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
 def prepare(folder: Path, run: Mapping[str, Any], model: Any, *, resume: bool) -> None:
     """Make the folder this run's, before the first step.
 
@@ -87,7 +126,7 @@ def prepare(folder: Path, run: Mapping[str, Any], model: Any, *, resume: bool) -
     try:
         _claim(folder, run, resume=resume)
     except OSError as error:
-        raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
+        raise _unwritable(folder, error) from error
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     needed = _RESERVED * 12 * trained  # weights and AdamW's two moments, four bytes each
     free = shutil.disk_usage(folder).free
@@ -148,6 +187,10 @@ def _held(path: Path) -> dict[str, Any] | None:
     if not isinstance(held, dict) or held.get("format") != _STAMP.format:
         raise _foreign(path.parent)
     return held
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write to {str(folder)!r}: {error}")
 
 
 def _foreign(folder: Path) -> InputError:

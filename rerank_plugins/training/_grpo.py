@@ -12,7 +12,7 @@ from ..calls import Call, Generate
 from ..errors import InputError, PromptTooLongError
 from ..ranking import Strategy
 from ._encoding import PromptEncoder, shown_order
-from ._folder import CHECKPOINTS, check_output, finish, identity, prepare
+from ._folder import CHECKPOINTS, alone, check_output, finish, identity, prepare
 from ._model import load_trainee
 from ._questions import innermost, questions, strategy_of
 from ._settings import Trained, TrainingOptions
@@ -91,7 +91,7 @@ def train_with_rewards(
 
     Raises:
         InputError: The strategy's model writes nothing, the reward is not known, an option has no
-            effect here, or the folder holds another run.
+            effect here, or the folder holds another run or is in use by one.
         PromptTooLongError: A prompt and its answer do not fit into the context.
         MissingExtraError: TRL is not installed.
 
@@ -112,16 +112,19 @@ def train_with_rewards(
     examples = [line for row in rows for line in prompts(trainee.encode, row, grpo.max_tokens)]
     noted = {"reward": getattr(reward, "__name__", "reward"), "grpo": asdict(grpo)}
     run = identity(model, chosen, rows, (), options) | noted
-    prepare(folder, run, trainee.model, resume=options.resume)
-    trainer = trl.GRPOTrainer(
-        model=trainee.model,
-        reward_funcs=[reward],
-        args=_arguments(trl.GRPOConfig, options, grpo, folder / CHECKPOINTS),
-        train_dataset=datasets.Dataset.from_list(examples),
-        processing_class=trainee.tokenizer,
-    )
-    history = run_trainer(trainer, resume=options.resume)
-    return finish(trainee, options, folder, history, {**(about or {}), **noted, "lists": len(rows)})
+    with alone(folder):
+        prepare(folder, run, trainee.model, resume=options.resume)
+        trainer = trl.GRPOTrainer(
+            model=trainee.model,
+            reward_funcs=[reward],
+            args=_arguments(trl.GRPOConfig, options, grpo, folder / CHECKPOINTS),
+            train_dataset=datasets.Dataset.from_list(examples),
+            processing_class=trainee.tokenizer,
+        )
+        history = run_trainer(trainer, resume=options.resume)
+        return finish(
+            trainee, options, folder, history, {**(about or {}), **noted, "lists": len(rows)}
+        )
 
 
 def _check_arguments(

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import InputError, RerankError
 from ..ranking import Strategy
 from ._batches import can_pack, group_lists
-from ._folder import CHECKPOINTS, check_output, finish, identity, prepare
+from ._folder import CHECKPOINTS, alone, check_output, finish, identity, prepare
 from ._model import load_trainee
 from ._objectives import DEFAULTS, check_objective, kind_of
 from ._questions import questions, strategy_of
@@ -54,7 +54,8 @@ def train(
         The folder, the steps, the last loss and the best nDCG@10.
 
     Raises:
-        InputError: The lists, the options or the folder do not fit together.
+        InputError: The lists, the options or the folder do not fit together, or another
+            run is training in the folder.
         ConfigurationError: The model, its tokenizer or the machine cannot do what is asked.
 
     Examples:
@@ -82,14 +83,19 @@ def train(
             error.add_note(f"in list {number} of {len(kept)}, query {row.query[:60]!r}")
             raise
     run = identity(model, chosen, kept, validation, options)
-    prepare(folder, run, trainee.model, resume=options.resume)
-    together = options.share_prefix and kind in ("listwise", "written") and can_pack(trainee.model)
-    groups = group_lists(kept, together=together)
-    checkpoints = folder / CHECKPOINTS
-    trainer = RankingTrainer(trainee, options, groups, validation, checkpoints, progress=progress)
-    history = run_trainer(trainer, resume=options.resume)
-    noted = {**(about or {}), "lists": len(kept), "objective": asdict(objective)}
-    done = finish(trainee, options, folder, history, noted)
+    with alone(folder):
+        prepare(folder, run, trainee.model, resume=options.resume)
+        together = (
+            options.share_prefix and kind in ("listwise", "written") and can_pack(trainee.model)
+        )
+        groups = group_lists(kept, together=together)
+        checkpoints = folder / CHECKPOINTS
+        trainer = RankingTrainer(
+            trainee, options, groups, validation, checkpoints, progress=progress
+        )
+        history = run_trainer(trainer, resume=options.resume)
+        noted = {**(about or {}), "lists": len(kept), "objective": asdict(objective)}
+        done = finish(trainee, options, folder, history, noted)
     return replace(done, skipped=len(rows) - len(kept))
 
 

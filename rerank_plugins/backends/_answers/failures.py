@@ -6,11 +6,14 @@ its class.
 
 import math
 import re
-from collections.abc import Collection, Mapping, Set
+from base64 import b64encode
+from collections.abc import Collection, Iterator, Mapping, Set
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import TypeVar
 
-from ...errors import BackendError, CallError, ConfigurationError, PromptTooLongError
+from ...errors import BackendError, CallError, ConfigurationError, PromptTooLongError, RerankError
 
 WRONG_KEY, FORBIDDEN, NOT_FOUND = 401, 403, 404
 RETRYABLE = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501, 505}
@@ -44,6 +47,10 @@ _UNREACHABLE = re.compile(r"connect|time.?out|transport|protocolerror|remotedisc
 _SECRET = re.compile(r"\b(?:sk|hf|pk|gsk|xai)[-_][\w*-]{4,}|(?<=Bearer )\S+")
 _LONGEST = 500
 _HIDDEN = "***"
+_ENCODED_LENGTH = 6  # bytes of a secret that is looked for in base64: a shorter one may be chance
+_HTML = {'"': "quot", "'": "apos", "&": "amp", "<": "lt", ">": "gt"}
+
+E = TypeVar("E", bound=RerankError)
 
 
 def failure(error: BaseException, secrets: Collection[str] = ()) -> CallError:
@@ -78,7 +85,7 @@ def failure(error: BaseException, secrets: Collection[str] = ()) -> CallError:
             retry_after_s=retry_after(getattr(getattr(error, "response", None), "headers", None)),
         )
     found.__cause__ = error
-    return found
+    return without_secrets(found, secrets)
 
 
 def lost(error: Exception) -> BackendError:
@@ -135,7 +142,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Seconds to wait, from a ``Retry-After`` header: a number or a date.
+    """Seconds to wait, from a ``Retry-After`` header: see `rerank_plugins.handlers.LONGEST_WAIT_S`.
 
     Examples:
         >>> retry_after({"retry-after": "7"}), retry_after({"retry-after": "soon"})
@@ -149,8 +156,10 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
         seconds = float(value)
     except (TypeError, ValueError):
         try:
-            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (AttributeError, TypeError, ValueError):
+            date = parsedate_to_datetime(value)  # without a zone, it is in GMT (RFC 9110)
+            date = date if date.tzinfo else date.replace(tzinfo=UTC)
+            seconds = (date - datetime.now(UTC)).total_seconds()
+        except (AttributeError, OverflowError, TypeError, ValueError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
@@ -189,8 +198,64 @@ def _unreachable(error: BaseException) -> bool:
     return False
 
 
+def mask(text: str, secrets: Collection[str]) -> str:
+    """Replace secrets in a text, also where they are encoded.
+
+    As they are, with backslashes, with JSON's, Python's, URLs' and HTML's escapes (also several
+    times over), in base64 (also within a longer text) and in hexadecimal.
+
+    Examples:
+        >>> mask("wrong key sk-1234/x, or sk%2D1234%2Fx", ["sk-1234/x"])
+        'wrong key ***, or ***'
+    """
+    pattern = _pattern(tuple(secrets))
+    return text if pattern is None else pattern.sub(_HIDDEN, text)
+
+
+@lru_cache(maxsize=64)
+def _pattern(secrets: tuple[str, ...]) -> "re.Pattern[str] | None":
+    forms = {form for secret in secrets if secret for form in (secret, *_encoded(secret))}
+    spelt = ("".join(map(_any_spelling, form)) for form in sorted(forms, key=len, reverse=True))
+    return re.compile("|".join(spelt)) if forms else None
+
+
+def _encoded(secret: str) -> Iterator[str]:
+    """A secret in hexadecimal, and what a text's base64 has of it at each of the three offsets."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    yield from (raw.hex(), raw.hex().upper())
+    for offset in range(3 if len(raw) >= _ENCODED_LENGTH else 0):
+        whole = b64encode(b"\0" * offset + raw).decode()
+        part = whole[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
+        yield from (part, part.replace("+", "-").replace("/", "_"))
+
+
+def _any_spelling(char: str) -> str:
+    """A pattern for a character as it is and as it is escaped; of bounded length."""
+    code = ord(char)
+    percent = "".join(rf"%(?:25){{0,4}}(?i:{byte:02x})" for byte in char.encode("utf-8", "replace"))
+    escapes = rf"\\{{1,8}}(?:u(?i:{code:04x})|x(?i:{code:02x}))"
+    html = rf"&(?:amp;){{0,4}}#(?:0{{0,5}}{code}|[xX]0{{0,5}}(?i:{code:x}));"
+    named = rf"|&(?:amp;){{0,4}}{_HTML[char]};" if char in _HTML else ""
+    plus = r"|\+" if char == " " else ""
+    return rf"(?:\\{{0,8}}{re.escape(char)}|{escapes}|{percent}|{html}{named}{plus})"
+
+
+def without_secrets(error: E, secrets: Collection[str]) -> E:
+    """Mask secrets in an error, and drop causes that hold one: a traceback would show them."""
+    error.args = tuple(mask(x, secrets) if isinstance(x, str) else x for x in error.args)
+    own = vars(error)
+    own.update({k: mask(v, secrets) for k, v in own.items() if isinstance(v, str)})
+    cause, seen = error.__cause__ or error.__context__, set[int]()
+    while cause is not None and id(cause) not in seen:
+        said = f"{cause} {cause!r}"
+        if mask(said, secrets) != said:
+            error.__cause__ = error.__context__ = None
+            break
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
 def _without_secrets(text: str, secrets: Collection[str]) -> str:
-    for secret in filter(None, secrets):
-        text = text.replace(secret, _HIDDEN)
-    text = " ".join(_SECRET.sub(_HIDDEN, text).split())
+    text = " ".join(_SECRET.sub(_HIDDEN, mask(text, secrets)).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

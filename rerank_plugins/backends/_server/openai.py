@@ -1,8 +1,11 @@
 """Any OpenAI-compatible server as a backend."""
 
+import base64
 import os
+import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
@@ -11,9 +14,16 @@ from urllib.parse import urlsplit
 from ..._checks import at_least, one_of, positive
 from ..._copies import CopiedByArguments
 from ..._drive import adrive, drive
-from ..._threads import in_threads, off_loop
+from ..._threads import in_threads, off_loop, renewed_by_forks
 from ...calls import Batch, Call, Generate, Likelihood, NextToken, Prompt, Replies, Reply, ScorePair
-from ...errors import CallError, ConfigurationError, InputError, UnsupportedCallError
+from ...errors import (
+    CallError,
+    ConfigurationError,
+    InputError,
+    RerankError,
+    UnsupportedCallError,
+)
+from .._answers.failures import without_secrets
 from .._base import SECRET, Answers, distinct
 from .._local.loading import load_tokenizer
 from .._prompts.messages import escape
@@ -30,7 +40,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _OPENAI = "https://api.openai.com/v1"
-_SECRET_LENGTH = 8  # of a text that is masked in errors: a shorter one is a setting, not a key
+_SECRET_LENGTH = 8  # of a header that is masked in errors: a shorter one is a setting, not a key
+_KEY_LENGTH = 4  # of a key that is masked: a shorter one would be found in many words
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN = frozenset({"model", "prompt", "messages", "stream", "n"})
 _Unsettled: TypeAlias = Exchange[Answers | Reply[Any]]
 
@@ -56,6 +68,7 @@ class OpenAIBackend(CopiedByArguments):
         base_url: The address of the API, ``http://localhost:8000/v1``; without a path, ``/v1`` is
             added.
         api_key: The key, or a function that returns it. Never shown, and never written into a spec.
+            A line break at its end is left out.
         api_key_env: The environment variable that holds the key. By default ``OPENAI_API_KEY`` for
             OpenAI's own server, and none for others.
         tokenizer: The model's tokenizer: a hub id, a folder, or a loaded one. Needed for
@@ -78,8 +91,8 @@ class OpenAIBackend(CopiedByArguments):
 
     Raises:
         InputError: An argument is out of range, or ``base_url`` holds a password.
-        MissingExtraError, ConfigurationError: At the first request: no key, no such model, or
-            another model answers.
+        MissingExtraError, ConfigurationError: At the first request: no key, or one that cannot be
+            sent, no such model, or another model answers.
 
     Examples:
         >>> OpenAIBackend("castorini/first_mistral", base_url="http://localhost:8000")
@@ -109,7 +122,7 @@ class OpenAIBackend(CopiedByArguments):
     _probing: Probing = field(init=False)
     _chat: Known = field(init=False)
     _text: Known = field(init=False)
-    _lock: Any = field(default_factory=threading.RLock, init=False)
+    _lock: Any = field(default_factory=lambda: renewed_by_forks(threading.RLock()), init=False)
     _transport: "Transport | None" = field(default=None, init=False)
     _renderer: "Renderer | None" = field(default=None, init=False)
 
@@ -134,31 +147,35 @@ class OpenAIBackend(CopiedByArguments):
     def run(self, calls: Batch) -> Replies:
         """Answer every call, several at once in threads."""
         work = self._work(calls)
-        send = self._ready().send
-        try:
-            self._probing.probe(_kinds(calls), send)
-        except CallError as error:
-            return [error] * len(calls)
-        pieces = [partial(drive, piece.exchange, send) for piece in work]
-        return _in_order(calls, work, in_threads(pieces, self.max_concurrency))
+        with self._connected() as transport:
+            send = transport.send
+            try:
+                self._probing.probe(_kinds(calls), send)
+            except CallError as error:
+                return [without_secrets(error, transport.secrets)] * len(calls)
+            pieces = [partial(drive, piece.exchange, send) for piece in work]
+            answers = in_threads(pieces, self.max_concurrency)
+            return _in_order(calls, work, answers, transport.secrets)
 
     async def arun(self, calls: Batch) -> Replies:
         """`run`, on an event loop. Cancelling it ends the requests that are under way."""
         import asyncio  # imported here: sync users need none
 
         work = await off_loop(lambda: self._work(calls))
-        send = self._ready().asend
-        try:
-            await self._probing.aprobe(_kinds(calls), send)
-        except CallError as error:
-            return [error] * len(calls)
-        tasks: list[asyncio.Task[Answers]] = []
-        try:
-            async with asyncio.TaskGroup() as group:  # an error in one cancels the others
-                tasks += [group.create_task(adrive(piece.exchange, send)) for piece in work]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return _in_order(calls, work, [task.result() for task in tasks])
+        with self._connected() as transport:
+            send = transport.asend
+            try:
+                await self._probing.aprobe(_kinds(calls), send)
+            except CallError as error:
+                return [without_secrets(error, transport.secrets)] * len(calls)
+            tasks: list[asyncio.Task[Answers]] = []
+            try:
+                async with asyncio.TaskGroup() as group:  # an error in one cancels the others
+                    tasks += [group.create_task(adrive(piece.exchange, send)) for piece in work]
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+            answers = [task.result() for task in tasks]
+            return _in_order(calls, work, answers, transport.secrets)
 
     def warm_up(self) -> None:
         """Load the tokenizer, and find out what the server can do for labels. Safe to repeat.
@@ -167,12 +184,14 @@ class OpenAIBackend(CopiedByArguments):
             CallError: The server failed.
         """
         self._tokenizing()
-        self._probing.probe([NextToken], self._ready().send)
+        with self._connected() as transport:
+            self._probing.probe([NextToken], transport.send)
 
     async def awarm_up(self) -> None:
         """`warm_up`, on an event loop."""
         await off_loop(self._tokenizing)
-        await self._probing.aprobe([NextToken], self._ready().asend)
+        with self._connected() as transport:
+            await self._probing.aprobe([NextToken], transport.asend)
 
     def close(self) -> None:
         """Close the connections of synchronous requests. Safe to repeat."""
@@ -261,36 +280,54 @@ class OpenAIBackend(CopiedByArguments):
                 )
             return self._renderer
 
+    @contextmanager
+    def _connected(self) -> Iterator[Transport]:
+        """The transport. Errors inside show no key."""
+        transport = self._ready()
+        try:
+            yield transport
+        except RerankError as error:
+            without_secrets(error, transport.secrets)
+            raise
+
     def _ready(self) -> Transport:
         with self._lock:
             if self._transport is None:
                 key = self._key()
                 headers = dict(self.headers or {})
-                if key is not None:
-                    headers.setdefault("Authorization", f"Bearer {key}")
-                secrets = (x for x in (key, *headers.values()) if x and len(x) >= _SECRET_LENGTH)
+                for name, value in headers.items():
+                    if not _HEADER_NAME.fullmatch(name):
+                        raise ConfigurationError("headers has a name that is not a header's name")
+                    _sendable(f"the header {name}", value)
+                secrets = _secrets_of(key, headers)
+                if key is not None and "authorization" not in map(str.lower, headers):
+                    headers["Authorization"] = f"Bearer {key}"
                 self._transport = Transport(
                     base=self.base_url,
                     headers=headers,
                     timeout_s=self.timeout_s,
                     attempts=self.attempts,
                     max_concurrency=self.max_concurrency,
-                    secrets=tuple(secrets),
+                    secrets=secrets,
                     extra_body=self.extra_body,
                 )
             return self._transport
 
     def _key(self) -> str | None:
-        given = self.api_key() if callable(self.api_key) else self.api_key
+        given: Any = self.api_key() if callable(self.api_key) else self.api_key
         openai = urlsplit(self.base_url).hostname == urlsplit(_OPENAI).hostname
         name = self.api_key_env or ("OPENAI_API_KEY" if openai else None)
-        if given is not None or name is None:
-            return given
+        if given is not None:
+            # A file, as Docker's and Kubernetes' secrets, ends in a line break.
+            own = given.rstrip("\r\n") if isinstance(given, str) else given
+            return _sendable("api_key", own)
+        if name is None:
+            return None
         if not os.environ.get(name):
             raise ConfigurationError(
                 f"the environment has no {name}", hint="Set it, or give api_key=..."
             )
-        return os.environ[name]
+        return _sendable(f"the environment's {name}", os.environ[name].rstrip("\r\n"))
 
 
 class _Piece(NamedTuple):
@@ -328,13 +365,54 @@ def _kinds(calls: Batch) -> Kinds:
 
 
 def _in_order(
-    calls: Batch, work: Sequence[_Piece], found: Sequence[Answers | CallError]
+    calls: Batch,
+    work: Sequence[_Piece],
+    found: Sequence[Answers | CallError],
+    secrets: Sequence[str],
 ) -> Replies:
     answers: dict[Call[Any], Reply[Any] | CallError] = {}
     for piece, replies in zip(work, found, strict=True):
         each = [replies] * len(piece.calls) if isinstance(replies, CallError) else replies
         answers.update(zip(piece.calls, each, strict=True))
+    for answer in answers.values():
+        if isinstance(answer, CallError):
+            without_secrets(answer, secrets)
     return [answers[call] for call in calls]
+
+
+def _sendable(name: str, value: object) -> str:
+    """Refuse a key or a header that cannot be sent; the message does not have its value.
+
+    Raises:
+        ConfigurationError: It is not a text, is empty, or has other characters than visible ASCII
+            and spaces within.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} is a {type(value).__name__}, expected a text")
+    if not value:
+        raise ConfigurationError(f"{name} is empty")
+    if value != value.strip() or not (value.isascii() and value.isprintable()):
+        raise ConfigurationError(
+            f"{name} has a line break, white space around it, or a character outside ASCII",
+            hint="Check where it is read from.",
+        )
+    return value
+
+
+def _secrets_of(key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The texts to mask: the key, long headers, and what they consist of."""
+    found = {key} if key and len(key) >= _KEY_LENGTH else set[str]()
+    for value in headers.values():
+        scheme, _, rest = value.rpartition(" ")
+        parts = {rest if scheme else value}
+        if scheme.lower() == "basic":
+            try:
+                plain = base64.b64decode(rest).decode("utf-8")
+            except ValueError:
+                plain = ""
+            parts |= {plain, plain.partition(":")[2]}
+        found |= {part for part in parts if len(part) >= _SECRET_LENGTH}
+    return tuple(sorted(found))
 
 
 def _checked_url(url: str) -> str:

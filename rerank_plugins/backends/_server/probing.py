@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..._drive import adrive, drive
+from ..._threads import renewed_by_forks
 from ...calls import Call
 from ...errors import RerankError
 from .capabilities import Server, probe
@@ -35,7 +36,7 @@ class Probing:
     sample: Callable[[], Sequence[int] | None]
     _failures: int = 0
     _failure: RerankError | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(default_factory=lambda: renewed_by_forks(threading.Lock()))
     _on_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = field(
         default_factory=weakref.WeakKeyDictionary
     )

@@ -4,14 +4,17 @@ import asyncio
 import threading
 import time
 import weakref
+import zlib
 from collections.abc import AsyncGenerator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
-from ..._threads import NOT_ANSWERED, abandoned
+from ..._threads import NOT_ANSWERED, abandoned, renewed_by_forks
 from ...errors import BackendError, CallError
-from .._answers.failures import lost
+from ...handlers import LONGEST_WAIT_S, requested_wait_s
+from .._answers.failures import lost, mask, without_secrets
 from .exchange import Request
 from .wire import read_response
 
@@ -19,11 +22,16 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
-LONGEST_PAUSE_S = 60.0
-"""Longest pause before a retry: a server that asks for a longer one is not asked again."""
-
 FIRST_PAUSE_S = 0.5
 """Longest first pause before a retry; doubled each time. The pause is a random part of it."""
+
+LARGEST_ANSWER = 32 * 2**20
+"""Maximum size of an answer's body in bytes, both as sent and decompressed."""
+
+_WRITTEN_AT_ONCE = 64 * 1024  # bytes, between two looks at the clock
+
+_ends: ContextVar[float] = ContextVar("ends", default=float("inf"))
+"""When this thread's attempt ends, on the monotonic clock."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -39,7 +47,7 @@ class Transport:
         timeout_s: Seconds for one attempt, from connecting to the last byte.
         attempts: Maximum number of attempts for each request. A request is repeated after a
             refused or lost connection, a timeout, a status of 408, 409, 425, 429 or 5xx, or a
-            body that was cut; a ``Retry-After`` is obeyed.
+            body that was cut; for a ``Retry-After`` see `LONGEST_WAIT_S`.
         max_concurrency: Maximum number of concurrent requests: over all threads, and on each
             event loop.
         secrets: Texts that must not appear in an error.
@@ -54,17 +62,26 @@ class Transport:
     secrets: tuple[str, ...] = ()
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     _client: "httpx.Client | None" = field(default=None, init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _lock: threading.Lock = field(init=False)
     _places: threading.Semaphore = field(init=False)
     _loops: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[_OnLoop]]" = field(
-        default_factory=weakref.WeakKeyDictionary, init=False
+        init=False
     )
-    _on_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop]" = field(
-        default_factory=weakref.WeakKeyDictionary, init=False
-    )
+    _on_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop]" = field(init=False)
 
     def __post_init__(self) -> None:
+        self._start()
+        renewed_by_forks(self)
+
+    def _start(self) -> None:
+        self._client, self._lock = None, threading.Lock()
         self._places = threading.Semaphore(self.max_concurrency)
+        self._loops, self._on_loop = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+
+    def _at_fork_reinit(self) -> None:
+        """Leave the connections to the parent process. Closing them here would end them there."""
+        _PARENTS.append((self._client, dict(self._loops), dict(self._on_loop)))
+        self._start()
 
     def send(self, request: Request) -> Any:
         """Send a request, with retries; return JSON or a `CallError`."""
@@ -95,20 +112,27 @@ class Transport:
 
     def _attempt(self, request: Request) -> Any:
         httpx = extra("httpx", "openai")
-        content = bytearray()
         with self._places:  # the time spent waiting here is not the server's
             if abandoned():
                 return BackendError(NOT_ANSWERED)
-            ends = time.monotonic() + self.timeout_s
+            reset = _ends.set(time.monotonic() + self.timeout_s)
             try:
-                with self._opened_client().stream(**self._arguments(request)) as response:
-                    for chunk in response.iter_bytes():
-                        content += chunk
-                        if abandoned() or time.monotonic() > ends:  # httpx limits each chunk only
-                            return self._late()
-            except httpx.HTTPError as error:
-                return lost(error)
-        return self._read(request, response, bytes(content))
+                arguments = {**self._arguments(request), "extensions": {"trace": _obey_deadline}}
+                with self._opened_client().stream(**arguments) as response:
+                    body = _Body(response.headers)
+                    for chunk in response.iter_raw():
+                        body.add(chunk)
+                        if abandoned():
+                            return BackendError(NOT_ANSWERED)
+            except (TimeoutError, httpx.TimeoutException):
+                return self._late()
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                return without_secrets(lost(error), self.secrets)
+            except CallError as error:  # the body's
+                return without_secrets(error, self.secrets)
+            finally:
+                _ends.reset(reset)
+        return self._read(request, response, bytes(body.content))
 
     async def _aattempt(self, request: Request) -> Any:
         httpx = extra("httpx", "openai")
@@ -119,19 +143,31 @@ class Transport:
             self._on_loop[loop] = await anext(generator)
         here = self._on_loop[loop]
         try:
-            async with here.places, asyncio.timeout(self.timeout_s):
-                response = await here.client.request(**self._arguments(request))
-        except TimeoutError:
+            async with (
+                here.places,
+                asyncio.timeout(self.timeout_s),
+                here.client.stream(**self._arguments(request)) as response,
+            ):
+                body = _Body(response.headers)
+                async for chunk in response.aiter_raw():
+                    body.add(chunk)
+        except (TimeoutError, httpx.TimeoutException):
             return self._late()
-        except httpx.HTTPError as error:
-            return lost(error)
-        return self._read(request, response, response.content)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return without_secrets(lost(error), self.secrets)
+        except CallError as error:  # the body's
+            return without_secrets(error, self.secrets)
+        return self._read(request, response, bytes(body.content))
 
     def _read(self, request: Request, response: "httpx.Response", content: bytes) -> Any:
-        for secret in self.secrets:  # a server may repeat them
-            content = content.replace(secret.encode(), b"***")
         asked = None if request.body is None else frozenset(request.body)
-        return read_response(response.status_code, response.headers, content, asked)
+        return read_response(
+            response.status_code,
+            response.headers,
+            content,
+            asked,
+            hide=lambda text: mask(text, self.secrets),  # a server may repeat them
+        )
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         url = address(self.base, request.path)
@@ -148,16 +184,16 @@ class Transport:
         )
 
     def _policy(self, tenacity: Any) -> dict[str, Any]:
-        backoff = tenacity.wait_random_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S / 2)
+        backoff = tenacity.wait_random_exponential(FIRST_PAUSE_S, LONGEST_WAIT_S / 2)
 
         def again(answer: Any) -> bool:
             return isinstance(answer, CallError) and answer.retryable
 
         def wait(state: "RetryCallState") -> float:
-            return max(float(backoff(state)), _requested_pause(state))
+            return max(float(backoff(state)), requested_wait_s(_result(state)))
 
         def over(state: "RetryCallState") -> bool:
-            return abandoned() or _requested_pause(state) > LONGEST_PAUSE_S
+            return abandoned() or requested_wait_s(_result(state)) > LONGEST_WAIT_S
 
         return {
             "retry": tenacity.retry_if_result(again),
@@ -191,7 +227,13 @@ class Transport:
         limits = httpx.Limits(
             max_connections=self.max_concurrency, max_keepalive_connections=self.max_concurrency
         )
-        return {"headers": dict(self.headers), "timeout": self.timeout_s, "limits": limits}
+        headers = httpx.Headers(dict(self.headers))
+        headers["Accept-Encoding"] = "gzip, deflate"  # those that `_Body` can bound
+        return {"headers": headers, "timeout": self.timeout_s, "limits": limits}
+
+
+_PARENTS: list[Any] = []
+"""The connections of the process from which this one was forked: neither used nor closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +242,83 @@ class _OnLoop:
 
     client: "httpx.AsyncClient"
     places: asyncio.Semaphore
+
+
+class _Body:
+    """An answer's body, decompressed while it arrives and bounded by `LARGEST_ANSWER`."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.content, self._received, self._start = bytearray(), 0, b""
+        self._packed: Any = None
+        self._coding = headers.get("content-encoding", "").strip().lower() or "identity"
+        if self._coding not in ("identity", "gzip", "x-gzip", "deflate"):
+            raise BackendError(
+                f"the server's answer is compressed as {self._coding[:40]!r}, not as gzip"
+            )
+
+    def add(self, chunk: bytes) -> None:
+        """Add what arrived.
+
+        Raises:
+            BackendError: The body is too large, or damaged.
+        """
+        self._received += len(chunk)
+        room = LARGEST_ANSWER + 1 - len(self.content)
+        try:
+            self.content += self._decompressed(chunk, room)[:room]
+        except zlib.error as error:
+            raise BackendError(
+                f"the server's answer cannot be decompressed ({error})", retryable=True
+            ) from error
+        if max(self._received, len(self.content)) > LARGEST_ANSWER:
+            raise BackendError(f"the server's answer is larger than {LARGEST_ANSWER >> 20} MiB")
+
+    def _decompressed(self, chunk: bytes, most: int) -> bytes:
+        if self._coding == "identity":
+            return chunk
+        if self._packed is None:
+            chunk = self._start = self._start + chunk
+            if len(chunk) < 2:
+                return b""
+            # "deflate" is zlib's format, and some servers send it without zlib's header.
+            has_header = chunk[0] % 16 == zlib.DEFLATED and int.from_bytes(chunk[:2]) % 31 == 0
+            deflate = zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+            self._packed = zlib.decompressobj(deflate if self._coding == "deflate" else 31)
+        found: bytes = self._packed.decompress(chunk, most)
+        return found
+
+
+def _obey_deadline(event: str, info: Mapping[str, Any]) -> None:
+    """Bound what is done with a new connection by the deadline of the attempt that does it.
+
+    httpx limits each read and each write, of which a slow server can make any number.
+    """
+    if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+        return
+    stream = info["return_value"]
+    read, write, start_tls = stream.read, stream.write, stream.start_tls
+
+    def write_slowly(buffer: bytes, *_: Any, **__: Any) -> None:
+        for start in range(0, len(buffer), _WRITTEN_AT_ONCE):
+            write(buffer[start : start + _WRITTEN_AT_ONCE], _left_s())
+
+    stream.read = lambda size, *_, **__: read(size, _left_s())
+    stream.write = write_slowly
+    stream.start_tls = lambda ssl_context, server_hostname=None, *_, **__: start_tls(
+        ssl_context, server_hostname, _left_s()
+    )
+
+
+def _left_s() -> float:
+    """The seconds that are left of this thread's attempt.
+
+    Raises:
+        TimeoutError: None are, or the caller was cancelled.
+    """
+    left = _ends.get() - time.monotonic()
+    if left <= 0 or abandoned():
+        raise TimeoutError
+    return left
 
 
 def address(base: str, path: str) -> str:
@@ -219,12 +338,6 @@ def address(base: str, path: str) -> str:
 def _result(state: "RetryCallState") -> Any:
     assert state.outcome is not None  # noqa: S101 - tenacity calls this after an attempt
     return state.outcome.result()
-
-
-def _requested_pause(state: "RetryCallState") -> float:
-    """The seconds that the server asked to wait; 0 if it did not."""
-    answer = _result(state)
-    return (answer.retry_after_s or 0.0) if isinstance(answer, CallError) else 0.0
 
 
 def _pause(seconds: float) -> None:

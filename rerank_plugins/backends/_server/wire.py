@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 from ...calls import Completion
@@ -18,13 +18,19 @@ from .._answers.logprobs import read_positions
 from .exchange import RefusedError
 
 _LONGEST_DETAIL = 300
+_READ_DETAIL = 4000  # characters, of which the second half only ends a key that would be cut
 _NEEDED = frozenset({"model", "prompt", "messages", "query", "documents", "texts"})
 _VERSION = re.compile(r"[-:@](latest|\d{3,8}(-\d\d){0,2})(-preview)?")
 _BROKEN = object()
 
 
 def read_response(
-    status: int, headers: Mapping[str, str], content: bytes, asked: Set[str] | None
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    asked: Set[str] | None,
+    *,
+    hide: Callable[[str], str] = str,
 ) -> Any:
     """Decode the JSON of an answer, or turn the answer into a `CallError`.
 
@@ -36,6 +42,7 @@ def read_response(
         content: The answer's body.
         asked: The names of the request's arguments; None for a request without any, such as the
             list of models.
+        hide: Masks secrets in a text of the server before it is shortened.
 
     Raises:
         ConfigurationError: The server refused the key.
@@ -44,7 +51,7 @@ def read_response(
         decoded = json.loads(content)
     except (ValueError, RecursionError):
         decoded = _BROKEN
-    detail = _detail(decoded, content)
+    detail = _detail(decoded, content, hide)
     # A 403 is not about the key if it names an argument that is not allowed, or if it refuses
     # the list of models: such a key may still use them.
     forbidden = status == FORBIDDEN and asked is not None and not named(detail, asked - _NEEDED)
@@ -84,11 +91,16 @@ def _wrong_number_of_choices(decoded: Mapping[str, Any]) -> BackendError | None:
     return BackendError(f"the server's answer has {n} choices, expected one", retryable=True)
 
 
-def _detail(decoded: Any, content: bytes) -> str:
+def _detail(decoded: Any, content: bytes, hide: Callable[[str], str]) -> str:
     error = decoded.get("error", decoded) if isinstance(decoded, Mapping) else None
     message = error.get("message") if isinstance(error, Mapping) else error
-    text = message if isinstance(message, str) else content[:2000].decode("utf-8", "replace")
-    return " ".join(text.split())[:_LONGEST_DETAIL] or "an empty body"
+    text = (
+        message if isinstance(message, str) else content[:_READ_DETAIL].decode("utf-8", "replace")
+    )
+    return (
+        " ".join(hide(text[:_READ_DETAIL])[: _READ_DETAIL // 2].split())[:_LONGEST_DETAIL]
+        or "an empty body"
+    )
 
 
 def _refusal(status: int, decoded: Any, detail: str) -> CallError:

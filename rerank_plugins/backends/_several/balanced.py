@@ -40,7 +40,7 @@ class Balanced(CopiedByArguments, OwnedBackends):
     Args:
         backends: The backends, at least one. All must serve the same model, which is not checked.
         cooldown_s: The first cooldown of an unhealthy backend, in seconds. A longer
-            ``retry_after_s`` of its own is obeyed.
+            ``retry_after_s`` of its own is obeyed, up to a minute.
         max_cooldown_s: The longest cooldown that doubling leads to, in seconds.
 
     Raises:

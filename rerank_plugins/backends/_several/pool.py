@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Literal
 
+from ..._threads import renewed_by_forks
 from ...calls import Batch, Call, Replies, Reply
 from ...errors import CallError, ContractError
-from ...handlers import AnyBackend, failure
+from ...handlers import LONGEST_WAIT_S, AnyBackend, failure, requested_wait_s
 
 How = Literal["as usual", "probe", "last resort"]
 """Why a server is asked: it is healthy, its cooldown is over, or no other is left."""
@@ -87,7 +88,8 @@ class Pool:
     ) -> None:
         self.servers = tuple(map(Server, backends))
         self._cooldown_s, self._max_cooldown_s = cooldown_s, max_cooldown_s
-        self._lock = threading.Lock()  # held for moments only, so an event loop may take it
+        # held for moments only, so an event loop may take it
+        self._lock = renewed_by_forks(threading.Lock())
 
     @contextmanager
     def parts(self, calls: Batch, tried: Sequence[Server]) -> Iterator[list[Part]]:
@@ -157,7 +159,7 @@ class Pool:
     def _judge(self, part: Part) -> None:
         """Only a probe prolongs a cooldown: calls that failed together count once."""
         server = part.server
-        asked = [getattr(part.replies[i], "retry_after_s", None) or 0.0 for i in part.failed]
+        asked = [min(requested_wait_s(part.replies[i]), LONGEST_WAIT_S) for i in part.failed]
         match part.how, bool(part.failed):
             case "as usual", True if not server.cooldown_s:
                 _cool_down(server, self._cooldown_s, *asked)

@@ -12,7 +12,7 @@ from typing import Any
 from ..._checks import at_least
 from ..._copies import CopiedByArguments
 from ..._drive import adrive, drive
-from ..._threads import NOT_ANSWERED, abandoned, in_threads, off_loop
+from ..._threads import NOT_ANSWERED, abandoned, in_threads, off_loop, renewed_by_forks
 from ...calls import Batch, Call, Generate, NextToken, Replies
 from ...errors import BackendError, UnsupportedCallError
 from ._conversation import Answer, Asked, Known, Question, Said, converse
@@ -49,7 +49,7 @@ class ChatModelBackend(CopiedByArguments):
         at_least(1, max_concurrency=max_concurrency)
         self.max_concurrency = max_concurrency
         self._known = Known(dialect, secrets)
-        self._turn = threading.Lock()
+        self._turn = renewed_by_forks(threading.Lock())
 
     def ask(self, asked: Asked) -> Said:
         """Ask the model. Exceptions of its client are raised."""

@@ -151,3 +151,13 @@ def test_layers_nest_and_pass_on_the_lifecycle():
     cached(Scripted([])).warm_up()
     cached(Scripted([])).close()
     assert cached(Scripted([])).run([]) == []
+
+
+@pytest.mark.parametrize(("asked", "slept"), [(60.0, [60.0]), (60.1, []), (86_400.0, [])])
+def test_a_pause_of_more_than_a_minute_is_not_waited_for(monkeypatch, asked, slept):
+    pauses = []
+    monkeypatch.setattr("rerank_plugins.middleware._layers.time.sleep", pauses.append)
+    busy = BackendError("429", retryable=True, retry_after_s=asked)
+    [reply] = retried(Scripted([busy, Reply(1.0)])).run([A])
+    assert reply == (Reply(1.0) if slept else busy)
+    assert pauses == slept

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from rerank_plugins import ConfigurationError, InputError
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.training import TrainingList, TrainingOptions
 from rerank_plugins.training._folder import (
+    alone,
     check_output,
     identity,
     is_disk_error,
@@ -138,3 +141,60 @@ def test_errors_of_a_full_disk():
     assert is_disk_error(RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos"))
     assert not is_disk_error(RuntimeError("CUDA out of memory"))
     assert not is_disk_error(ValueError("os error"))
+
+
+def in_another_process(folder, work):
+    """A process that has taken a folder; ``work`` is what it does then."""
+    code = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from rerank_plugins.training._folder import alone\n"
+        f"with alone(Path(sys.argv[1])):\n    print('taken', flush=True)\n    {work}\n"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "taken\n"
+    return process
+
+
+def test_two_runs_are_kept_apart_and_a_killed_one_does_not_block_the_next(tmp_path):
+    folder = tmp_path / "out"
+    with in_another_process(folder, "time.sleep(600)") as other:
+        try:
+            with (
+                pytest.raises(InputError, match=r"another run is training in .*Wait until it ends"),
+                alone(folder),
+            ):
+                pytest.fail("two runs in one folder")
+        finally:
+            other.kill()
+            other.wait()
+    with alone(folder):
+        prepare(folder, run_of(), MODEL, resume=True)
+    with alone(folder):  # and one that ended by itself does not either
+        prepare(folder, run_of(), MODEL, resume=True)
+
+
+def test_two_threads_are_kept_apart(tmp_path):
+    with alone(tmp_path), pytest.raises(InputError, match="another run"), alone(tmp_path):
+        pytest.fail("two runs in one folder")
+
+
+def test_an_error_frees_the_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError), alone(tmp_path):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []  # nothing is left in a folder that was not claimed
+    with alone(tmp_path):
+        pass
+
+
+def test_other_processes_of_a_run_take_no_lock(tmp_path, monkeypatch):
+    with alone(tmp_path):
+        monkeypatch.setenv("RANK", "1")
+        with alone(tmp_path):
+            pass
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to"), alone(tmp_path / "file"):
+        pytest.fail("this is a file")

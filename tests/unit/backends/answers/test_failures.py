@@ -1,11 +1,18 @@
 """Foreign failures: statuses, headers and words."""
 
+import html
+import json
+import re
+import time
+import traceback
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
+from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank_plugins import BackendError, ConfigurationError, PromptTooLongError
@@ -13,6 +20,7 @@ from rerank_plugins.backends._answers.failures import (
     RETRYABLE,
     failure,
     lost,
+    mask,
     refused,
     retry_after,
     status_of,
@@ -170,3 +178,101 @@ def test_without_both_numbers_nobody_knows_by_how_much_a_prompt_is_too_long():
     assert too_long("maximum context length is 100 tokens") is None
     found = too_long("maximum context length is 100 tokens. You requested 130 tokens")
     assert (found.excess_tokens, found.limit) == (30, 100)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("-5", 0.0),
+        ("0", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 -0000", 0.0),  # without a zone
+        ("Fri, 31 Dec 9999 23:59:59 +2359", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+        ("9" * 400, None),  # infinite
+        ("1e300", 1e300),
+    ],
+)
+def test_waits_that_are_odd(header, seconds):
+    found = retry_after({"retry-after": header})
+    assert found == seconds or (seconds is None and (found is None or found > 1e9))
+
+
+def escaped(template):
+    return lambda text: "".join(template.format(ord(char)) for char in text)
+
+
+SPELLINGS = {
+    "plain": str,
+    "json": lambda key: json.dumps(key)[1:-1],
+    "json twice": lambda key: json.dumps(json.dumps(key))[3:-3],
+    "json, every character": escaped("\\u{:04X}"),
+    "json in json, every character": escaped("\\\\u{:04x}"),
+    "url": lambda key: quote(key, safe=""),
+    "url twice": lambda key: quote(quote(key, safe=""), safe=""),
+    "url, every character": escaped("%{:02x}"),
+    "form": quote_plus,
+    "html": html.escape,
+    "html, every character": escaped("&#{};"),
+    "html, hexadecimal": escaped("&#x{:X};"),
+    "bytes": lambda key: repr(key.encode())[2:-1],
+    "bytes of bytes": lambda key: repr(repr(key.encode()).encode())[2:-1],
+    "bytes, every character": escaped("\\x{:02x}"),
+    "base64": lambda key: b64encode(key.encode()).decode(),
+    "base64 of basic": lambda key: b64encode(f"user:{key}".encode()).decode(),
+    "base64 for urls": lambda key: urlsafe_b64encode(f"me:{key}!".encode()).decode(),
+    "hexadecimal": lambda key: key.encode().hex(),
+}
+KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=64)
+
+
+def decoded_forms(text):
+    """The text as it is, and read back from each encoding as far as that goes."""
+    yield text
+    for part in re.findall(r"[A-Za-z0-9+/=_-]{8,}", text):
+        for skipped in range(4):
+            piece = part[skipped:].rstrip("=")
+            piece = piece[: len(piece) // 4 * 4].replace("-", "+").replace("_", "/")
+            yield b64decode(piece).decode("latin-1")
+        yield from (
+            bytes.fromhex(x).decode("latin-1") for x in re.findall(r"(?:[\da-f]{2})+", part)
+        )
+
+
+@settings(max_examples=500, deadline=None)
+@given(key=KEYS, spelling=st.sampled_from(sorted(SPELLINGS)))
+def test_a_key_is_masked_however_it_is_spelt(key, spelling):
+    spelt = SPELLINGS[spelling](key)
+    hidden = mask(f"wrong key: <{spelt}>, sorry", [key])
+    assert spelt not in hidden
+    assert hidden.startswith("wrong key: <")
+    assert hidden.endswith(">, sorry")
+    if "***" not in key:
+        assert not any(key in form for form in decoded_forms(hidden))
+
+
+@settings(max_examples=200, deadline=None)
+@given(key=KEYS, spelling=st.sampled_from(sorted(SPELLINGS)))
+def test_an_error_and_its_causes_show_no_key(key, spelling):
+    spelt = SPELLINGS[spelling](key)
+
+    error = RuntimeError("it failed")
+    error.__cause__ = ValueError(f"Illegal header value {spelt}")
+    found = failure(error, [key])
+    assert "it failed" in str(found)
+    assert spelt not in "".join(traceback.format_exception(found))
+    found = failure(RefusalError(f"the key {spelt} is wrong", 401), [key])
+    assert spelt not in f"{found}{found!r}{vars(found)}" + "".join(
+        traceback.format_exception(found)
+    )
+
+
+def test_a_cause_without_a_secret_stays():
+    error = RefusalError("wrong number", 400)
+    assert failure(error, ["sk-12345678"]).__cause__ is error
+
+
+@pytest.mark.parametrize("text", ["\\" * 100_000, "%25" * 50_000, "&amp;" * 30_000, "s" * 100_000])
+def test_masking_takes_linear_time(text):
+    begun = time.perf_counter()
+    mask(text, ["s%&-'\"1234567"])
+    assert time.perf_counter() - begun < 5

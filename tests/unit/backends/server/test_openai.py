@@ -1,15 +1,24 @@
 """`OpenAIBackend` as its users see it: rankings, arguments, keys, specs."""
 
+import asyncio
 import copy
+import html
+import json
 import pickle
+import traceback
+from base64 import b64encode
+from urllib.parse import quote
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openai_server import MODEL, OpenAIServer
 from server_rankings import best_first, of, passages
 
-from rerank_plugins import ConfigurationError, InputError, LogprobsError, Reranker
+from rerank_plugins import ConfigurationError, InputError, LogprobsError, Reranker, RerankError
 from rerank_plugins.backends import Balanced, OpenAIBackend
-from rerank_plugins.calls import Generate, Message, Prompt, Untrusted
+from rerank_plugins.backends._server.capabilities import Served
+from rerank_plugins.calls import Generate, Message, NextToken, Prompt, Untrusted
 from rerank_plugins.registry import from_spec, to_spec
 from rerank_plugins.strategies import Permutation, SingleToken
 
@@ -81,6 +90,11 @@ def test_odd_arguments(options):
 KEY = "sk-verysecret1234"
 
 
+@pytest.fixture
+def parrot(served):
+    return served(Parrot())
+
+
 def test_a_key_is_sent_and_never_shown(served, monkeypatch):
     server = served(OpenAIServer("key"))
     monkeypatch.setenv("MY_KEY", KEY)
@@ -146,3 +160,141 @@ def test_a_pickled_backend_works(served):
     again = pickle.loads(pickle.dumps(backend))
     assert again.cooldown_s == 2.0
     assert Reranker(SingleToken(), again).rank("q", passages(5)).order == best_first(passages(5))
+
+
+BAD_KEYS = {
+    "inner line break": "sk-SECRET\nSECRET",
+    "header injection": "sk-SECRET\r\nX-Evil: SECRET",
+    "leading space": " sk-SECRET",
+    "trailing space": "sk-SECRET ",
+    "tab": "sk-SECRET\t",
+    "nul": "sk-SECRET\0",
+    "letter": "sk-SECRETé",
+    "quotes": "“sk-SECRET”",
+    "byte order mark": "\ufeffsk-SECRET",
+    "no-break space": "sk-SECRET\xa0",
+}
+
+
+@pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
+@pytest.mark.parametrize("place", ["api_key", "function", "api_key_env", "headers"])
+def test_a_key_that_cannot_be_sent_is_refused_before_the_first_request(
+    served, monkeypatch, key, place
+):
+    server = served(OpenAIServer())
+    if place == "api_key_env":
+        if "\0" in key:
+            pytest.skip("no variable can hold it")
+        monkeypatch.setenv("MY_KEY", key)
+    options = {
+        "api_key": {"api_key": key},
+        "function": {"api_key": lambda: key},
+        "api_key_env": {"api_key_env": "MY_KEY"},
+        "headers": {"headers": {"X-Key": key}},
+    }[place]
+    backend = of(server, **options)
+    for work in (
+        backend.warm_up,
+        lambda: asyncio.run(backend.awarm_up()),
+        lambda: Reranker(SingleToken(), backend, on_error="keep_order").rank("q", passages(3)),
+    ):
+        with pytest.raises(ConfigurationError, match="has a line break, white space") as error:
+            work()
+        assert "SECRET" not in "".join(traceback.format_exception(error.value))
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_break_at_the_end_of_a_key_is_not_part_of_it(served, end):
+    server = served(OpenAIServer("key"))
+    with pytest.raises(ConfigurationError, match="refused the key") as error:
+        Reranker(SingleToken(), of(server, api_key=KEY + end)).rank("q", passages(3))
+    assert KEY not in str(error.value)
+
+
+@pytest.mark.parametrize("key", [b"sk-SECRETSECRET", 12345678, "", "\n"])
+def test_what_is_no_key_is_refused(served, key):
+    backend = of(served(OpenAIServer()), api_key=lambda: key)
+    with pytest.raises(ConfigurationError, match=r"api_key is (a bytes|a int|empty)") as error:
+        backend.warm_up()
+    assert "SECRET" not in str(error.value)
+
+
+def test_a_header_s_name_is_checked(served):
+    backend = of(served(OpenAIServer()), headers={"X-Key\nSECRET": "x"})
+    with pytest.raises(ConfigurationError, match="not a header's name") as error:
+        backend.warm_up()
+    assert "SECRET" not in str(error.value)
+
+
+class Parrot(OpenAIServer):
+    """Repeats the request's headers in its answer: as a refusal, a fault or a name."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.spell, self.how = str, "refusal"
+
+    def reply(self, handler, body):
+        own = ("Host", "Accept", "User-Agent", "Content-Type", "Content-Length")
+        said = [v for k, v in handler.headers.items() if k not in own]
+        said = " ".join(self.spell(word) for value in said for word in value.split())
+        answers = {
+            "refusal": (400, {"error": {"message": f"I do not know {said}"}}),
+            "key": (401, {"error": {"message": f"wrong key {said}"}}),
+            "fault": (500, {"error": {"message": f"{said} failed"}}),
+            "page": (502, f"<html>{said}</html>"),
+            "error body": (200, {"error": {"message": said, "code": 400}}),
+            "other model": (200, self.answer(body, handler.path) | {"model": said}),
+            "cut": (400, {"error": {"message": "x" * (300 - 20) + said}}),
+        }
+        if self.how == "status line":
+            handler.wfile.write(b"HTTP/1.1 2x0 " + said.encode() + b"\r\n\r\n")
+            handler.close_connection = True
+        else:
+            self.send(handler, *answers[self.how])
+
+
+HOWS = ["refusal", "key", "fault", "page", "error body", "other model", "cut", "status line"]
+WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40)
+SPELT = [str, quote, html.escape, lambda x: repr(x.encode()), lambda x: json.dumps(x)]
+SPELT += [lambda x: b64encode(x.encode()).decode(), lambda x: x.encode().hex()]
+
+
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    key=WORDS,
+    header=WORDS,
+    basic=st.booleans(),
+    how=st.sampled_from(HOWS),
+    spell=st.sampled_from(SPELT),
+    asynchronous=st.booleans(),
+)
+def test_no_key_is_in_an_error_a_report_or_a_log(
+    parrot, caplog, key, header, basic, how, spell, asynchronous
+):
+    caplog.clear()
+    parrot.how, parrot.spell = how, spell
+    sent = f"Basic {b64encode(f'me:{header}'.encode()).decode()}" if basic else header
+    backend = of(parrot, api_key=key, headers={"X-Other": sent}, attempts=1)
+    # Without a probe: the answer to a call is what is under test.
+    backend._server.probed |= {NextToken, Generate}
+    backend._server.served = Served(MODEL)
+    shown = [repr(backend)]
+    for mode in ("raise", "keep_order"):
+        ranker = Reranker(SingleToken(), backend, on_error=mode)
+        try:
+            work = ranker.arank if asynchronous else ranker.rank
+            found = work("q", passages(3))
+            shown.append(repr(asyncio.run(found) if asynchronous else found))
+        except RerankError as error:
+            shown += traceback.format_exception(error)
+            shown += [str(error), repr(error), repr(vars(error)), repr(pickle.dumps(error))]
+    backend.close()
+    assert len(shown) > 1
+    text = "\n".join(shown) + "\n".join(r.getMessage() for r in caplog.records if r.name[0] != "h")
+    for secret in (key, header):
+        assert secret not in text
+        assert spell(secret) not in text
+        assert spell(sent) not in text

@@ -1,19 +1,27 @@
 """Faults, limits, cancellation and deadlines of requests."""
 
 import asyncio
+import os
 import random
 import threading
 import time
+import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai_server import MOODS, MoodyServer, OpenAIServer
 from server_rankings import PROBES, best_first, dying_and_returning, moods_in_turn, of, passages
 
 from rerank_plugins import BackendError, CallError, Limits, Reranker
+from rerank_plugins._threads import in_thread
 from rerank_plugins.backends import Balanced
 from rerank_plugins.backends._server import transport
+from rerank_plugins.backends._server.exchange import Request
 from rerank_plugins.strategies import KeepOrder, SingleToken, SlidingWindow
 
 
@@ -318,3 +326,191 @@ def test_the_deadline_is_of_the_whole_attempt(served):
         Reranker(SingleToken(), backend).rank("q", passages(3))
     with pytest.raises(BackendError, match=r"within 0\.2 seconds"):
         asyncio.run(Reranker(SingleToken(), backend).arank("q", passages(3)))
+
+
+def of_bytes(body, *headers, chunk=2**16, pause_s=0.0):
+    """A reply of these bytes; endless where the body is an iterator."""
+
+    def reply(handler, _):
+        handler.send_response(200)
+        for header in headers:
+            handler.send_header(*header)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        pieces = [body[i : i + chunk] for i in range(0, len(body), chunk)]
+        with suppress(OSError):
+            for piece in pieces:
+                handler.wfile.write(piece)
+                time.sleep(pause_s)
+
+    return reply
+
+
+def replies_with(served, colour, reply, **options):
+    """The answer to a call after which the server replies in this way."""
+    server = served(OpenAIServer())
+    backend = of(server, attempts=1, **options)
+    backend.warm_up()
+    server.reply = reply
+    ranker = Reranker(SingleToken(), backend)
+    if colour == "sync":
+        return lambda: ranker.rank("q", passages(3))
+    return lambda: asyncio.run(ranker.arank("q", passages(3)))
+
+
+def bomb(bits, megabytes):
+    packer = zlib.compressobj(9, zlib.DEFLATED, bits)
+    return b"".join(packer.compress(b" " * 2**20) for _ in range(megabytes)) + packer.flush()
+
+
+COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
+
+
+@COLOURS
+@pytest.mark.parametrize(
+    ("coding", "body", "said"),
+    [
+        ("gzip", bomb(31, 64), "larger than 32 MiB"),
+        ("x-gzip", bomb(31, 64), "larger than 32 MiB"),
+        ("deflate", bomb(15, 64), "larger than 32 MiB"),
+        ("deflate", bomb(-15, 64), "larger than 32 MiB"),
+        ("identity", b" " * (33 * 2**20), "larger than 32 MiB"),
+        ("gzip, gzip", bomb(31, 1), "compressed as 'gzip, gzip'"),
+        ("br", b"x", "compressed as 'br'"),
+        ("zstd", b"x", "compressed as 'zstd'"),
+        ("gzip", b"not gzip at all", "cannot be decompressed"),
+        ("gzip", bomb(31, 1)[:-8] + b"?" * 8, "cannot be decompressed"),
+    ],
+)
+def test_the_size_of_an_answer_is_bounded_while_it_is_read(served, colour, coding, body, said):
+    rank = replies_with(served, colour, of_bytes(body, ("Content-Encoding", coding)))
+    with pytest.raises(BackendError, match=said):
+        rank()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([("gzip", 31), ("deflate", 15), ("deflate", -15), ("identity", 0)]),
+    st.integers(1, 50),
+)
+def test_a_body_is_read_as_it_was_sent(content, coding, size):
+    name, bits = coding
+    packer = zlib.compressobj(9, zlib.DEFLATED, bits) if bits else None
+    sent = packer.compress(content) + packer.flush() if packer else content
+    body = transport._Body({"content-encoding": name})
+    for start in range(0, len(sent), size):
+        body.add(sent[start : start + size])
+    assert bytes(body.content) == content
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["gzip", "deflate", ""]), st.lists(st.binary(max_size=40)))
+def test_any_bytes_are_a_body_or_an_error(coding, chunks):
+    body = transport._Body({"content-encoding": coding})
+    try:
+        for chunk in chunks:
+            body.add(chunk)
+    except BackendError:
+        pass
+    assert len(body.content) <= transport.LARGEST_ANSWER
+
+
+def drip_headers(handler, _):
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for i in range(60):
+        handler.wfile.write(b"X-%d: a\r\n" % i)
+        handler.wfile.flush()
+        time.sleep(0.1)
+
+
+def drip_status_lines(handler, _):
+    for _ in range(60):
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        handler.wfile.flush()
+        time.sleep(0.1)
+
+
+@COLOURS
+@pytest.mark.parametrize(
+    "reply",
+    [
+        drip_headers,
+        drip_status_lines,
+        of_bytes(b" " * 60, chunk=1, pause_s=0.1),
+        of_bytes(b"1\r\n \r\n" * 60, ("Transfer-Encoding", "chunked"), chunk=6, pause_s=0.1),
+    ],
+    ids=["headers", "hints", "body", "chunks"],
+)
+def test_the_deadline_holds_against_a_server_that_drips(served, colour, reply):
+    rank = replies_with(served, colour, reply, timeout_s=0.5)
+    begun = time.monotonic()
+    with pytest.raises(BackendError, match=r"within 0\.5 seconds"):
+        rank()
+    assert time.monotonic() - begun < 3
+
+
+def test_a_kept_connection_obeys_the_deadline_of_each_attempt():
+    """One connection, three requests: the deadline of the first must not end the later ones."""
+
+    class Kept(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        connections = 0
+
+        def setup(self):
+            super().setup()
+            Kept.connections += 1
+
+        def log_message(self, *args):
+            pass
+
+        def do_GET(self):
+            time.sleep(0.2)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Kept)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    sender = transport.Transport(
+        base=f"http://127.0.0.1:{server.server_port}",
+        headers={},
+        timeout_s=0.5,
+        attempts=1,
+        max_concurrency=1,
+    )
+    try:
+        assert [sender.send(Request("models")) for _ in range(4)] == [{}] * 4
+        assert Kept.connections == 1
+    finally:
+        sender.close()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("held", [False, True])
+def test_a_forked_process_has_its_own_connections(served, held):
+    """Also where a thread of the parent held the locks when it forked."""
+    backend = of(served(OpenAIServer()), timeout_s=20)
+    ranker = Reranker(SingleToken(), backend)
+    ranker.rank("q", passages(4))
+    client = backend._transport._client
+    locks = [backend._lock, backend._transport._lock, backend._probing._lock] if held else []
+    with ExitStack() as taken:
+        for lock in locks:
+            taken.enter_context(lock)
+        child = os.fork()
+        if not child:
+            right = False
+            with suppress(BaseException):
+                order = in_thread(lambda: ranker.rank("q", passages(5)).order).future.result(20)
+                own = backend._transport._client
+                right = order == best_first(passages(5)) and own not in (None, client)
+            os._exit(0 if right else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert backend._transport._client is client  # and the parent keeps its own
+    assert ranker.rank("q", passages(4)).order == best_first(passages(4))

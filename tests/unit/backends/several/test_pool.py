@@ -58,3 +58,9 @@ def test_a_longer_pause_that_the_server_asks_for_is_obeyed(clock):
     assert servers.servers[0].cooldown_ends == 130.0
     assert ask(servers, CALLS) == [(0, "last resort", 4)]  # there is no other
     assert servers.servers[0].cooldown_s == 0.0
+
+
+def test_a_server_that_asks_for_a_day_is_asked_again_after_a_minute(clock):
+    servers = Pool([object()], 10.0, 60.0)
+    ask(servers, CALLS, failing={0}, retry_after_s=86_400.0)
+    assert servers.servers[0].cooldown_ends == 160.0
