@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import stat
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,8 +93,9 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Write a file whole or not at all: it replaces the old one when the block ends.
 
     The draft lies beside the file. It is created exclusively: no existing file is overwritten and
-    no link is followed. An exception in the block keeps the old file and removes the draft. Pipes
-    and devices, such as ``/dev/stdout``, are written directly.
+    no link in its place is followed. An exception in the block keeps the old file and removes the
+    draft. The new file has the old one's permissions. Pipes and devices, such as ``/dev/stdout``,
+    are written directly.
 
     Args:
         path: The file; its folder exists.
@@ -103,15 +105,20 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     Raises:
         InputError: The file cannot be written; its cause is the `OSError`.
     """
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}{DRAFT}")
+    if not path.name:
+        raise InputError(f"cannot write {str(path)!r}: it is a folder")
     try:
         if path.parent in _STREAMS or (path.exists() and not path.is_file()):
             with path.open("wb") as file:
                 yield file
             return
+        path = path.resolve()  # the file that a link names, as when it is opened
+        draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}{DRAFT}")
         file = draft.open("xb")
         try:
             with file:
+                if path.exists():
+                    draft.chmod(stat.S_IMODE(path.stat().st_mode))
                 yield file
                 if durable:
                     file.flush()

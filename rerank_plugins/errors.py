@@ -21,10 +21,11 @@
 
 Every error says whose ``fault`` it is, whether a ``retryable`` attempt makes sense, and gives
 a ``hint`` where there is one thing to do. Errors are values: they compare by what they say, and
-can be copied and pickled.
+can be copied and pickled (a pickle leaves the cause and the traceback behind).
 """
 
 from collections.abc import Mapping
+from types import MemberDescriptorType
 from typing import Any, ClassVar, Literal, Self
 
 Fault = Literal["caller", "setup", "plugin", "model", "server"]
@@ -58,18 +59,35 @@ class RerankError(Exception):
         return hash((type(self), self.args))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without calling the constructor, which takes other arguments in some classes.
-        return _restored, (type(self), self.args, vars(self))
+        return _restored, (type(self), self.args, _state(self))
 
     def __copy__(self) -> Self:
-        twin: Self = _restored(type(self), self.args, vars(self))
-        twin.__cause__ = self.__cause__  # copies stay in this process, where any cause can follow
+        twin: Self = _restored(type(self), self.args, _state(self))
+        # A copy stays in this process, where what led to the error can follow it.
+        twin.__traceback__, twin.__context__ = self.__traceback__, self.__context__
+        twin.__cause__, twin.__suppress_context__ = self.__cause__, self.__suppress_context__
         return twin
 
 
+def _state(error: RerankError) -> dict[str, Any]:
+    """The attributes of an error, those in slots and of built-in bases included."""
+    found: dict[str, Any] = {}
+    for cls in type(error).__mro__:
+        for name, member in vars(cls).items():
+            if isinstance(member, MemberDescriptorType) and not name.startswith("__"):
+                value = getattr(error, name, None)
+                if value is not None or cls.__module__ != "builtins":  # None: it was never set
+                    found[name] = value
+    return found | vars(error)
+
+
 def _restored(cls: type[Any], args: tuple[Any, ...], state: Mapping[str, Any]) -> Any:
-    error = cls.__new__(cls, *args)
-    vars(error).update(state)
+    """An error with these attributes, made without its constructor: subclasses change arguments."""
+    built_in: Any = next(base for base in cls.__mro__ if base.__module__ == "builtins")
+    error = built_in.__new__(cls, *args)
+    error.args = args
+    for name, value in state.items():
+        setattr(error, name, value)
     return error
 
 

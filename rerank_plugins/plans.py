@@ -32,10 +32,7 @@ T = TypeVar("T")
 
 def ask_replies(calls: Sequence[Call[A]]) -> Plan[list[Reply[A] | CallError]]:
     """Ask everything at once; get whole replies, with their cost, or the error of each."""
-    if not calls:
-        return []
-    # Copied, because one error may answer the calls of several plans: each raises its own.
-    return [copy(r) if isinstance(r, CallError) else r for r in (yield calls)]
+    return list((yield calls)) if calls else []
 
 
 def ask_each(calls: Sequence[Call[A]]) -> Plan[list[A | CallError]]:
@@ -154,4 +151,5 @@ def _matched(batch: Batch, replies: Replies) -> Replies:
         expected = CallError if found is reply else ANSWERS.get(type(call), object)
         if not isinstance(found, expected):
             raise ContractError(f"a {type(call).__name__} was answered by a {type(found).__name__}")
-    return replies
+    # Copied, because one error may answer the calls of several plans: each raises its own.
+    return [copy(reply) if isinstance(reply, CallError) else reply for reply in replies]

@@ -280,10 +280,14 @@ class Cost:
 class Strategy(Protocol):
     """Makes a plan from a query and passages. For type checking only: nothing to subclass.
 
-    One that holds other strategies in its attributes, alone or in tuples, lists or dictionaries,
-    needs nothing more: under ``on_error="keep_order"`` a failed call then costs what the inner
-    strategy ranks and not the whole list. One that holds them elsewhere has a method
+    One that holds other strategies adds their reports to its own (`Report.mapped` translates
+    positions). Where it keeps them in attributes, alone or in tuples, lists, sets or dictionaries,
+    a failed call costs what the inner strategy ranks under ``on_error="keep_order"``, and not the
+    whole list. One that keeps them elsewhere, or looks at their classes, has a method
     ``map_inner(change)``, which returns the strategy with ``change(inner)`` in the place of each.
+
+    One that knows more than the input's order when a call fails has a method ``attempt_rank`` with
+    the same arguments, which plans a `rerank_plugins.strategies.Attempt`.
     """
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:

@@ -113,6 +113,8 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
     """
     if isinstance(spec, str):
         spec = {"name": spec}
+    if not isinstance(spec, Mapping):
+        raise InputError(f"a spec is a name or a mapping, not {spec!r:.80}")
     if not isinstance(spec.get("name"), str):
         raise InputError(f"a spec needs a name: {dict(spec)!r}")
     arguments = {k: _argument(group, k, v) for k, v in spec.items() if k != "name"}

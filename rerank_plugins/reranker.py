@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from ._checks import at_least, known_keys, one_of
+from ._checks import known_keys, one_of
 from ._runner import ASYNC_QUERIES, Runner, results_of
 from .calls import Plan
 from .errors import CallError, ContractError, InputError, UnsupportedCallError
@@ -28,7 +28,7 @@ class Reranker:
 
     Args:
         strategy: How to rank: a strategy, its registered name, or a spec (a plain dictionary). It
-            cannot be exchanged later: make another reranker.
+            is taken as it is now, and cannot be exchanged later: make another reranker.
         backend: What answers: a backend, or a spec.
         on_error: ``"raise"``: a failed call raises its `CallError`. ``"keep_order"``: it leaves
             the passages it concerns in their order, and ``ranking.report.fallbacks`` says why.
@@ -61,7 +61,7 @@ class Reranker:
     ) -> None:
         one_of("on_error", on_error, get_args(OnError))
         self._strategy = _strategy(strategy)
-        self.on_error: OnError = on_error
+        self._on_error: OnError = on_error
         self._runner = Runner(_backend(backend), _limits(limits))
         self._effective = self._strategy
         if on_error == "keep_order":
@@ -74,6 +74,11 @@ class Reranker:
     def strategy(self) -> Strategy:
         """The strategy that was given."""
         return self._strategy
+
+    @property
+    def on_error(self) -> OnError:
+        """The policy for failed calls."""
+        return self._on_error
 
     @property
     def effective_strategy(self) -> Strategy:
@@ -200,6 +205,8 @@ class Reranker:
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> "Reranker":
         """The reranker that ``spec`` describes."""
+        if not isinstance(spec, Mapping):
+            raise InputError(f"a reranker's spec is a mapping, not {spec!r:.80}")
         known_keys("a reranker's spec", spec, ("strategy", "backend", "on_error", "limits"))
         if missing := sorted({"strategy", "backend"} - set(spec)):
             raise InputError(f"a reranker's spec needs {missing}")
@@ -240,6 +247,8 @@ def _limits(given: Limits | Mapping[str, Any] | None) -> Limits | None:
 
 
 def _pairs(requests: Iterable[Request]) -> list[Request]:
+    if isinstance(requests, str) or not isinstance(requests, Iterable):
+        raise InputError(f"requests is {requests!r:.80}", hint="Give pairs (query, passages).")
     found = list(requests)
     given: list[object] = list(found)
     for i, request in enumerate(given):
@@ -261,7 +270,8 @@ def _check(query: object, passages: object, top_k: object) -> None:
                 f"passages[{i}] is of type {type(passage).__name__}, expected a string",
                 hint="Rank the texts, then give your objects to ranking.ranked(objects).",
             )
-    at_least(1, top_k=top_k)
+    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+        raise InputError(f"top_k is {top_k!r}", hint="Give a positive integer, or None for all.")
 
 
 def _check_match(strategy: Strategy, backend: AnyBackend) -> None:

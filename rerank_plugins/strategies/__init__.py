@@ -1,5 +1,6 @@
 """Ranking algorithms, each written once: plans of calls that any backend can answer."""
 
+from ._attempt import Attempt
 from ._cascade import Cascade
 from ._consensus import Consensus
 from ._full_list import FullList, Read
@@ -19,6 +20,7 @@ from ._single_token import Policy, SingleToken
 from ._sliding_window import SlidingWindow, windows
 
 __all__ = [
+    "Attempt",
     "Blend",
     "Cascade",
     "Consensus",

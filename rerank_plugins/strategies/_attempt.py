@@ -15,7 +15,7 @@ class Attempt:
     """The best ranking that is known, and the failure that kept it from being finished.
 
     A strategy that can say more than the input's order when a call fails has, beside ``rank``, a
-    method ``attempt`` with the same arguments, which plans one of these.
+    method ``attempt_rank`` with the same arguments, which plans one of these.
     """
 
     ranking: Ranking
@@ -34,7 +34,7 @@ class Attempt:
 
 def attempt(strategy: Strategy, query: str, passages: Sequence[Passage]) -> Plan[Attempt]:
     """Plan a ranking by any strategy, with the input's order where it knows nothing better."""
-    own = getattr(strategy, "attempt", None)
+    own = getattr(strategy, "attempt_rank", None)
     try:
         if own is None:
             return Attempt((yield from strategy.rank(query, passages)))

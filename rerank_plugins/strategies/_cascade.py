@@ -50,9 +50,9 @@ class Cascade:
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the first stage, then the second."""
-        return (yield from self.attempt(query, passages)).result()
+        return (yield from self.attempt_rank(query, passages)).result()
 
-    def attempt(self, query: str, passages: Sequence[Passage]) -> Plan[Attempt]:
+    def attempt_rank(self, query: str, passages: Sequence[Passage]) -> Plan[Attempt]:
         """Plan `rank`; if a call fails, keep the order that the stages know."""
         known = yield from attempt(self.first, query, passages)
         if known.error is not None or len(passages) < 2:

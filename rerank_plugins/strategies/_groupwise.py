@@ -99,9 +99,9 @@ class Groupwise:
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call per group, all in one batch. One passage gets its grade too."""
-        return (yield from self.attempt(query, passages)).result()
+        return (yield from self.attempt_rank(query, passages)).result()
 
-    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+    def attempt_rank(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
         """Plan `rank`; if a group fails, keep the ranking by the grades of the others."""
         n = len(passages)
         groups = self.groups(n)

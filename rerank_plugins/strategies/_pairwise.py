@@ -62,9 +62,9 @@ class Pairwise:
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan both questions of every pair in one batch."""
-        return (yield from self.attempt(query, passages)).result()
+        return (yield from self.attempt_rank(query, passages)).result()
 
-    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+    def attempt_rank(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
         """Plan `rank`; if a call fails, keep the order by the preferences that are known."""
         n = len(passages)
         if n < 2:

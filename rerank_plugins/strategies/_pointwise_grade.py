@@ -80,9 +80,9 @@ class PointwiseGrade:
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan the answers of all passages side by side. One passage gets its score too."""
-        return (yield from self.attempt(query, passages)).result()
+        return (yield from self.attempt_rank(query, passages)).result()
 
-    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+    def attempt_rank(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
         """Plan `rank`; if a call fails, keep the ranking of the passages that have scores."""
         template = require(self.prompt, PointwisePrompt)
         score = partial(self._scored, template, query)

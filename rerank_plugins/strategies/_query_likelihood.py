@@ -43,9 +43,9 @@ class QueryLikelihood:
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call per passage, all in one batch. One passage gets its score too."""
-        return (yield from self.attempt(query, passages)).result()
+        return (yield from self.attempt_rank(query, passages)).result()
 
-    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+    def attempt_rank(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
         """Plan `rank`; if a call fails, keep the ranking of the passages that have scores."""
         template = require(self.prompt, LikelihoodPrompt)
         continuation = Untrusted(template.separator + query.strip(), "query")

@@ -76,9 +76,9 @@ class Setwise:
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan the sort."""
-        return (yield from self.attempt(query, passages)).result()
+        return (yield from self.attempt_rank(query, passages)).result()
 
-    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+    def attempt_rank(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
         """Plan `rank`; if a call fails, keep the places that are sorted."""
         n = len(passages)
         if n < 2:

@@ -76,9 +76,9 @@ class SingleToken:
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call for two or more passages, none for fewer; more under ``policy``."""
-        return (yield from self.attempt(query, passages)).result()
+        return (yield from self.attempt_rank(query, passages)).result()
 
-    def attempt(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
+    def attempt_rank(self, query: str, passages: Sequence[str]) -> Plan[Attempt]:
         """Plan `rank`; if asking again fails, keep the order of the reported passages."""
         template = require(self.prompt, ListwisePrompt)
         if len(passages) < 2:

@@ -186,6 +186,10 @@ class Babbling:
                 return ()
 
 
+def _always() -> CallError:
+    return BackendError("this backend always fails")
+
+
 class Failing:
     """A backend whose calls fail, all of them or those that ``when`` picks.
 
@@ -197,9 +201,9 @@ class Failing:
 
     def __init__(
         self,
-        error: Callable[[], CallError] = lambda: BackendError("this backend always fails"),
+        error: Callable[[], CallError] = _always,
         *,
-        when: Callable[[Call[Any]], bool] = lambda _: True,
+        when: Callable[[Call[Any]], object] = bool,  # every call is true
         otherwise: "Oracle | Scripted | None" = None,
     ) -> None:
         self._error, self._when = error, when

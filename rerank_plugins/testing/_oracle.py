@@ -5,6 +5,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from ..backends._base import Answers, by_kind
@@ -72,7 +73,7 @@ class Oracle:
         noise: float = 0.0,
         remember: bool = True,
     ) -> None:
-        self._key = key or _hashed(seed)
+        self._key = key or partial(_hashed, seed)
         self._passages = tuple(passages)
         self._grade = grade or _tenths
         self._noise, self._seed = noise, seed
@@ -168,12 +169,9 @@ class Oracle:
         return Reply(tuple(Hit(str(self._passages.index(p)), p) for p in best))
 
 
-def _hashed(seed: int) -> Key:
-    def key(query: str, passage: str) -> float:
-        text = f"{seed}\0{query}\0{passage}".encode("utf-8", "surrogatepass")
-        return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") / 2**32
-
-    return key
+def _hashed(seed: int, query: str, passage: str) -> float:
+    text = f"{seed}\0{query}\0{passage}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") / 2**32
 
 
 def _tenths(score: float) -> int:

@@ -64,11 +64,13 @@ class StrategyContract:
     """Everything a strategy promises. Override the ``strategy`` fixture.
 
     Class attributes:
+        holds: How many strategies the strategy holds, for one that is made of others.
         max_passages: The longest list the strategy takes; None when there is no limit. Longer
             lists must be refused with a `RerankError`.
     """
 
     max_passages: int | None = None
+    holds: int | None = None
 
     @pytest.fixture
     def strategy(self) -> Strategy:
@@ -168,14 +170,17 @@ class StrategyContract:
 
     def test_a_failed_call_costs_what_it_concerns(self, strategy: Strategy) -> None:
         """One that holds strategies loses a part of the order when the first call fails."""
-        inside = map_inner(strategy, lambda _: SingleToken())
+        held: list[Strategy] = []
+        inside = map_inner(strategy, lambda inner: held.append(inner) or SingleToken())
+        if self.holds is not None:
+            assert len(held) == self.holds, "give the strategy a map_inner method: see Strategy"
         calls = Reranker(inside, _later_is_better()).rank("q", self._dozen).usage.calls
         if inside is strategy or calls == 1:
             return  # it holds none, or asks once
         first = itertools.count()
         failing = Failing(when=lambda _: next(first) == 0, otherwise=_later_is_better())
         ranking = Reranker(inside, failing, on_error="keep_order").rank("q", self._dozen)
-        assert len(ranking.report.fallbacks) == 1
+        assert len(ranking.report.fallbacks) == 1, "add the inner rankings' reports to your own"
         assert ranking.usage.calls > 1
         assert ranking.order != tuple(range(len(self._dozen)))
 

@@ -102,3 +102,73 @@ def test_no_query_sees_what_another_query_knew():
     kept = Reranker(cascade, _Half(), on_error="keep_order")
     up, down = kept.rank_many([("up", passages), ("down", passages)])
     assert (up.order, down.order) == ((4, 3, 2, 1, 0), (0, 1, 2, 3, 4))
+
+
+class SlowError(CallError, TimeoutError):
+    """Its constructor takes something else than a message."""
+
+    def __init__(self, seconds):
+        super().__init__(f"no answer within {seconds} s")
+
+
+class HttpError(BackendError):
+    """It has a ``__new__`` with arguments of its constructor, and a slot."""
+
+    __slots__ = ("status",)
+
+    def __new__(cls, status, body):
+        return super().__new__(cls, status, body)
+
+    def __init__(self, status, body):
+        super().__init__(f"{status}: {body}")
+        self.status = status
+
+
+@pytest.mark.parametrize("error", [SlowError(3), HttpError(503, "busy")])
+@pytest.mark.parametrize(
+    "twin", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
+)
+def test_errors_of_other_packages_survive_too(error, twin):
+    other = twin(error)
+    assert (type(other), str(other), other) == (type(error), str(error), error)
+    assert getattr(other, "status", None) == getattr(error, "status", None)
+
+
+def test_members_of_built_in_bases_survive():
+    error = rerank_plugins.MissingExtraError("torch is not installed")
+    error.name = "torch"
+    assert copy.copy(error).name == pickle.loads(pickle.dumps(error)).name == "torch"
+
+
+def test_a_copy_tells_as_much_of_what_led_to_it():
+    try:
+        try:
+            int("x")
+        except ValueError:
+            raise BackendError("down")  # noqa: B904 - its context is what is tested
+    except BackendError as caught:
+        error = caught
+    twin = copy.copy(error)
+    assert (twin.__context__, twin.__cause__) == (error.__context__, None)
+    assert not twin.__suppress_context__
+    assert twin.__traceback__ is error.__traceback__
+
+
+class Raw:
+    """Takes replies without `ask`, and raises them with a cause."""
+
+    def rank(self, query, passages):
+        [reply] = yield [ScorePair(query, passages[0])]
+        raise reply from KeyError(query)
+
+
+def test_replies_are_each_plans_own_without_ask_too():
+    class Same:
+        error = BackendError("down")
+
+        def run(self, calls):
+            return [self.error] * len(calls)
+
+    found = Reranker(Raw(), Same()).settle_many([("q1", ["a"]), ("q2", ["a"])])
+    assert [error.__cause__.args for error in found] == [("q1",), ("q2",)]
+    assert Same.error.__cause__ is None

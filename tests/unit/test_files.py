@@ -202,3 +202,25 @@ def test_every_file_of_a_folder_is_synced(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
     sync_files(tmp_path)
     assert sorted(synced) == sorted(path.stat().st_ino for path in tmp_path.iterdir())
+
+
+def test_the_permissions_of_the_old_file_stay(tmp_path):
+    path = tmp_path / "secret.txt"
+    path.write_text("old")
+    path.chmod(0o600)
+    write_lines(path, ["new"])
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new\n", 0o600)
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path):
+    target, link = tmp_path / "target.txt", tmp_path / "link.txt"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_lines(link, ["new"])
+    assert (link.is_symlink(), target.read_text()) == (True, "new\n")
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_file_without_a_name_is_refused(name):
+    with pytest.raises(InputError, match="it is a folder"):
+        write_lines(Path(name), ["new"])

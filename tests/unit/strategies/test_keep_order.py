@@ -1,11 +1,13 @@
 """A failed call costs what it concerns, whatever holds the strategy that asked it."""
 
 import itertools
+from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
-from rerank_plugins import Reranker
+from rerank_plugins import Ranking, Reranker
 from rerank_plugins.plans import gather
 from rerank_plugins.strategies import KeepOrder, PairScore, SingleToken, SlidingWindow
 from rerank_plugins.strategies._keep_order import map_inner
@@ -71,6 +73,41 @@ class Hidden:
         return (yield from self.get().rank(query, passages))
 
 
+class Pair(NamedTuple):
+    one: object
+    other: object
+
+
+class Mangled:
+    __slots__ = "__held"
+
+    def __init__(self, held):
+        self.__held = held
+
+    def rank(self, query, passages):
+        return (yield from self.__held.rank(query, passages))
+
+
+class Positional:
+    """Names its parameters otherwise."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def rank(self, q, docs):
+        return (yield from self.held.rank(q, docs))
+
+
+class Held:
+    """Holds a strategy in a container."""
+
+    def __init__(self, container, get=lambda container: next(iter(container))):
+        self.container, self.get = container, get
+
+    def rank(self, query, passages):
+        return (yield from self.get(self.container).rank(query, passages))
+
+
 HOLDERS = [
     Plain,
     lambda inner: Plain(inner, inner),
@@ -79,6 +116,12 @@ HOLDERS = [
     Slotted,
     lambda inner: Hidden(lambda: inner),
     lambda inner: Plain(Listed([Slotted(inner)])),
+    Mangled,
+    lambda inner: Plain(Positional(inner)),
+    lambda inner: Held({inner}),
+    lambda inner: Held(frozenset({inner})),
+    lambda inner: Held(deque([inner], maxlen=3)),
+    lambda inner: Held(Pair(inner, 1), lambda pair: pair.one),
 ]
 
 
@@ -141,3 +184,67 @@ def test_what_only_has_a_method_named_rank_is_left_alone():
 
     odd = Odd()
     assert map_inner(odd, KeepOrder.around) is odd
+
+
+def _keeps(strategy):
+    passages = [f"p {i}" for i in range(4)]
+    return Reranker(strategy, Oracle(), on_error="keep_order").rank("q", passages)
+
+
+def test_a_strategy_may_hold_itself_and_one_twice():
+    class Loop:
+        def __init__(self):
+            self.me, self.one = self, PairScore()
+            self.other = self.one
+
+        def rank(self, query, passages):
+            assert self.one is self.other
+            return (yield from self.one.rank(query, passages))
+
+    assert sorted(_keeps(Loop()).order) == [0, 1, 2, 3]
+
+
+def test_attributes_of_the_inner_strategy_can_be_read():
+    class Reads:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def rank(self, query, passages):
+            assert self.inner.size == 4
+            return (yield from self.inner.rank(query, passages))
+
+    assert sorted(_keeps(Reads(WINDOWS)).order) == [0, 1, 2, 3]
+
+
+def test_a_helper_that_ranks_without_a_plan_is_left_alone():
+    class Bm25:
+        def rank(self, query, passages):
+            return list(range(len(passages)))[::-1]
+
+    class Helped:
+        def __init__(self):
+            self.helper = Bm25()
+
+        def rank(self, query, passages):
+            order = self.helper.rank(query, passages)
+            yield from PairScore().rank(query, passages)
+            return Ranking(tuple(order))
+
+    assert _keeps(Helped()).order == (3, 2, 1, 0)
+
+
+def test_no_method_of_the_class_runs():
+    class Proxy:
+        def __init__(self, inner):
+            self.__dict__["_i"] = inner
+
+        def __getattr__(self, name):
+            return getattr(self.__dict__["_i"], name)
+
+        def __copy__(self):
+            raise RuntimeError
+
+        def rank(self, query, passages):
+            return (yield from self._i.rank(query, passages))
+
+    assert sorted(_keeps(Proxy(PairScore())).order) == [0, 1, 2, 3]
