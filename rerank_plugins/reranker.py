@@ -246,12 +246,11 @@ def _limits(given: Limits | Mapping[str, Any] | None) -> Limits | None:
     return Limits(**given)
 
 
-def _pairs(requests: Iterable[Request]) -> list[Request]:
-    if isinstance(requests, str) or not isinstance(requests, Iterable):
+def _pairs(requests: object) -> list[Request]:
+    if not isinstance(requests, Iterable):
         raise InputError(f"requests is {requests!r:.80}", hint="Give pairs (query, passages).")
     found = list(requests)
-    given: list[object] = list(found)
-    for i, request in enumerate(given):
+    for i, request in enumerate(found):
         if not isinstance(request, tuple | list) or len(request) != 2:
             raise InputError(f"requests[{i}] is {request!r:.80}", hint="Give (query, passages).")
     return found

@@ -171,7 +171,12 @@ class StrategyContract:
     def test_a_failed_call_costs_what_it_concerns(self, strategy: Strategy) -> None:
         """One that holds strategies loses a part of the order when the first call fails."""
         held: list[Strategy] = []
-        inside = map_inner(strategy, lambda inner: held.append(inner) or SingleToken())
+
+        def exchange(inner: Strategy) -> Strategy:
+            held.append(inner)
+            return SingleToken()
+
+        inside = map_inner(strategy, exchange)
         if self.holds is not None:
             assert len(held) == self.holds, "give the strategy a map_inner method: see Strategy"
         calls = Reranker(inside, _later_is_better()).rank("q", self._dozen).usage.calls
