@@ -1,14 +1,17 @@
 """Files: read line by line, written whole or not at all, with a format and a version inside."""
 
+import glob
 import gzip
 import hashlib
 import json
 import os
+import shutil
 import stat
+import time
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
@@ -84,6 +87,11 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
 DRAFT = ".draft"
 """The end of the name under which `replacing` writes a file; a killed process may leave one."""
 
+HEX = "[0-9a-f]" * 32
+"""The pattern of the random part of a draft's name."""
+ABANDONED_S = 24 * 3600.0
+"""Seconds without a change after which a draft counts as that of a killed process."""
+
 _STREAMS = (Path("/dev"), Path("/dev/fd"))
 """Folders of names such as ``/dev/stdout``, which links to the file that it is redirected to."""
 
@@ -94,8 +102,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
     The draft lies beside the file. It is created exclusively: no existing file is overwritten and
     no link in its place is followed. An exception in the block keeps the old file and removes the
-    draft. The new file has the old one's permissions. Pipes and devices, such as ``/dev/stdout``,
-    are written directly.
+    draft; that of a killed process is removed by a durable write a day later. The new file has the
+    old one's permissions. Pipes and devices, such as ``/dev/stdout``, are written directly.
 
     Args:
         path: The file; its folder exists.
@@ -126,10 +134,30 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
             draft.replace(path)
             if durable:
                 _sync_folder(path.parent)
+                remove_abandoned(path.parent, f"{glob.escape(path.name)}.{HEX}{DRAFT}")
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error}") from error
+
+
+def remove_abandoned(folder: Path, pattern: str, *, kept: Collection[str] = ()) -> None:
+    """Remove drafts, files or folders, in which nothing was changed for a day.
+
+    Args:
+        folder: Where they are.
+        pattern: Their names, for `Path.glob`.
+        kept: Names that stay.
+    """
+    for left in folder.glob(pattern):
+        with suppress(OSError):
+            newest = max(path.lstat().st_mtime for path in (left, *left.glob("*")))
+            if left.name in kept or time.time() - newest < ABANDONED_S:
+                continue
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ class _Recorder(CopiedByArguments):
                     while left:
                         left = left[file.write(left) :]
                 except OSError:
-                    with suppress(OSError):  # what is no file has no size
+                    with suppress(OSError):  # a pipe has no size
                         file.truncate(size)
                     raise
         except OSError as error:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -225,3 +226,32 @@ def test_a_link_to_a_file_stays_a_link(tmp_path):
 def test_a_file_without_a_name_is_refused(name):
     with pytest.raises(InputError, match="it is a folder"):
         write_lines(Path(name), ["new"])
+
+
+def test_drafts_of_killed_processes_are_removed_a_day_later(tmp_path):
+    elsewhere = tmp_path / "letter.txt"
+    elsewhere.write_text("dear")
+    names_of = {
+        "old": f"[x].{'0' * 32}{DRAFT}",
+        "link": f"[x].{'a' * 32}{DRAFT}",
+        "new": f"[x].{'f' * 32}{DRAFT}",
+        "other": f"x.{'0' * 32}{DRAFT}",
+        "mine": f"[x].my-notes{DRAFT}",
+    }
+    two_days_ago = time.time() - 2 * 24 * 3600
+    for kind, name in names_of.items():
+        path = tmp_path / name
+        if kind == "link":
+            path.symlink_to(elsewhere)
+        else:
+            path.write_text("half")
+        if kind != "new":
+            os.utime(path, (two_days_ago, two_days_ago), follow_symlinks=False)
+    with replacing(tmp_path / "[x]", durable=False) as file:
+        file.write(b"whole")
+    assert len(names(tmp_path)) == 7  # quick writes look for nothing
+    with replacing(tmp_path / "[x]") as file:
+        file.write(b"whole")
+    stay = [names_of[kind] for kind in ("new", "other", "mine")]
+    assert names(tmp_path) == sorted(["[x]", "letter.txt", *stay])
+    assert elsewhere.read_text() == "dear"

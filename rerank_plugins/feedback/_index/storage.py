@@ -16,7 +16,15 @@ import numpy as np
 
 from ..._checks import fits
 from ..._extras import extra
-from ..._files import Stamp, digest, rows_of, sync_files, write_lines
+from ..._files import (
+    HEX,
+    Stamp,
+    digest,
+    remove_abandoned,
+    rows_of,
+    sync_files,
+    write_lines,
+)
 from ...errors import InputError
 
 MANIFEST = "manifest.json"
@@ -74,10 +82,11 @@ def save(parts: Parts, folder: Path, *, metric: str) -> None:
         if isinstance(error, OSError | RuntimeError):
             raise InputError(f"cannot write the index into {str(folder)!r}: {error}") from error
         raise
-    # Only the generation that the old manifest named: another process may be writing its own. A
-    # generation that a killed process left stays, and is never read.
+    # Another process may be writing its own generation: only what the old manifest named is removed
+    # at once, and what a killed process left, which is never read, a day later.
     if before:
         shutil.rmtree(folder / before, ignore_errors=True)
+    remove_abandoned(folder, f"{_GENERATION}{HEX}", kept=(generation.name, _generation_in(folder)))
 
 
 def load(folder: Path) -> Parts:

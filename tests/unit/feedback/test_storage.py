@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -332,3 +333,33 @@ def test_a_nested_manifest_and_an_empty_file_of_vectors(tmp_path):
         FaissIndex.load(tmp_path)
     with pytest.raises(InputError, match="something else"):
         build().save(tmp_path)
+
+
+def test_what_a_killed_save_left_is_removed_a_day_later(tmp_path):
+    _, generation = small(tmp_path)
+    old, new = (tmp_path / f"generation-{digit * 32}" for digit in "0f")
+    mine = tmp_path / "generation-of-my-notes"
+    outside = tmp_path.parent / "outside"
+    for folder in (old, new, mine, outside):
+        folder.mkdir()
+        (folder / "index.faiss").write_bytes(b"half")
+    link = tmp_path / f"generation-{'a' * 32}"
+    link.symlink_to(outside)
+    drafts = [tmp_path / f"manifest.json.{digit * 32}.draft" for digit in "0f"]
+    for draft in drafts:
+        draft.write_bytes(b"{")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    for path in (old, old / "index.faiss", mine, mine / "index.faiss", drafts[0], new):
+        os.utime(path, (two_days_ago, two_days_ago))
+    os.utime(link, (two_days_ago, two_days_ago), follow_symlinks=False)
+    os.utime(outside / "index.faiss", (two_days_ago, two_days_ago))
+    build(vectors=VECTORS[:9]).save(tmp_path)
+    assert not old.exists()
+    assert not drafts[0].exists()
+    assert not link.is_symlink()
+    assert not generation.exists()
+    assert new.exists()  # a file in it is new: another process is writing it
+    assert drafts[1].exists()
+    assert mine.exists()
+    assert (outside / "index.faiss").exists()
+    assert len(FaissIndex.load(tmp_path)) == 9
