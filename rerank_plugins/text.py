@@ -2,6 +2,7 @@
 
 import re
 import string
+import unicodedata
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Literal
@@ -19,7 +20,16 @@ Japanese, base64 and other unbroken text must obey a word limit too."""
 _ORDINARY = 20_000
 """Texts of so many characters are split as a whole, which is faster than word by word."""
 
-_NAME = {"letters": "[A-Za-z]+", "numbers": r"\d+", "tokens": "[A-Za-z]+"}
+_OPEN, _CLOSE = "[\uff3b\ufe47\u3010\ufe3b", "]\uff3d\ufe48\u3011\ufe3c"
+"""Brackets that `plain_characters` makes ASCII ones."""
+
+_BRACKETED = re.compile(rf"[\{_OPEN}]([^\{_OPEN}\{_CLOSE}]*)[\{_CLOSE}]")
+_NAME = {
+    name: re.compile(r"\d+" if name == "numbers" else "[A-Za-z]+")
+    for name in ("letters", "numbers", "tokens")
+}
+_LISTED = re.compile(r"\A\s*\w+(?:\s*[,;>]\s*\w+)*\s*\Z")
+_ITEM = re.compile(r"\w+")
 _RUN = re.compile(r"\S+")
 _WORD = re.compile(rf"\S{{1,{LONGEST_WORD}}}")
 _SOUND = re.compile(r"[\n\t -%'-~]*")
@@ -108,26 +118,76 @@ def labels(alphabet: Alphabet, n: int) -> tuple[str, ...]:
     return tuple(string.ascii_uppercase[:n])
 
 
-def escape_identifiers(text: str, alphabet: Alphabet, word: str = "") -> str:
+def plain_characters(text: str) -> str:
+    """Each character as its ASCII form, where it has one, and lenticular brackets as square ones.
+
+    Each by itself (NFKC): on whole texts, ``unicodedata.normalize`` may take quadratic time.
+
+    Examples:
+        >>> plain_characters("\u3010\uff12\u3011")
+        '[2]'
+    """
+    return text if text.isascii() else text.translate(_PLAIN)
+
+
+class _Plain(dict[int, str]):
+    def __missing__(self, code: int) -> str:
+        found = unicodedata.normalize("NFKC", chr(code))
+        return found.replace("\u3010", "[").replace("\u3011", "]")
+
+
+_PLAIN = _Plain()
+
+
+def escape_identifiers(
+    text: str, alphabet: Alphabet, word: str = "", most: int | None = None
+) -> str:
     """Escape identifiers in a text from outside: ``[12]`` becomes ``(12)``.
+
+    Other forms that the parsers of answers read are escaped too: white space in the brackets,
+    full-width characters and chains. A list with commas (``[3, 4]``) is a citation, and stays.
 
     Args:
         text: From outside.
         alphabet: Which identifiers the prompt uses.
         word: The word before an identifier where that, and not a bracket, marks it.
+        most: The number of passages in the prompt. Other forms than ``[12]`` are left where they
+            can name none of them.
 
     Examples:
-        >>> escape_identifiers("see [12] and [B]", "numbers")
-        'see (12) and [B]'
+        >>> escape_identifiers("see [12], [ 3 ] and [B]", "numbers")
+        'see (12), ( 3 ) and [B]'
         >>> escape_identifiers("Passage B: mine", "letters", "Passage")
         'Passage (B): mine'
     """
     name = _NAME[alphabet]
-    if "[" in text:  # a search for one character costs a tenth of the pattern's
-        text = re.sub(rf"\[({name})\]", r"(\1)", text)
+
+    def escaped(found: re.Match[str]) -> str:
+        usual = found[0][0] == "[" and found[0][-1] == "]"
+        if usual and name.fullmatch(found[1]):
+            return f"({found[1]})"
+        inside = plain_characters(found[1])
+        citation = usual and "," in inside and not set(";>") & set(inside)
+        items = _ITEM.findall(inside) if _LISTED.match(inside) and not citation else []
+        named = any(name.fullmatch(item) and _may_name(item, alphabet, most) for item in items)
+        return f"({found[1]})" if named else found[0]
+
+    if any(bracket in text for bracket in _OPEN):  # a tenth of the cost of the pattern
+        text = _BRACKETED.sub(escaped, text)
     if word and word in text:
-        text = re.sub(rf"({re.escape(word)})\s+({name})\s*:", r"\1 (\2):", text)
+        wide = name.pattern.replace("A-Za-z", "A-Za-z\uff21-\uff3a\uff41-\uff5a")
+        text = re.sub(rf"({re.escape(word)})\s+({wide})\s*([:\uff1a])", r"\1 (\2)\3", text)
     return text
+
+
+def _may_name(item: str, alphabet: Alphabet, most: int | None) -> bool:
+    if alphabet == "tokens":
+        return True
+    if alphabet == "letters":
+        place = ord(item.upper()) - ord("A") + 1 if len(item) == 1 else 0
+    else:
+        place = int(item[:9])
+    return place >= 1 and (most is None or place <= most)
 
 
 def limit_words(text: str, limit: int) -> tuple[str, bool]:
@@ -176,11 +236,16 @@ def repair_encoding(text: str) -> str:
     return ftfy.fix_text(text)
 
 
-def passage_cleaner(alphabet: Alphabet, *, repair: bool, word: str = "") -> Callable[[str], str]:
-    """The cleaning of queries and shortened passages for listwise prompts, as published."""
+def passage_cleaner(
+    alphabet: Alphabet, *, repair: bool, word: str = "", most: int | None = None
+) -> Callable[[str], str]:
+    """The cleaning of queries and shortened passages for listwise prompts, as published.
+
+    The other arguments are those of `escape_identifiers`.
+    """
 
     def clean(text: str) -> str:
         fixed = repair_encoding(text) if repair else text
-        return escape_identifiers(fixed, alphabet, word)
+        return escape_identifiers(fixed, alphabet, word, most)
 
     return clean

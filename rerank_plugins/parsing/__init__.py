@@ -1,7 +1,8 @@
 """Orders and grades read from models' answers. Repairs are counted, nothing is guessed."""
 
+from .._content import answer_text
 from ._grades import Grades, parse_grade, parse_grades
-from ._orders import Parsed, answer_text, parse_label, parse_permutation
+from ._orders import Parsed, parse_label, parse_permutation
 
 __all__ = [
     "Grades",

@@ -6,21 +6,23 @@ that a passage is useless, and never guessed from a number that was cut or is of
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from ._orders import answer_text
+from .._content import answer_span, answer_text
+from ..text import plain_characters
 
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*?)```", re.DOTALL)
-_OBJECT = re.compile(r"\{[^{}]*\}")
-_KEY = re.compile(r"\[{0,3}(\d{1,9})\]{0,3}\.?")
+_OBJECT = re.compile(r"\{[^{}]*+\}?")  # one that was cut has no closing bracket
+_KEY = re.compile(r"\[{0,3}\s{0,9}(\d{1,9})\s{0,9}\]{0,3}\.?")
 # A pair in a damaged object. The character after it shows that the number is whole. Every
 # repetition is bounded: no model output may cost minutes of matching.
 _PAIR = re.compile(
-    r"\"?(\[{0,3}\w{1,20}\]{0,3})\"?\s{0,9}:\s{0,9}\"?(-?\d{1,9}(?:\.\d{1,9})?)\"?(?=\s{0,9}[,}\n])"
+    r"\"?(\[{0,3}\s{0,9}\w{1,20}\s{0,9}\]{0,3})\"?\s{0,9}:"
+    r"\s{0,9}\"?(-?\d{1,9}(?:\.\d{1,9})?)\"?(?=\s{0,9}[,}\n])"
 )
-_INTEGER = re.compile(r"[\s\[*\"']*(\d{1,9})(?![\d%]|[.,]\d)")
+_INTEGER = re.compile(r"\A[\s\[*\"']*(\d{1,9})(?![\d%]|[.,]\d)")
+_WHOLE = re.compile(r"\A\s*\d{1,9}(?:\.0+)?\s*\Z")
 _LONGEST = 100_000  # characters of an answer that are read
 
 
@@ -44,6 +46,8 @@ class Grades:
 def parse_grades(text: str, n: int, top: int = 10, *, reasoning: bool = True) -> Grades:
     """Read the grades of ``n`` passages from a JSON object: ``{"[1]": 5, "[2]": 3}``.
 
+    Of several objects, it is the one that grades most passages, and of those the last.
+
     Args:
         text: The model's answer.
         n: The number of passages in the group.
@@ -54,10 +58,52 @@ def parse_grades(text: str, n: int, top: int = 10, *, reasoning: bool = True) ->
         >>> parse_grades('<answer>{"[1]": 7, "[0]": 9, "[2]": 11}</answer>', 2)
         Grades(by_position={0: 7}, duplicates=0, out_of_range=1, invalid=1)
     """
+    answer = plain_characters(answer_text(text, reasoning=reasoning)[-_LONGEST:])
+    fenced = "\n".join(_FENCED.findall(answer))
+    return _most(fenced, n, top) or _most(answer, n, top) or Grades({})
+
+
+def parse_grade(text: str, *, reasoning: bool = False) -> tuple[int, int, int] | None:
+    """Read one integer at the start of an answer, after its reasoning if the prompt demanded any.
+
+    Returns:
+        The integer, and the start and stop of its digits in ``text``; None if there is none.
+
+    Examples:
+        >>> parse_grade("<think>a 3?</think><answer>10</answer>", reasoning=True)
+        (10, 27, 29)
+        >>> parse_grade("7.5") is None
+        True
+    """
+    start, stop = answer_span(text, reasoning=reasoning)
+    found = _INTEGER.match(text[start:stop])
+    return (int(found[1]), start + found.start(1), start + found.end(1)) if found else None
+
+
+def _most(source: str, n: int, top: int) -> Grades | None:
+    """The grades of the object that grades most passages, and of those the last."""
+    read = [_graded(_pairs(found), n, top) for found in _OBJECT.findall(source)]
+
+    def used(grades: Grades) -> tuple[int, int]:
+        return len(grades.by_position), grades.invalid + grades.out_of_range
+
+    return max(reversed(read), key=used, default=None)
+
+
+def _pairs(found: str) -> Iterable[tuple[str, object]]:
+    """Keys and values of an object, repeated keys included."""
+    try:
+        pairs: list[tuple[str, object]] = json.loads(found, object_pairs_hook=list)
+    except (ValueError, RecursionError):  # damaged: a lost quote, a doubled bracket
+        return _PAIR.findall(found)
+    return pairs
+
+
+def _graded(pairs: Iterable[tuple[str, object]], n: int, top: int) -> Grades:
     found: dict[int, int] = {}
     duplicates = out_of_range = invalid = 0
     mentioned: set[int] = set()
-    for key, value in _pairs(answer_text(text, reasoning=reasoning)[-_LONGEST:]):
+    for key, value in pairs:
         named = _KEY.fullmatch(key.strip())
         position = int(named[1]) - 1 if named else -1
         if not 0 <= position < n:
@@ -73,46 +119,8 @@ def parse_grades(text: str, n: int, top: int = 10, *, reasoning: bool = True) ->
     return Grades(found, duplicates, out_of_range, invalid)
 
 
-def parse_grade(text: str, *, reasoning: bool = False) -> tuple[int, int, int] | None:
-    """Read one integer at the start of an answer, after its reasoning if the prompt demanded any.
-
-    Returns:
-        The integer, and the start and stop of its digits in ``text``; None if there is none.
-
-    Examples:
-        >>> parse_grade("<think>a 3?</think><answer>10</answer>", reasoning=True)
-        (10, 27, 29)
-        >>> parse_grade("7.5") is None
-        True
-    """
-    answer = answer_text(text, reasoning=reasoning)
-    found = _INTEGER.match(answer)
-    if found is None:
-        return None
-    _, opened, after = text.rpartition("<answer>")
-    start = len(text) - len(after if opened else answer) + found.start(1)
-    return int(found[1]), start, start + len(found[1])
-
-
-def _pairs(answer: str) -> Iterator[tuple[str, Any]]:
-    """Keys and values of the last object, repeated keys included."""
-    fenced = _FENCED.findall(answer)
-    source = fenced[-1] if fenced else answer
-    whole = _OBJECT.findall(source)
-    if whole:
-        try:
-            pairs: Sequence[tuple[str, Any]] = json.loads(whole[-1], object_pairs_hook=list)
-        except (ValueError, RecursionError):  # damaged: a lost quote, a doubled bracket
-            pass
-        else:
-            yield from pairs
-            return
-    start = source.rfind("{", 0, source.rfind(":") + 1)
-    yield from _PAIR.findall(source[start:] if start >= 0 else "")
-
-
 def _grade(value: object, top: int) -> int | None:
-    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}(?:\.0+)?\s*", value):
+    if isinstance(value, str) and _WHOLE.match(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

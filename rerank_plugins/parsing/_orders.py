@@ -3,25 +3,38 @@
 Written against answers of real 7B and 13B rerankers: a lost first bracket (``12] > [13]``),
 list numbers beside identifiers (``1. [14] > 2. [19]``), prose with digits (``20 passages have
 been provided.``), empty brackets, repetitions and reasoning. Digits in prose are never read as
-identifiers; an answer without identifiers is malformed and leaves the order as it was.
+identifiers, and identifiers in prose are not an order: an answer is read by its chains
+(``[3] > [1]``) and lists. One without any is malformed and leaves the order as it was.
 """
 
 import re
-import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from ..text import Alphabet
-
-_REASONING_STARTS = re.compile(r"<(?:think|reason)>")
-_REASONING_ENDS = re.compile(r"</(?:think|reason)>")
-_ANSWER_OPEN, _ANSWER_CLOSE = "<answer>", "</answer>"
+from .._content import answer_text
+from ..text import Alphabet, plain_characters
 
 _ITEM = re.compile(r"[A-Za-z0-9]+")
 # The text between brackets: "3", or "3, 1, 2".
 _LIST = re.compile(r"[A-Za-z0-9]+(?:\s*[,;>]\s*[A-Za-z0-9]+)*")
 # A whole answer that is nothing but identifiers: "3 > 1 > 2", "B, A, C", or one per line.
-_BARE_LIST = re.compile(r"[A-Za-z0-9]+(?:\s*(?:[>,;]|\n)\s*[A-Za-z0-9]+)+[\s.>]*")
-_LONGEST_LIST = 2_000  # characters; no model output may cost minutes of matching
+_BARE_LIST = re.compile(
+    r"\A[A-Za-z0-9]++(?:(?:\s*+[>,;]\s*+|[^\S\n]*+\n\s*+)[A-Za-z0-9]++)+[\s.>]*+\Z"
+)
+_NAMED = re.compile(r"\A(?:passage|document)?\s*\"?([A-Za-z]|\d{1,9})\"?[\s.]*\Z", re.IGNORECASE)
+# The text between two identifiers of a chain or a list.
+_LINK = re.compile(
+    r"(?:[\s>\u2192\u227b\u21d2\xbb\u2265=\u2248~,;|/&()\[*_`\"'#\u2022\u2013\u2014-]"
+    r"|(?:and|then|passages?|documents?)\b|\d{1,3}[.):])*",
+    re.IGNORECASE,
+)
+_ARROWS = re.compile(r"[>\u2192\u227b\u21d2\xbb\u2265=\u2248~]")
+_LIST_NUMBER = re.compile(r"\d[.):]")
+# Before an arrow: punctuation, two words at most, or a note in parentheses.
+_ASIDE = re.compile(r"[^\w(]*+(?:\w++[^\w(\n]*+){0,2}(?:\([^()\n]*+\)[^\w()]*+)?")
+_MARKUP = " \t*_`\"'(["
+_LONGEST_LINK = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +71,226 @@ def parse_permutation(
         reasoning: Whether the prompt demanded reasoning and then ``<answer>...</answer>``.
 
     Returns:
-        The positions; none if the answer is unusable.
+        The positions: of the chain or list that names most passages, and of those the last; none
+        if the answer is unusable.
 
     Examples:
         >>> parse_permutation("[2] > [3] > [1]", 3).positions
         (1, 2, 0)
-        >>> parse_permutation("20 passages have been provided.", 20).positions
+        >>> parse_permutation("[1] is off topic. Final ranking: [3] > [2] > [1]", 3).positions
+        (2, 1, 0)
+        >>> parse_permutation("20 passages have been provided; [1] is weak.", 20).positions
         ()
         >>> parse_permutation("2] > [2] > [7]", 3)
         Parsed(positions=(1,), duplicates=1, out_of_range=1)
     """
+    answer = plain_characters(answer_text(text, reasoning=reasoning))
+    places = _places(answer, n, alphabet)
+    read = [_parsed(_items(places, found), n, alphabet) for found in _lists(places)]
+    if not any(found.positions for found in read):
+        read += [_parsed(items, n, alphabet) for items in _looser(places, n, alphabet)]
+    if not any(place.items for place in places) and _BARE_LIST.match(answer.strip()):
+        read = [_parsed(_ITEM.findall(answer), n, alphabet)]
+    # Of equals, the last: max() would return the first.
+    return max(reversed(read), key=lambda p: (len(p.positions), p.out_of_range), default=Parsed(()))
+
+
+def parse_label(text: str, n: int, alphabet: Alphabet, *, reasoning: bool = False) -> int | None:
+    r"""Read the one passage that a setwise answer names: ``[3]``, ``B`` or ``Passage B``.
+
+    Of several passages, it is the first of the last chain (``[3] > [1]``), or the one that stands
+    alone on the last line that is no prose.
+
+    Returns:
+        Its position; None if the answer names none of the ``n``, or more than one.
+
+    Examples:
+        >>> parse_label("Passage C", 4, "letters"), parse_label("It depends.", 4, "letters")
+        (2, None)
+        >>> parse_label("[1] is weak, and [2] is off topic.\n\n[3]", 3, "numbers")
+        2
+    """
+    answer = plain_characters(answer_text(text, reasoning=reasoning)).strip()
+    places = _places(answer, n, alphabet)
+    named = [item for place in places for item in place.items]
+    bare = _NAMED.match(answer)
+    if bare:
+        named = [bare[1]]
+    elif not named and ">" in answer and _BARE_LIST.match(answer):
+        named = _ITEM.findall(answer)[:1]
+    every = _parsed(named, n, alphabet)
+    if len(every.positions) + every.out_of_range > 1:
+        every = Parsed(())
+        for last in list(_lists(places))[-1:]:
+            items = _items(places, last)
+            every = _parsed(items[: last.ordered or len(items) == 1], n, alphabet)
+    return every.positions[0] if every.positions else None
+
+
+class _Place(NamedTuple):
+    """A pair of brackets in an answer, or what is left of it.
+
+    Args:
+        before: The text since the last bracket.
+        items: The identifiers in it; none if it holds something else.
+        whole: True if it names a passage and has an opening bracket, which the first of an answer
+            may have lost: ``12] > [13]``.
+        after: The text up to the next bracket.
+    """
+
+    before: str
+    items: tuple[str, ...]
+    whole: bool
+    after: str = ""
+
+
+class _List(NamedTuple):
+    """The identifiers of ``places[first:stop]``, which an answer lists.
+
+    Args:
+        first: The first place.
+        stop: The place after the last.
+        ordered: True if signs such as ``>`` or list numbers order them.
+    """
+
+    first: int
+    stop: int
+    ordered: bool
+
+
+def _places(answer: str, n: int, alphabet: Alphabet) -> list[_Place]:
+    found: list[_Place] = []
+    *pieces, rest = answer.split("]")
+    for piece in pieces:
+        if not piece.strip() and found and found[-1].items:  # a doubled bracket
+            continue
+        before, opened, inside = piece.rpartition("[")
+        if not opened:  # then the last word counts
+            inside = (piece[-_LONGEST_LINK:].split() or [""])[-1]
+            before = piece.rstrip().removesuffix(inside)
+        inside = inside.strip()
+        items = _ITEM.findall(inside) if _LIST.fullmatch(inside) else []
+        if opened and (not inside or inside.isalnum()):  # also [] and foreign digits: no passage
+            items = [inside]
+        if len(items) > 1 and not (all(map(str.isdecimal, items)) or max(map(len, items)) == 1):
+            items = []
+        names = opened and _parsed(items, n, alphabet).positions
+        found.append(_Place(before, tuple(items), bool(names)))
+    head, opened, inside = rest.rpartition("[")
+    cut = opened and (not inside.strip() or inside.strip().isalnum())
+    afters = [*(place.before for place in found[1:]), head if cut else rest]
+    return [place._replace(after=after) for place, after in zip(found, afters, strict=False)]
+
+
+def _items(places: Sequence[_Place], found: _List) -> list[str]:
+    return [item for place in places[found.first : found.stop] for item in place.items]
+
+
+def _link(before: str) -> str:
+    """Return the kind of link that a text between two identifiers is.
+
+    "order" by an arrow or a list number, "line" by a line break, "list" by a comma or nothing;
+    empty if it is prose. A note may stand before an arrow: ``[3] (on fleas) > [1]``.
+    """
+    if len(before) > _LONGEST_LINK:
+        return ""
+    *parts, last = _ARROWS.split(before)
+    if not _LINK.fullmatch(last) or (parts and not _ASIDE.fullmatch(parts[0])):
+        return ""
+    if parts or (_LIST_NUMBER.search(before) and "\n" not in before):
+        return "order"
+    return "line" if "\n" in before else "list"
+
+
+def _lists(places: Sequence[_Place]) -> Iterator[_List]:
+    """The chains of an answer, and the lists that fill their lines.
+
+    Those on lines that follow each other are one, unless an identifier is repeated: then the
+    answer starts again.
+    """
+    waiting: _List | None = None
+    names: set[str] = set()
+    for found in _lists_on_lines(places):
+        own = set(_items(places, found))
+        follows = waiting is not None and waiting.stop == found.first
+        if waiting and follows and _link(places[found.first].before) == "line" and not names & own:
+            waiting = _List(waiting.first, found.stop, ordered=False)
+            names |= own
+            continue
+        if waiting:
+            yield waiting
+        waiting, names = found, own
+    if waiting:
+        yield waiting
+
+
+def _lists_on_lines(places: Sequence[_Place]) -> Iterator[_List]:
+    for first, stop in _runs(places, ("order", "list")):
+        if _starts_line(places[first].before) and _ends_line(places[stop - 1].after):
+            links = [_link(place.before) for place in places[first + 1 : stop]]
+            yield _List(first, stop, ordered=links.count("order") == len(links) > 0)
+        else:
+            for begin, end in _runs(places[first:stop], ("order",)):
+                if end - begin > 1:
+                    yield _List(first + begin, first + end, ordered=True)
+
+
+def _runs(places: Sequence[_Place], links: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of each run of identifiers with such links between them.
+
+    One place of it is whole, unless the first identifier begins the answer.
+    """
+    first = 0
+    for stop in range(1, len(places) + 1):
+        both = stop < len(places) and places[stop].items and places[stop - 1].items
+        if both and _link(places[stop].before) in links:
+            continue
+        run = places[first:stop]
+        begins = not first and not run[0].before.strip()
+        if run[0].items and (begins or any(place.whole for place in run)):
+            yield first, stop
+        first = stop
+
+
+def _looser(places: Sequence[_Place], n: int, alphabet: Alphabet) -> Iterator[list[str]]:
+    """Lists in an answer that has no chain: one that names all, in prose, or by its lines.
+
+    A passage's text may follow its identifier on a line. If the lines have no list numbers, they
+    must name all passages, or the first ones in the order of the prompt.
+    """
+    for first, stop in _runs(places, ("order", "list", "line")):
+        items = _items(places, _List(first, stop, ordered=False))
+        read = _parsed(items, n, alphabet)
+        if len(read.positions) == n and not read.duplicates:
+            yield items
+    heads = [
+        place
+        for i, place in enumerate(places)
+        if place.items
+        and (not i or "\n" in place.before)
+        and _LINK.fullmatch(place.before.rpartition("\n")[2])
+    ]
+    read = _parsed([item for place in heads for item in place.items], n, alphabet)
+    count = len(read.positions)
+    numbered = all(_LIST_NUMBER.search(p.before.rpartition("\n")[2]) for p in heads)
+    if count > 1 and (numbered or count == n or read.positions == tuple(range(count))):
+        yield [item for place in heads for item in place.items]
+
+
+def _starts_line(before: str) -> bool:
+    line = before.rpartition("\n")[2]
+    return bool(_LINK.fullmatch(line)) or line.rstrip(_MARKUP)[-1:] in (":", "=", ">")
+
+
+def _ends_line(after: str) -> bool:
+    line = after.partition("\n")[0].strip(_MARKUP + ".,;!)|>")
+    return not line or line.startswith(("<|", "</"))
+
+
+def _parsed(items: Sequence[str], n: int, alphabet: Alphabet) -> Parsed:
     positions: dict[int, None] = {}
     duplicates = out_of_range = 0
-    answer = unicodedata.normalize("NFKC", answer_text(text, reasoning=reasoning))
-    groups = [*map(_bracketed, answer.split("]")[:-1])]
-    bare = answer.strip()
-    if not any(groups) and len(bare) <= _LONGEST_LIST and _BARE_LIST.fullmatch(bare):
-        groups = [bare]
-    for identifier in (item for group in groups for item in _ITEM.findall(group)):
-        position = _position(identifier, alphabet)
+    for position in (_position(item, alphabet) for item in items):
         if position is None:
             continue
         if not 0 <= position < n:
@@ -88,74 +302,8 @@ def parse_permutation(
     return Parsed(tuple(positions), duplicates, out_of_range)
 
 
-def answer_text(text: str, *, reasoning: bool = False) -> str:
-    """The part after the model's reasoning; empty if there is none.
-
-    If it has an ``<answer>``, only the text from there to ``</answer>`` counts; an answer that the
-    token limit cut has no closing tag.
-
-    Args:
-        text: The model's whole output.
-        reasoning: Whether the prompt demanded the tags. Then text without them is reasoning, and
-            never read as an answer.
-
-    Examples:
-        >>> answer_text("<think>[1] looks good</think>[2] > [1]")
-        '[2] > [1]'
-        >>> answer_text("<think>[1] looks go")
-        ''
-        >>> answer_text("<think>[1]?</think> <answer>[2] > [1]</answer> as I said", reasoning=True)
-        '[2] > [1]'
-        >>> answer_text("I compare [1] with [2]", reasoning=True)
-        ''
-    """
-    *reasons, tail = _REASONING_ENDS.split(text)
-    if not reasons and _REASONING_STARTS.search(tail):
-        # Never closed: drafts in it are not answers, but a complete one at the very end is.
-        last = tail.rstrip().removesuffix(_ANSWER_CLOSE)
-        return last.rpartition(_ANSWER_OPEN)[2] if last != tail.rstrip() else ""
-    _, opened, answer = tail.rpartition(_ANSWER_OPEN)
-    if opened:
-        return answer.partition(_ANSWER_CLOSE)[0]
-    return "" if reasoning else tail
-
-
-def _bracketed(before: str) -> str:
-    """The identifiers before a closing bracket, given the text since the last one.
-
-    A first bracket may be lost (``12] > [13]``): then the last word counts.
-    """
-    _, opened, inside = before[-_LONGEST_LIST:].rpartition("[")
-    if not opened:
-        inside = (inside.split() or [""])[-1]
-    return inside if _LIST.fullmatch(inside.strip()) else ""
-
-
 def _position(identifier: str, alphabet: Alphabet) -> int | None:
     if alphabet == "numbers":
         # Nine digits are more than any list is long, and int() refuses thousands of them.
-        return int(identifier[:9]) - 1 if identifier.isdecimal() else None
+        return int(identifier[:9]) - 1 if identifier.isascii() and identifier.isdecimal() else None
     return ord(identifier) - ord("A") if len(identifier) == 1 and "A" <= identifier <= "Z" else None
-
-
-def parse_label(text: str, n: int, alphabet: Alphabet, *, reasoning: bool = False) -> int | None:
-    """Read the one passage that a setwise answer names: ``[3]``, ``B`` or ``Passage B``.
-
-    Returns:
-        Its position; None if the answer names none of the ``n``, or more than one.
-
-    Examples:
-        >>> parse_label("Passage C", 4, "letters"), parse_label("It depends.", 4, "letters")
-        (2, None)
-    """
-    answer = answer_text(text, reasoning=reasoning)
-    bracketed = parse_permutation(answer, n, alphabet)
-    if bracketed.positions or bracketed.out_of_range:
-        only = len(bracketed.positions) == 1 and not bracketed.out_of_range
-        return bracketed.positions[0] if only else None
-    named = _NAMED.fullmatch(unicodedata.normalize("NFKC", answer).strip())
-    position = _position(named[1], alphabet) if named else None
-    return position if position is not None and 0 <= position < n else None
-
-
-_NAMED = re.compile(r"(?:passage|document)?\s*\"?([A-Za-z]|\d{1,9})\"?[\s.]*", re.IGNORECASE)

@@ -82,7 +82,8 @@ class ListwisePrompt(PassageForm):
             InputError: There are more passages than the alphabet has identifiers.
         """
         word = self.passage.partition("{label}")[0].strip().strip("[")
-        clean = passage_cleaner(self.alphabet, repair=self.repair_encoding, word=word)
+        n = len(passages)
+        clean = passage_cleaner(self.alphabet, repair=self.repair_encoding, word=word, most=n)
         cut = [self.cut(p, max_words) for p in passages]
         names: list[Part] = [
             Identifier(i) if self.alphabet == "tokens" else name
@@ -93,7 +94,7 @@ class ListwisePrompt(PassageForm):
             for name, (text, _) in zip(names, cut, strict=True)
         ]
         values: dict[str, list[Part]] = {
-            "num": [str(len(passages))],
+            "num": [str(n)],
             "query": [Untrusted(clean(query), "query")],
             "passages": [part for line in lines for part in line],
             "example": [self.example],

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from .._content import content_text
 from ..errors import InputError
 from ..parsing import parse_grade, parse_grades, parse_permutation
 
@@ -228,7 +229,7 @@ def erank_reward(
 
 
 def text_of(completion: Completion) -> str:
-    """The text of a completion; of messages, the last one's.
+    """The text of a completion; of messages, the last one's, also as a list of parts.
 
     Examples:
         >>> text_of([{"role": "assistant", "content": "[2] > [1]"}])
@@ -236,7 +237,7 @@ def text_of(completion: Completion) -> str:
     """
     if isinstance(completion, str):
         return completion
-    return str(completion[-1]["content"] or "") if completion else ""
+    return (content_text(completion[-1]["content"]) or "") if completion else ""
 
 
 def answer_of(text: str, reason: str) -> str | None:

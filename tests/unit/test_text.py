@@ -83,3 +83,29 @@ def test_long_texts_are_cut_as_short_ones(text, limit, run):
     """White space at the end changes nothing, but leads past the shorter way."""
     text = text.replace("x", "x" * run)
     assert limit_words(text, limit) == limit_words(text + " " * 20_000, limit)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[ 2 ] [2 ] [\n2]", "( 2 ) (2 ) (\n2)"),
+        ("\u30102\u3011 \uff3b2\uff3d [\uff12] \ufe472\ufe48", "(2) (2) (\uff12) (2)"),
+        ("[\u00b2] [\u2461] [\U0001d7d0]", "(\u00b2) (\u2461) (\U0001d7d0)"),
+        ("[2 > 1] [3;1]", "(2 > 1) (3;1)"),
+        ("[1, 2] [2,3]", "[1, 2] [2,3]"),  # citations
+        ("[ 77 ] \u301021\u3011 [21]", "[ 77 ] \u301021\u3011 (21)"),  # of 20 passages
+        ("[ 2a ] [a 2] [\u200b2] [] [ ]", "[ 2a ] [a 2] [\u200b2] [] [ ]"),
+    ],
+)
+def test_other_forms_of_identifiers_are_escaped(text, expected):
+    assert escape_identifiers(text, "numbers", most=20) == expected
+
+
+def test_other_forms_of_letters_are_escaped():
+    text = "[ B ] \u3010C\u3011 [\uff22] [ Z ] [ is ] [B > A]"
+    assert escape_identifiers(text, "letters", most=4) == (
+        "( B ) (C) (\uff22) [ Z ] [ is ] (B > A)"
+    )
+    assert escape_identifiers("[ Z ]", "letters") == "( Z )"
+    wide = "Passage \uff22\uff1a mine"
+    assert escape_identifiers(wide, "letters", "Passage") == "Passage (\uff22)\uff1a mine"

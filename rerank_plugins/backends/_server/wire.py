@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal
 
+from ..._content import content_text
 from ...calls import Completion
 from ...errors import (
     BackendError,
@@ -196,10 +197,11 @@ def completion(choice: Mapping[str, Any], *, logprobs: bool) -> Completion:
         BackendError: There is no text.
     """
     message = choice.get("message")
-    text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
-    if text is None and isinstance(message, Mapping):
-        text = ""  # nothing but reasoning, or a refusal: an empty answer
-    if not isinstance(text, str):
+    content = message.get("content") if isinstance(message, Mapping) else choice.get("text")
+    if content is None and isinstance(message, Mapping):
+        content = ""  # nothing but reasoning, or a refusal: an empty answer
+    text = content_text(content)
+    if text is None:
         raise BackendError("the server's answer has no text", retryable=True)
     reason: Literal["stop", "length"] = (
         "length" if choice.get("finish_reason") == "length" else "stop"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
+from ..._content import answer_text
 from ...calls import Completion, Generate, NextToken, Reply
 from ...errors import CallError, LogprobsError, UnsupportedCallError
 from .._answers.failures import failure, refused
@@ -45,9 +46,7 @@ class Said:
     @property
     def thinking(self) -> bool:
         """Whether the limit of tokens ended the reasoning before the answer started."""
-        text = self.text.strip()
-        unanswered = not text or (text.startswith("<think") and "</think" not in text)
-        return self.cut and unanswered
+        return self.cut and not answer_text(self.text).strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..._checks import one_of
+from ..._content import content_text
 from ..._files import rows_of
 from ...errors import InputError
 from ...jobs import parse_id
@@ -219,12 +220,13 @@ def _turns(row: Mapping[str, Any]) -> tuple[str, str]:
     turns = row[layout]
     if not isinstance(turns, list | tuple) or not all(isinstance(t, Mapping) for t in turns):
         raise InputError(f"{layout} is not a list of objects")
-    if not all(isinstance(turn.get(text), str) for turn in turns):
+    contents = [found for turn in turns if (found := content_text(turn.get(text))) is not None]
+    if len(contents) < len(turns):
         raise InputError(f"a turn of {layout} has no {text!r}")
     who = [_ROLES.get(str(turn.get(role)), str(turn.get(role))) for turn in turns]
     if who not in (["system", "user", "assistant"], ["user", "assistant"]):
         raise InputError(f"the turns are of {who}, expected a question and an answer")
-    return turns[-2][text], turns[-1][text]
+    return contents[-2], contents[-1]
 
 
 def _parsed_prompt(asked: str) -> tuple[str, Alphabet, tuple[str, ...]]:

@@ -79,3 +79,41 @@ def test_one_grade(text, grade):
     assert (found and found[0]) == grade
     if found:
         assert text[found[1] : found[2]] == str(grade)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"[1]": 5, "[2]": 3}, where {"[1]": 9} was a draft',
+        '{"[1]": 9}, no: {"[1]": 5, "[2]": 3} as {said}',
+        '{"[1]": 5, "[2]": 3}\n{}',
+        '```json\n{"[1]": 5, "[2]": 3}\n```\n```json\n{"note": "ok"}\n```',
+        '{"[ 1 ]": 5, "[ 2 ]": 3}',
+        '{"\u30101\u3011": 5, "\uff3b\uff12\uff3d": "\uff13"}',
+        "{[ 1 ]: 5, [ 2 ]: 3}",
+    ],
+)
+def test_the_object_that_grades_most_passages_counts(text):
+    assert parse_grades(text, 2, reasoning=False).by_position == {0: 5, 1: 3}
+
+
+REASONS = [
+    "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>",
+    "[THINK]{}[/THINK]",
+    "<Thinking>{}</Thinking>",
+    "\u25c1think\u25b7{}\u25c1/think\u25b7",
+    "{}</seed:think>",
+]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_grades_stand_after_the_reasoning_of_every_family(reason):
+    thought = reason.format('9? {"[1]": 9, "[2]": 9}')
+    grades = parse_grades(thought + '{"[1]": 5, "[2]": 3}', 2, reasoning=False)
+    assert grades == Grades({0: 5, 1: 3})
+    text = thought + " 7"
+    found = parse_grade(text)
+    assert found == (7, len(text) - 1, len(text))
+    text = thought + "<Answer> 10</Answer>"
+    assert parse_grade(text, reasoning=True) == (10, text.index("10"), text.index("10") + 2)
+    assert parse_grade(thought.partition("9?")[0] + "<think>7") is None

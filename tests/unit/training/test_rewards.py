@@ -88,6 +88,7 @@ def test_a_completion_is_a_text_or_messages():
     messages = [{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert [text_of("a"), text_of(messages), text_of([])] == ["a", "b", ""]
     assert text_of([{"role": "assistant", "content": None}]) == ""
+    assert text_of([{"role": "assistant", "content": [{"type": "text", "text": "a"}]}]) == "a"
 
 
 @pytest.mark.parametrize(

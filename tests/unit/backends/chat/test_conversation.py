@@ -3,6 +3,8 @@
 import math
 import threading
 
+import pytest
+
 from rerank_plugins import BackendError, LogprobsError
 from rerank_plugins.backends._answers.logprobs import Position
 from rerank_plugins.backends.chat._conversation import Said
@@ -85,6 +87,16 @@ def test_a_model_that_thinks_is_asked_once_more_and_pays_for_both():
     assert (reply.prompt_tokens, reply.generated_tokens) == (14, 110)
     thinker.run([generate()])
     assert len(thinker.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[THINK]well", "<|channel|>analysis<|message|>well", "<Reasoning>a [B]", "</think>"],
+)
+def test_reasoning_of_every_family_that_is_cut_is_no_answer(text):
+    assert Said(text, cut=True).thinking
+    ends = "</think>[/THINK]</reasoning><|channel|>final<|message|>"
+    assert not Said(f"{text}{ends}[B]", cut=True).thinking
 
 
 def test_the_longest_answer_is_told_to_be_cut():

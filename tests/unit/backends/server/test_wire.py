@@ -6,9 +6,9 @@ import pytest
 from openai_server import MODEL, OpenAIServer
 from server_rankings import best_first, passages
 
-from rerank_plugins import ConfigurationError, PromptTooLongError, Reranker
+from rerank_plugins import BackendError, ConfigurationError, PromptTooLongError, Reranker
 from rerank_plugins.backends import OpenAIBackend
-from rerank_plugins.backends._server.wire import has_pair_scores, read_response
+from rerank_plugins.backends._server.wire import completion, has_pair_scores, read_response
 from rerank_plugins.strategies import SingleToken
 
 
@@ -97,3 +97,13 @@ def test_how_much_too_long_a_prompt_is(error, excess):
 )
 def test_whether_a_path_scores_pairs(answer, scored):
     assert has_pair_scores(answer, 2) is scored
+
+
+def test_content_may_be_a_list_of_parts():
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "[1]"}]}
+    parts = [thought, {"type": "text", "text": "[2] >"}, {"type": "text", "text": " [1]"}]
+    assert completion({"message": {"content": parts}}, logprobs=False).text == "[2] > [1]"
+    assert completion({"message": {"content": [thought]}}, logprobs=False).text == ""
+    for content in ([7], 7, {"text": "a"}):
+        with pytest.raises(BackendError, match="no text"):
+            completion({"message": {"content": content}}, logprobs=False)

@@ -94,6 +94,8 @@ def test_messages_without_a_system_turn_are_read():
     assert parse_conversation({"messages": turns}).labels == (-1.0, -2.0, -3.0)
     tuples = {"conversations": None, "messages": tuple(turns)}
     assert parse_conversation(tuples).labels == (-1.0, -2.0, -3.0)
+    parts = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+    assert parse_conversation({"messages": parts}).labels == (-1.0, -2.0, -3.0)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)

@@ -214,7 +214,7 @@ def _said(result: Any) -> Said:
     usage = meta.get("usage")
     read, written = tokens_used(usage)
     return Said(
-        reply.text or "",
+        "".join(reply.texts),
         read_positions(meta.get("logprobs")),
         cut=str(meta.get("finish_reason") or meta.get("stop_reason")).lower() in _CUT,
         prompt_tokens=read,
