@@ -14,7 +14,9 @@ import pytest
 
 import rerank_plugins
 from rerank_plugins._content import answer_text
+from rerank_plugins.backends._answers import failures
 from rerank_plugins.backends._answers.failures import failure, named, too_long
+from rerank_plugins.backends._prompts import renderer
 from rerank_plugins.backends._prompts.messages import escape
 from rerank_plugins.parsing import parse_grade, parse_grades, parse_label, parse_permutation
 from rerank_plugins.text import count_words, escape_identifiers, limit_words, plain_characters
@@ -86,13 +88,15 @@ def compiled() -> dict[str, re.Pattern[str]]:
 
 PATTERNS = compiled()
 WORDS = [*GENERAL, "Passage", "Passage 1 ", "</think>", "<think>", "Search Query: ", "[1]\n", "sk-"]
+_HIDING = failures._pattern(("a/key+1234567890",)) or re.compile("")
+_MARKS = renderer._any_of(map(renderer.Mark, ("<|im_start|>", "<|im_end|>", "</s>", "USER:")))
 # Functions that make patterns when they run, and those that give text from outside to patterns.
 FUNCTIONS: dict[str, Callable[[str], object]] = {
     "rerank_plugins.text.escape_identifiers": lambda t: escape_identifiers(t, "numbers", "Passage"),
     "rerank_plugins.backends._answers.failures.named": lambda t: named(t, {"logprobs", "stop"}),
-    "rerank_plugins.backends._prompts.renderer.__init__": lambda t: re.compile(
-        "|".join(map(re.escape, ["<|im_start|>", "<|im_end|>", "</s>"]))
-    ).findall(t),
+    "rerank_plugins.backends._answers.failures._pattern": lambda t: _HIDING.findall(t),
+    "rerank_plugins.backends._prompts.renderer._any_of": lambda t: _MARKS.findall(t),
+    "rerank_plugins.backends._prompts.renderer._patterns": lambda t: _MARKS.findall(t),
     "rerank_plugins.training.rewards.answer_of": lambda t: answer_of("<think>" + t, "think"),
     "rerank_plugins.training.data._zephyr._passages": lambda t: _shown(t),
 }
