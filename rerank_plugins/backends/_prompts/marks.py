@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-_TAG = re.compile(r"<+[^<>\s]+>+|\[[^\[\]\s]+\]")
+_TAG = re.compile(r"(?<!<)<+[^<>\s]+>+|\[[^\[\]\s]+\]")
 _LETTER = re.compile(r"[^\W\d_]")
 _PHRASE = 3
 """Words of a role marker at most; of a longer text, its last word may be the marker."""
