@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..ranking import Ranking, Report, ScoreKind
 from ..text import Passage
 
-_COMPARABLE = ("logit", "logprob", "probability", "z-score")
+_COMPARABLE = ("logit", "logprob", "probability")
 
 Direction = Literal["similarity", "distance", "unknown", "incomplete", "none"]
 """What a list of scores is, best item first: see `direction_of`."""
@@ -254,7 +254,9 @@ def _warning(ranking: Ranking, found: Candidates, ignored: Sequence[str]) -> str
             "z-score": "mixed scores compare within one list alone",
         }.get(ranking.score_kind, "the scale of the grades is unknown")
         said.append(f"{' and '.join(ignored)} {are} ignored, because {why}")
-    distinct = len(set(found.texts)) > 1 and len(set(ranking.scores)) == 1
-    if ranking.score_kind in _COMPARABLE and distinct:
+    own, kind = ranking.scores, ranking.score_kind
+    if ranking.model_scores:
+        own, kind = ranking.model_scores, ranking.model_score_kind
+    if kind in _COMPARABLE and len(set(found.texts)) > 1 and len(set(own)) == 1:
         said.append("the model gave different passages the same score, so it did not rank them")
     return "; ".join(said)

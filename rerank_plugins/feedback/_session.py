@@ -87,6 +87,7 @@ class FeedbackSearch:
         self, queries: Sequence[str], vectors: Sequence[Vector] | None = None
     ) -> list[FeedbackResult]:
         """`search` for many queries together: index and model get common batches."""
+        queries = list(queries)
         if vectors is None:
             vectors = [self._encoded(query) for query in queries]
         return results_of(self._runner.settle_many(self._plans(queries, vectors)))
@@ -105,6 +106,7 @@ class FeedbackSearch:
             vectors: Their vectors; made by ``encode``, in a thread, when None.
             max_concurrency: How many are under way at once where index and model are asynchronous.
         """
+        queries = list(queries)
         if vectors is None:
             vectors = await off_loop(lambda: [self._encoded(query) for query in queries])
         plans = self._plans(queries, vectors)
@@ -113,6 +115,7 @@ class FeedbackSearch:
     def _plans(
         self, queries: Sequence[str], vectors: Sequence[Vector]
     ) -> list[Plan[FeedbackResult]]:
+        queries, vectors = list(queries), list(vectors)
         if len(vectors) != len(queries):
             raise InputError(f"there are {len(queries)} queries and {len(vectors)} vectors")
         return [self.plan(q, v) for q, v in zip(queries, vectors, strict=True)]

@@ -138,3 +138,5 @@ def test_llama_index_takes_what_searches_by_vectors():
         assert NodeFeedbackRetriever(one, reranker)
     with pytest.raises(InputError, match="expected a BaseNodePostprocessor"):
         NodeFeedbackRetriever(index.as_retriever(), "pair-score")
+    with pytest.raises(InputError, match="expected a BaseEmbedding"):
+        NodeFeedbackRetriever(index.as_retriever(), reranker, embed_model="local")

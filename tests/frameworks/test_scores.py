@@ -175,7 +175,7 @@ def test_empty_metadata_adds_nothing_to_the_text(meta):
     ranker = PluginRanker(
         strategy="pair-score", backend=model(), meta_fields_to_embed=["title", "author"]
     )
-    found = ranker.run(query="q", documents=[Document(content="a", meta=meta or {})])
+    found = ranker.run(query="q", documents=[Document(content="a", meta=meta)])
     assert found["documents"][0].score == 2.0
 
 
@@ -291,6 +291,17 @@ def test_feedback_over_distances_is_feedback_over_similarities(mode, scale_score
         found = nodes.retrieve(bundle) if mode == "sync" else asyncio.run(nodes.aretrieve(bundle))
         orders.append([n.node.node_id for n in found])
     assert len(set(map(tuple, orders))) == 1
+
+
+@MODES
+def test_many_queries_in_any_iterable(mode):
+    ranker = PluginRanker(strategy="pair-score", backend=wanted())
+    part = FeedbackRetriever(retriever=Store(distances=False), ranker=ranker)
+    many = part.run_many if mode == "sync" else lambda **k: asyncio.run(part.run_many_async(**k))
+    given = [VECTORS[i].tolist() for i in (0, 7)]
+    expected = many(queries=["a", "b"], query_embeddings=given)
+    found = many(queries=iter(["a", "b"]), query_embeddings=iter(given))
+    assert [r["documents"] for r in found] == [r["documents"] for r in expected]
 
 
 @MODES

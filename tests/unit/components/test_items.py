@@ -91,6 +91,19 @@ def test_warnings(ranking, texts, says):
     assert bool(says) == bool(warning)
 
 
+@pytest.mark.parametrize(
+    ("scores", "own", "says"),
+    [
+        ((1.0, -1.0), (2.0, 2.0), True),  # the retriever alone ranked them
+        ((0.0, 0.0), (2.0, 1.0), False),  # the retriever cancelled what the model said
+    ],
+)
+def test_the_warning_of_equal_scores_is_about_the_model(scores, own, says):
+    ranking = Ranking((0, 1), scores, "z-score", model_scores=own, model_score_kind="logit")
+    found = candidates(["x", "y"], ["a", "b"], [0.9, 0.1])
+    assert ("the same score" in conclude(ranking, found, top_k=None).warning) == says
+
+
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "3"])
 def test_numbers_of_results_that_are_refused(value):
     with pytest.raises(InputError, match="top_n must be"):

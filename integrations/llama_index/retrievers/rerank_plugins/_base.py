@@ -136,7 +136,7 @@ class FeedbackRetriever(BaseRetriever):
         raise_on_failure: bool = False,
         callback_manager: Optional[CallbackManager] = None,
     ) -> None:
-        _check_parts(retriever, reranker)
+        _check_parts(retriever, reranker, embed_model)
         finds = getattr(retriever, "similarity_top_k", 100)
         self._options = feedback_options(
             search_k=finds,
@@ -313,7 +313,7 @@ def _ranking(
     )
 
 
-def _check_parts(retriever: object, reranker: object) -> None:
+def _check_parts(retriever: object, reranker: object, embed_model: object) -> None:
     """Refuse parts that cannot serve.
 
     Raises:
@@ -325,6 +325,8 @@ def _check_parts(retriever: object, reranker: object) -> None:
     ):
         if not isinstance(part, kind):
             raise InputError(f"{name} is {part!r:.200}, expected a {kind.__name__}")
+    if embed_model is not None and not isinstance(embed_model, BaseEmbedding):
+        raise InputError(f"embed_model is {embed_model!r:.200}, expected a BaseEmbedding")
     name = type(retriever).__name__
     bases = {cls.__name__ for cls in type(retriever).__mro__}
     if bases & _WITHOUT_VECTORS and not name.endswith("EmbeddingRetriever"):

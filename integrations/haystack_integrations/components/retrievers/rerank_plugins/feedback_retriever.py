@@ -287,9 +287,10 @@ class FeedbackRetriever(Composite):
     def _plans(
         self, queries: list[str], embeddings: list[list[float]] | None
     ) -> list[Plan[FeedbackResult]]:
-        if embeddings is not None and len(embeddings) != len(queries):
-            raise InputError(f"there are {len(queries)} queries and {len(embeddings)} embeddings")
-        given = [None] * len(queries) if embeddings is None else embeddings
+        queries = list(queries)
+        given = [None] * len(queries) if embeddings is None else list(embeddings)
+        if len(given) != len(queries):
+            raise InputError(f"there are {len(queries)} queries and {len(given)} embeddings")
         return [self._plan(q, e) for q, e in zip(queries, given, strict=True)]
 
     def _result(self, found: FeedbackResult, parts: "_Parts", limit: int | None) -> dict[str, Any]:
