@@ -315,3 +315,10 @@ def test_feedback_learns_from_plain_scores(mode):
         found.append(run(query="q", query_embedding=QUERY))
     assert found[0]["query_embedding"] == found[1]["query_embedding"] != QUERY
     assert found[0]["meta"]["score_kind"] == found[1]["meta"]["score_kind"]
+    for scale_score in (False, True):
+        reranker = PluginRerank(strategy="pair-score", backend=wanted(), scale_score=scale_score)
+        nodes = NodeFeedbackRetriever(NodeStore(distances=False), reranker)
+        bundle = QueryBundle("q", embedding=QUERY)
+        out = nodes.retrieve(bundle) if mode == "sync" else asyncio.run(nodes.aretrieve(bundle))
+        expected = [(d.id, d.score) for d in found[0]["documents"]]
+        assert [(n.node.node_id, n.score) for n in out] == expected

@@ -77,6 +77,14 @@ def test_many_queries_are_encoded_in_a_thread(index):
 
 
 @pytest.mark.parametrize("many", ["search_many", "asearch_many"])
+def test_queries_and_vectors_from_generators(index, many):
+    queries, vectors = ["a", "b"], [QUERY, VECTORS[5]]
+    expected = call(searcher(index), many, queries, vectors)
+    found = call(searcher(index), many, iter(queries), iter(vectors))
+    assert [r.hits for r in found] == [r.hits for r in expected]
+
+
+@pytest.mark.parametrize("many", ["search_many", "asearch_many"])
 def test_the_first_error_of_many_is_raised_after_the_others(index, many):
     object_ = searcher(index, backend=Failing())
     with pytest.raises(BackendError):
