@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
 from ..._files import digest
+from ..._threads import renewed_by_forks
 from ...errors import ConfigurationError, ModelLoadError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
-_bars = threading.Lock()
+_bars = renewed_by_forks(threading.Lock())
 _loading: list[int] = []
 """The threads that load with progress bars hidden."""
 _restore = ExitStack()

@@ -296,7 +296,7 @@ class OpenAIBackend(CopiedByArguments):
                 key = self._key()
                 headers = dict(self.headers or {})
                 for name, value in headers.items():
-                    if not _HEADER_NAME.fullmatch(name):
+                    if not _HEADER_NAME.fullmatch(str(name)):
                         raise ConfigurationError("headers has a name that is not a header's name")
                     _sendable(f"the header {name}", value)
                 secrets = _secrets_of(key, headers)

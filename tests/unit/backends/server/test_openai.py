@@ -12,13 +12,22 @@ from urllib.parse import quote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openai_server import MODEL, OpenAIServer
+from openai_server import MODEL, OpenAIServer, Scoring
 from server_rankings import best_first, of, passages
 
-from rerank_plugins import ConfigurationError, InputError, LogprobsError, Reranker, RerankError
+from rerank_plugins import (
+    CallError,
+    ConfigurationError,
+    InputError,
+    LogprobsError,
+    Reranker,
+    RerankError,
+)
 from rerank_plugins.backends import Balanced, OpenAIBackend
+from rerank_plugins.backends._answers.failures import mask
 from rerank_plugins.backends._server.capabilities import Served
-from rerank_plugins.calls import Generate, Message, NextToken, Prompt, Untrusted
+from rerank_plugins.backends._server.wire import read_response
+from rerank_plugins.calls import Generate, Message, NextToken, Prompt, ScorePair, Untrusted
 from rerank_plugins.registry import from_spec, to_spec
 from rerank_plugins.strategies import Permutation, SingleToken
 
@@ -238,6 +247,7 @@ class Parrot(OpenAIServer):
         own = ("Host", "Accept", "User-Agent", "Content-Type", "Content-Length")
         said = [v for k, v in handler.headers.items() if k not in own]
         said = " ".join(self.spell(word) for value in said for word in value.split())
+        key = self.spell(handler.headers["Authorization"].split()[-1])
         answers = {
             "refusal": (400, {"error": {"message": f"I do not know {said}"}}),
             "key": (401, {"error": {"message": f"wrong key {said}"}}),
@@ -245,7 +255,7 @@ class Parrot(OpenAIServer):
             "page": (502, f"<html>{said}</html>"),
             "error body": (200, {"error": {"message": said, "code": 400}}),
             "other model": (200, self.answer(body, handler.path) | {"model": said}),
-            "cut": (400, {"error": {"message": "x" * (300 - 20) + said}}),
+            "cut": (400, {"error": {"message": "x" * (300 - 8) + key}}),
         }
         if self.how == "status line":
             handler.wfile.write(b"HTTP/1.1 2x0 " + said.encode() + b"\r\n\r\n")
@@ -261,7 +271,7 @@ SPELT += [lambda x: b64encode(x.encode()).decode(), lambda x: x.encode().hex()]
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     key=WORDS,
@@ -298,3 +308,39 @@ def test_no_key_is_in_an_error_a_report_or_a_log(
         assert secret not in text
         assert spell(secret) not in text
         assert spell(sent) not in text
+
+
+@pytest.mark.parametrize("before", [0, 285, 290, 295, 300, 1990, 1995, 3995])
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_a_shortened_message_does_not_end_in_part_of_a_key(before, status):
+    """Spaces count before they are joined: a message is cut more than once."""
+    padding = "x" * 280 + " " * (before - 280) if before > 300 else "x" * before
+    texts = [f"{padding}{KEY} is wrong", json.dumps({"error": {"message": f"{padding}{KEY}"}})]
+    for text in texts:
+        try:
+            found = read_response(
+                status, {}, text.encode(), None, hide=lambda text: mask(text, [KEY])
+            )
+        except ConfigurationError as error:
+            found = error
+        assert KEY[:4] not in str(found)
+
+
+def test_no_part_of_a_key_is_in_an_error_either(parrot):
+    parrot.how = "cut"
+    with pytest.raises(RerankError) as error:
+        Reranker(SingleToken(), of(parrot, api_key=KEY)).rank("q", passages(3))
+    assert "xxx" in str(error.value)
+    assert KEY[:4] not in str(error.value)
+
+
+def test_no_key_is_in_an_error_about_an_answer_s_shape(served):
+    server = served(Scoring("tei"))
+    backend = of(server, api_key=KEY)
+    call = ScorePair("q", "a passage")
+    [scored] = backend.run([call])
+    assert not isinstance(scored, CallError)
+    server.reply = lambda handler, _: server.send(handler, 200, [{"index": KEY, "score": 1.0}])
+    for [reply] in (backend.run([call]), asyncio.run(backend.arun([call]))):
+        assert isinstance(reply, CallError)
+        assert KEY not in f"{reply}{reply!r}{vars(reply)}"
