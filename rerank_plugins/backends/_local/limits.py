@@ -1,9 +1,9 @@
-"""Limits of a loaded model: its positions, and whether it ignores padding."""
+"""Abilities of a loaded model: its head, its positions, and whether it ignores padding."""
 
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
-from ...errors import InputError
+from ...errors import InputError, ModelLoadError
 from .forward import Forward
 
 if TYPE_CHECKING:
@@ -12,6 +12,26 @@ if TYPE_CHECKING:
 NO_LIMIT = 1 << 30
 TOLERANCE = 1e-3
 """Difference at most between logits that should be equal, as a share of their spread."""
+
+
+def require_words(model: Any, *, encoder: bool) -> None:
+    """Refuse a loaded model whose output is not the logits of a vocabulary.
+
+    Args:
+        model: A model of transformers.
+        encoder: Whether it must have an encoder and a decoder, or must be a decoder alone.
+
+    Raises:
+        ModelLoadError: It has no language-model head, or is not of that kind.
+    """
+    has_encoder = bool(getattr(model.config, "is_encoder_decoder", False))
+    if model.get_output_embeddings() is None or has_encoder != encoder:
+        kind = "model with an encoder and a decoder" if encoder else "causal language model"
+        raise ModelLoadError(
+            f"{type(model).__name__} is not a {kind} that writes text",
+            hint="Use Seq2SeqBackend for encoder-decoder models and CrossEncoderBackend for "
+            "classifiers.",
+        )
 
 
 def positions(model: Any) -> int:

@@ -12,7 +12,7 @@ from ...errors import InputError, ModelLoadError
 from .._base import SECRET, Answers, LocalModel, Table, in_order, prepared, require_room
 from .._prompts.renderer import Renderer
 from .forward import within_memory
-from .limits import NO_LIMIT, require_positions
+from .limits import NO_LIMIT, require_positions, require_words
 from .loading import load_language_model
 from .questions import Labels
 
@@ -78,6 +78,7 @@ class Seq2SeqBackend(LocalModel["_Loaded"]):
                 token=self._hub_token(),
                 auto="AutoModelForSeq2SeqLM",
             )
+        require_words(model, encoder=True)
         model.train(False)  # no dropout
         own = tokenizer.model_max_length
         most = require_positions("context_tokens", self.context_tokens, model)

@@ -11,6 +11,7 @@ from ...errors import InputError
 from .._base import SECRET, LocalModel
 from .._prompts.renderer import Renderer
 from .engine import Engine
+from .limits import require_words
 from .loading import load_language_model
 from .lora import with_adapter
 
@@ -133,6 +134,7 @@ class TransformersBackend(LocalModel[Engine]):
                 model = with_adapter(model, str(self.adapter), token=token)
             if self.compile:
                 model.compile(dynamic=True)  # prompts have all lengths
+        require_words(model, encoder=False)
         renderer = Renderer(
             tokenizer, chat_template=self.chat_template, options=self.template_options
         )

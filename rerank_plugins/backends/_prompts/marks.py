@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-_TAG = re.compile(r"(?<!<)<+[^<>\s]+>+|\[[^\[\]\s]+\]")
+_TAG = re.compile(r"(?<!<)<+[^<>]+>+|(?<!\[)\[+[^\[\]]+\]+|(?<!\{)\{+[^{}]+\}+")
+_LABEL = re.compile(r"[:\uff1a]$|[#<>|\[\]{}@$%^~\\]")
 _LETTER = re.compile(r"[^\W\d_]")
 _PHRASE = 3
-"""Words of a role marker at most; of a longer text, its last word may be the marker."""
+"""Words of a role marker at most, where a longer text may end in one, and its letters at least."""
 
 
 class Mark(NamedTuple):
@@ -50,17 +51,20 @@ def _of_piece(piece: str, control: re.Pattern[str]) -> Iterator[Mark]:
         yield from (Mark(tag) for text in between for tag in _TAG.findall(text))
         rest = [text for part in between for text in _TAG.split(part)]
         alone = len(rest) == 1  # nothing on the line but plain text
-        for text in (text.strip() for text in rest if _LETTER.search(text)):
-            labels = text.endswith(":") or "#" in text
-            if labels or (alone and _distinct(text)):
+        for text in (text.strip() for text in rest):
+            if _is_label(text) or (alone and _is_distinct(text)):
                 yield Mark(text)
                 last = text.split()[-1]
-                if text.count(" ") >= _PHRASE and (labels or _distinct(last)):
+                if text.count(" ") >= _PHRASE and (_is_label(last) or _is_distinct(last)):
                     yield Mark(last)
-            elif alone and len(text) > 1 and len(lines) > 1:
+            elif alone and len(text) > 1 and len(lines) > 1 and _LETTER.search(text):
                 yield Mark(text, line=True)
 
 
-def _distinct(text: str) -> bool:
+def _is_label(text: str) -> bool:
+    return len(text) > 1 and _LABEL.search(text) is not None
+
+
+def _is_distinct(text: str) -> bool:
     """Whether a text is no ordinary word: a sentence, or capitals."""
-    return text.count(" ") >= _PHRASE or (len(text) > _PHRASE and text.isupper())
+    return text.count(" ") >= _PHRASE or (len(text) >= _PHRASE and text.isupper())

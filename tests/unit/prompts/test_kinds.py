@@ -94,6 +94,18 @@ def test_qwen3_reranker_gets_the_exact_string_of_its_authors(tokenizer):
     assert renderer.encode(prompt).text == golden("qwen3-reranker.v1.exact")
 
 
+def test_rankvicuna_gets_the_form_of_its_authors(tokenizer):
+    """The system message stands before the first turn."""
+    preset = find_preset("castorini/rank_vicuna_7b_v1")
+    renderer = Renderer(tokenizer, chat_template=preset["backend"]["chat_template"])
+    prompt, _ = load_prompt("rankvicuna.v1").render(QUERY, PASSAGES)
+    system = "".join(map(str, prompt.messages[0].parts))
+    text = renderer.encode(prompt).text
+    assert text.count(" USER: ") == 1
+    assert text.endswith("  ASSISTANT:")
+    assert text.partition(" USER: ")[0] == f"{tokenizer.bos_token or ''}{system}"
+
+
 @pytest.mark.parametrize("name", LIMITS)
 def test_passages_are_cut_in_the_unit_of_the_checkpoint(name):
     unit, limit = LIMITS[name]

@@ -5,8 +5,8 @@ import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerank_plugins import InputError
-from rerank_plugins.backends import TransformersBackend
+from rerank_plugins import InputError, ModelLoadError
+from rerank_plugins.backends import Seq2SeqBackend, TransformersBackend
 from rerank_plugins.backends._local.forward import Forward
 from rerank_plugins.backends._local.limits import (
     NO_LIMIT,
@@ -124,3 +124,28 @@ def test_prompts_of_recurrent_models_score_together_as_they_score_alone():
             assert reply.answer.seen == pytest.approx(right, abs=1e-3)
 
     check()
+
+
+LLAMAS = ["LlamaModel", "LlamaForSequenceClassification", "LlamaForTokenClassification"]
+T5S = ["T5Model", "T5EncoderModel", "T5ForSequenceClassification"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        *((TransformersBackend, name) for name in [*LLAMAS, *T5S, "T5ForConditionalGeneration"]),
+        *((Seq2SeqBackend, name) for name in [*LLAMAS, *T5S, "LlamaForCausalLM"]),
+    ],
+)
+def test_loaded_models_of_another_kind_are_refused(backend, name):
+    import transformers
+
+    tokenizer = tiny_models.characters()
+    if name.startswith("Llama"):
+        found = tiny_models.llama(len(tokenizer), name, tokenizer=tokenizer)
+    else:
+        small = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+        config = transformers.T5Config(decoder_start_token_id=0, **small)
+        found = getattr(transformers, name)(config)
+    with pytest.raises(ModelLoadError, match=f"{name} is not a"):
+        backend(found, tokenizer=tokenizer).warm_up()

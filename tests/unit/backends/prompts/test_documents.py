@@ -26,6 +26,15 @@ TEMPLATES = {
         "### Response:",
         "### Instruction:",
     ],
+    f"{LOOP}<start of turn>{{{{ m['content'] }}}}</ end>{{% endfor %}}": [
+        "<start of turn>",
+        "</ end>",
+    ],
+    f"{LOOP}BOT@@{{{{ m['content'] }}}} A>{{% endfor %}}": ["BOT@@", "A>"],
+    f"{LOOP}\u95ee\uff1a{{{{ m['content'] }}}}\n{{% endfor %}}\u7b54\uff1a": [
+        "\u7b54\uff1a",
+        "\u95ee\uff1a",
+    ],
     f"{LOOP}user\n{{{{ m['content'] }}}}\n{{% endfor %}}assistant\n": [],
     f"{LOOP} <sep>{{{{ m['content'] }}}}<s>{{% endfor %}}": [" <sep>", "<s>"],
 }
