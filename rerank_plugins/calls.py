@@ -6,9 +6,10 @@ one is an event in the public API.
 """
 
 from collections.abc import Generator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from .errors import CallError
 
@@ -251,6 +252,29 @@ class Reply(Generic[A_co]):
     prompt_tokens: int = 0
     generated_tokens: int = 0
     truncated: tuple[int, ...] = ()
+
+
+class _Costly(Protocol):
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def generated_tokens(self) -> int: ...
+
+
+R = TypeVar("R", bound=_Costly)
+
+
+def with_cost(reply: R, prompt_tokens: int, generated_tokens: int) -> R:
+    """Return a reply or an error that costs more: tokens of answers that could not be used.
+
+    Examples:
+        >>> with_cost(Reply(0.5, 100), 100, 7)
+        Reply(answer=0.5, prompt_tokens=200, generated_tokens=7, truncated=())
+    """
+    twin = copy(reply)
+    object.__setattr__(twin, "prompt_tokens", reply.prompt_tokens + prompt_tokens)
+    object.__setattr__(twin, "generated_tokens", reply.generated_tokens + generated_tokens)
+    return twin
 
 
 Batch: TypeAlias = Sequence[Call[Any]]

@@ -139,6 +139,8 @@ class CallError(RerankError):
         hint: What to do about it.
         retryable: Whether asking again may help.
         retry_after_s: How long the server asked to wait, in seconds.
+        prompt_tokens: Tokens the model read for an answer that cannot be used.
+        generated_tokens: Tokens it wrote for it.
     """
 
     fault: ClassVar[Fault] = "server"
@@ -150,10 +152,13 @@ class CallError(RerankError):
         hint: str = "",
         retryable: bool = False,
         retry_after_s: float | None = None,
+        prompt_tokens: int = 0,
+        generated_tokens: int = 0,
     ) -> None:
         super().__init__(message, hint=hint)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.prompt_tokens, self.generated_tokens = prompt_tokens, generated_tokens
 
 
 class PromptTooLongError(CallError):

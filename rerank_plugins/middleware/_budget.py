@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from .._drive import Done, advance
 from ..calls import Batch, Plan, Replies, Reply, Search
-from ..errors import BudgetError, InputError
+from ..errors import BudgetError, CallError, InputError
 from ..ranking import Usage
 
 T = TypeVar("T")
@@ -106,7 +106,7 @@ class _Meter:
         self._calls += calls
         self._searches += len(batch) - calls
         for reply in replies:
-            if isinstance(reply, Reply):
+            if isinstance(reply, Reply | CallError):
                 self._read += reply.prompt_tokens
                 self._written += reply.generated_tokens
 

@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .._checks import at_least
 from .._copies import CopiedByArguments
 from .._threads import renewed_by_forks
-from ..calls import Batch, Call, Generate, Plan, Replies, Reply
+from ..calls import Batch, Call, Generate, Plan, Replies, Reply, with_cost
 from ..errors import CallError
 from ..handlers import (
     LONGEST_WAIT_S,
@@ -151,9 +151,7 @@ class _Cache(CopiedByArguments):
 
 
 def _free(reply: Reply[Any] | CallError) -> Reply[Any] | CallError:
-    if isinstance(reply, CallError):
-        return reply
-    return replace(reply, prompt_tokens=0, generated_tokens=0)
+    return with_cost(reply, -reply.prompt_tokens, -reply.generated_tokens)
 
 
 def _repeatable(call: Call[Any]) -> bool:
@@ -220,7 +218,8 @@ class _Retry(CopiedByArguments):
             yield [_Wait(max(own, *asked))]
             again = yield [calls[i] for i in failed]
             for i, reply in zip(failed, again, strict=True):
-                replies[i] = reply
+                before = replies[i]
+                replies[i] = with_cost(reply, before.prompt_tokens, before.generated_tokens)
         return replies
 
 
@@ -324,8 +323,7 @@ def _unchanged(calls: Batch) -> Plan[Replies]:
 
 
 def _annotated(span: Span, replies: Replies) -> Replies:
-    answered = [r for r in replies if isinstance(r, Reply)]
-    span.set_attribute("gen_ai.usage.input_tokens", sum(r.prompt_tokens for r in answered))
-    span.set_attribute("gen_ai.usage.output_tokens", sum(r.generated_tokens for r in answered))
-    span.set_attribute("rerank.failed_calls", len(replies) - len(answered))
+    span.set_attribute("gen_ai.usage.input_tokens", sum(r.prompt_tokens for r in replies))
+    span.set_attribute("gen_ai.usage.output_tokens", sum(r.generated_tokens for r in replies))
+    span.set_attribute("rerank.failed_calls", sum(isinstance(r, CallError) for r in replies))
     return replies

@@ -162,7 +162,12 @@ def encode_reply(reply: Reply[Any] | CallError) -> dict[str, Any]:
     if isinstance(reply, PromptTooLongError):
         return {"excess_tokens": reply.excess_tokens, "limit": reply.limit}
     if isinstance(reply, CallError):
-        return {"error": str(reply), "retryable": reply.retryable}
+        cost = {"prompt_tokens": reply.prompt_tokens, "generated_tokens": reply.generated_tokens}
+        return {
+            "error": str(reply),
+            "retryable": reply.retryable,
+            **{name: tokens for name, tokens in cost.items() if tokens},
+        }
     data = asdict(reply)
     if isinstance(reply.answer, tuple):  # hits, whose vectors may be arrays
         data["answer"] = [
@@ -178,9 +183,10 @@ def decode_reply(data: Mapping[str, Any], call: Call[Any]) -> Reply[Any] | CallE
     if "excess_tokens" in data:
         return PromptTooLongError(data["excess_tokens"], limit=data["limit"])
     if "error" in data:
-        if not isinstance(data["error"], str):
-            raise TypeError("the error is not a text")
-        return BackendError(data["error"], retryable=data["retryable"])
+        cost = {name: data.get(name, 0) for name in ("prompt_tokens", "generated_tokens")}
+        if not isinstance(data["error"], str) or any(type(x) is not int for x in cost.values()):
+            raise TypeError("the error is not a text, or its cost not a number")
+        return BackendError(data["error"], retryable=data["retryable"], **cost)
     values = {k: _tuples(v) for k, v in data.items()}
     return Reply(**{**values, "answer": _answer(data["answer"], call)})
 

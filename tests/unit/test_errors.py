@@ -26,7 +26,8 @@ def _example(kind):
     if kind is RefusedError:
         return kind(400, "no such model", hint="Name another.")
     if issubclass(kind, CallError):
-        return kind("it failed", hint="Ask again.", retryable=True, retry_after_s=2.5)
+        cost = {"prompt_tokens": 7, "generated_tokens": 2}
+        return kind("it failed", hint="Ask again.", retryable=True, retry_after_s=2.5, **cost)
     return kind("it failed", hint="Mend it.")
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ...errors import BackendError, CallError, ConfigurationError, PromptTooLongError, RerankError
 
-WRONG_KEY, FORBIDDEN, NOT_FOUND = 401, 403, 404
+WRONG_KEY, FORBIDDEN, NOT_FOUND, SERVER_ERROR = 401, 403, 404, 500
 RETRYABLE = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501, 505}
 """Statuses after which the same request may succeed. 501 and 505 mean "not implemented"."""
 
@@ -29,12 +29,13 @@ _CONTEXT = re.compile(  # vLLM and OpenAI
     re.DOTALL,
 )
 _LIMIT = re.compile(
-    r"(?:maximum context length (?:is|of)|context size|n_ctx|context length (?:is|of))"
+    r"(?:maximum context length (?:is|of)|context size|n_ctx|context length (?:is|of)"
+    r"|current batch size|must have less than)"
     rf"\D{{0,12}}?{_NUMBER}",
     re.I,
 )
 _LENGTH = re.compile(
-    r"(?:resulted in|requested|contains at least|n_prompt_tokens|request \()"
+    r"(?:resulted in|requested|contains at least|n_prompt_tokens|request \(|input \(|given:)"
     rf"\D{{0,9}}?{_NUMBER}",
     re.I,
 )
@@ -122,13 +123,18 @@ def refused(error: BaseException, arguments: Set[str]) -> set[str]:
 
 
 def named(text: str, names: Set[str]) -> set[str]:
-    """Return those of ``names`` that occur in ``text`` as whole words.
+    """Return those of ``names`` that occur in ``text`` as whole words, in any spelling.
 
     Examples:
         >>> named("top_logprobs must be at most 5", {"logprobs", "top_logprobs"})
         {'top_logprobs'}
+        >>> named("Logprobs is not enabled", {"logprobs", "top_logprobs"})
+        {'logprobs'}
+        >>> named("unknown field: topLogprobs", {"top_logprobs", "top_k"})
+        {'top_logprobs'}
     """
-    return {name for name in names if re.search(rf"\b{re.escape(name)}\b", text)}
+    spelt = {name: re.escape(name).replace("_", "_?") for name in names}
+    return {name for name in names if re.search(rf"\b{spelt[name]}\b", text, re.I)}
 
 
 def status_of(error: BaseException) -> int | None:

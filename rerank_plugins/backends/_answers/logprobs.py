@@ -4,12 +4,13 @@ Pure functions: a server's report goes in, `LabelLogprobs` comes out.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...calls import LabelLogprobs
 from ...errors import LogprobsError, ModelOutputError
+from .numbers import to_float
 
 NOTHING = -9999.0
 """OpenAI's servers report it for "next to impossible": neither a value nor a bound."""
@@ -17,6 +18,10 @@ NOTHING = -9999.0
 MOST_IDS = 128
 """Largest number of token ids in one request for log-probabilities: vLLM's limit."""
 
+DEEPEST = 8
+"""Levels of lists inside one another that are read; reports in use have at most three."""
+
+_LEAST_LEFT = 2.0**-24  # of the probability: what float32 resolves near 1
 _MARKS = " \t\n▁Ġ"  # white space, and how SentencePiece and byte-level BPE write a space
 
 
@@ -53,19 +58,19 @@ def read_positions(report: object) -> tuple[Position, ...]:
     return tuple(_positions(_plain(report)))
 
 
-def _positions(report: object) -> Iterator[Position]:
+def _positions(report: object, depth: int = 0) -> Iterator[Position]:
     match report:
         case {"content": list() as content}:
-            yield from _positions(content)
+            yield from _positions(content, depth)
         case {"tokens": list() as tokens, "top_logprobs": list() as tops}:
             for token, top in zip(tokens, map(_plain, tops), strict=False):
                 if isinstance(token, str) and isinstance(top, Mapping):
                     yield Position(token, tuple(top.items()))
         case {"token": str() as token, "logprob": value, **more}:
             yield Position(token, tuple(_pairs(more.get("top_logprobs"))) or ((token, value),))
-        case list() | tuple():
+        case list() | tuple() if depth < DEEPEST:
             for item in map(_plain, report):
-                yield from _alternatives(item) or _positions(item)
+                yield from _alternatives(item) or _positions(item, depth + 1)
 
 
 def _alternatives(item: object) -> list[Position]:
@@ -86,9 +91,8 @@ def _pairs(tops: object) -> Iterator[tuple[str, Any]]:
 
 
 def _likelihood(pair: tuple[str, object]) -> float:
-    value = pair[1]
-    known = isinstance(value, int | float) and not math.isnan(value)
-    return float(value) if known else -math.inf  # type: ignore[arg-type]
+    value = to_float(pair[1])
+    return -math.inf if value is None else value
 
 
 def _plain(value: object) -> object:
@@ -120,6 +124,8 @@ def read_labels(
         >>> first = Position("B", (("B", -0.2), (" B", -3.0), ("A", -4.0)))
         >>> read_labels([written, first], ["A", "B", "C"], before="[")
         LabelLogprobs(seen={'A': -4.0, 'B': -0.2}, floor=-4.0)
+        >>> read_labels([Position("B", (("B", -0.01),))], ["A", "B"])
+        LabelLogprobs(seen={'B': -0.01}, floor=-4.610...)
     """
     names = {label.strip(_MARKS): label for label in labels}
     position, left = _first_label(positions, names, before.strip(_MARKS))
@@ -133,7 +139,7 @@ def read_labels(
             seen[label] = max(value, seen.get(label, -math.inf))
     # In the caller's order: servers sort by value, and ties must not depend on their order.
     ordered = {label: seen[label] for label in labels if label in seen}
-    return LabelLogprobs(ordered, floor=min(value for _, value in values))
+    return LabelLogprobs(ordered, floor=_floor([value for _, value in values]))
 
 
 def asked_together(ids: Sequence[int]) -> list[Sequence[int]]:
@@ -163,7 +169,7 @@ def read_label_ids(
     seen = {label: numbers[i] for label, i in ids.items() if i in numbers}
     if not numbers or (exact and len(seen) < len(ids)):
         raise LogprobsError("the server did not report the requested log-probabilities")
-    return LabelLogprobs(seen) if exact else LabelLogprobs(seen, floor=min(numbers.values()))
+    return LabelLogprobs(seen) if exact else LabelLogprobs(seen, floor=_floor(numbers.values()))
 
 
 def _first_label(
@@ -192,7 +198,19 @@ def _first_label(
     )
 
 
+def _floor(values: Collection[float]) -> float:
+    """Largest log-probability of a token that is not among the reported ``values``.
+
+    It is at most the lowest of them, and has at most the probability that they leave. Values whose
+    probabilities clearly add up to more than 1 say nothing about what is left.
+    """
+    left = 1.0 - math.fsum(map(math.exp, values))
+    lowest = min(values)
+    return lowest if left < -0.01 else min(lowest, math.log(max(left, _LEAST_LEFT)))
+
+
 def _number(value: object) -> float:
-    if not isinstance(value, int | float) or math.isnan(value):
-        raise ModelOutputError(f"the server reported the log-probability {value!r}")
-    return min(float(value), 0.0)  # above zero only by rounding
+    found = to_float(value)
+    if found is None:
+        raise ModelOutputError(f"the server reported the log-probability {value!r:.40}")
+    return min(found, 0.0)  # above zero only by rounding

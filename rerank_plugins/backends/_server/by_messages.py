@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..._drive import within
-from ...calls import Generate, NextToken, Reply
+from ...calls import Generate, NextToken, Reply, with_cost
 from ...errors import CallError
 from .._answers.logprobs import read_positions
 from ..chat._conversation import Asked, Known, Said, converse
@@ -31,17 +31,19 @@ def ask(server: Server, call: NextToken | Generate, known: Known) -> Exchange[Re
             content = {"messages": capabilities.as_json(messages.messages)}
         body = {"model": server.model, **content, **asked.arguments}
         path = "chat/completions" if chat else "completions"
+        cost = (0, 0)
         try:
             answer = yield from capabilities.ask(server, path, body)
+            cost = wire.usage(answer)
             choice = wire.first_choice(answer, server.names)
             written = wire.completion(choice, logprobs=False)
         except CallError as error:
-            return error
+            return with_cost(error, *cost)
         return Said(
             written.text,
             read_positions(choice.get("logprobs")),
             written.finish_reason == "length",
-            *wire.usage(answer),
+            *cost,
             continued=continues or not chat,
         )
 

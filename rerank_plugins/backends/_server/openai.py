@@ -66,7 +66,7 @@ class OpenAIBackend(CopiedByArguments):
     Args:
         model: Its name on the server.
         base_url: The address of the API, ``http://localhost:8000/v1``; without a path, ``/v1`` is
-            added.
+            added. A query ``?api-version=...``, as Azure's, is sent with each request.
         api_key: The key, or a function that returns it. Never shown, and never written into a spec.
             A line break at its end is left out.
         api_key_env: The environment variable that holds the key. By default ``OPENAI_API_KEY`` for
@@ -82,10 +82,14 @@ class OpenAIBackend(CopiedByArguments):
         max_concurrency: Maximum number of concurrent requests: over all threads, and on each
             event loop.
         pair_unit: The unit of the server's scores for `ScorePair`. ``"auto"``: logits from vLLM's
-            ``/score``, TEI's ``/rerank`` and llama.cpp; from others probabilities, which are
-            converted to logits.
+            ``/score``, TEI's and Infinity's ``/rerank`` and llama.cpp, unless all scores of a few
+            different texts lie between 0 and 1 whatever is requested; else probabilities, which
+            are converted to logits.
         headers: Sent with each request. Never shown, and never written into a spec.
-        extra_body: Further arguments of each completion; None removes an argument.
+        extra_body: Further arguments of each completion; None removes an argument. Those for
+            truncation (``truncate`` for TEI, ``truncate_prompt_tokens`` for vLLM, ``truncation``)
+            are sent with pairs too, to servers that have them; without them, a passage that is too
+            long is cut here.
         answered_by: The name under which the model answers if it differs from ``model``, as with
             a deployment or an alias; the server's list of models need not have it.
 
@@ -267,7 +271,7 @@ class OpenAIBackend(CopiedByArguments):
     def _pairs(self, calls: Sequence[ScorePair]) -> Exchange[Answers]:
         safe = self._renderer.escape if self._renderer else escape
         texts = [(safe(c.query), safe(c.passage)) for c in calls]
-        return by_pairs.score(self._server, calls, texts, self.pair_unit)
+        return by_pairs.score(self._server, calls, texts, self.pair_unit, self.extra_body)
 
     def _tokenizing(self) -> "Renderer | None":
         """The renderer, made when it is first needed; None without a tokenizer."""
@@ -425,7 +429,11 @@ def _checked_url(url: str) -> str:
             "base_url is not an http or https address",
             hint="Give one such as http://localhost:8000/v1.",
         )
-    if parts.username or parts.password or parts.query:
-        raise InputError("base_url holds a password or a query", hint="Give api_key or headers.")
+    query = parts.query
+    if parts.username or parts.password or not re.fullmatch(r"(api-version=[\w.-]*)?", query):
+        raise InputError(
+            "base_url holds a password, or a query other than api-version=...",
+            hint="Give api_key or headers.",
+        )
     path = parts.path.rstrip("/") or "/v1"
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{parts.scheme}://{parts.netloc}{path}" + (f"?{query}" if query else "")

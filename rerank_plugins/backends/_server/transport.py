@@ -329,10 +329,12 @@ def address(base: str, path: str) -> str:
         'http://localhost:8000/v1/completions'
         >>> address("http://localhost:8000/v1", "/score")
         'http://localhost:8000/score'
+        >>> address("https://me.openai.azure.com/openai/v1?api-version=preview", "models")
+        'https://me.openai.azure.com/openai/v1/models?api-version=preview'
     """
-    if path.startswith("/"):
-        return base.removesuffix("/v1") + path
-    return f"{base}/{path}"
+    api, mark, query = base.partition("?")
+    api = api.removesuffix("/v1") if path.startswith("/") else f"{api}/"
+    return f"{api}{path}{mark}{query}"
 
 
 def _result(state: "RetryCallState") -> Any:

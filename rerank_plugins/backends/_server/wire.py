@@ -1,12 +1,13 @@
 """Readers of servers' answers: pure functions from HTTP and JSON to replies and errors."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 from ..._content import content_text
-from ...calls import Completion
+from ...calls import Completion, with_cost
 from ...errors import (
     BackendError,
     CallError,
@@ -14,12 +15,22 @@ from ...errors import (
     ModelOutputError,
     PromptTooLongError,
 )
-from .._answers.failures import FORBIDDEN, RETRYABLE, WRONG_KEY, named, retry_after, too_long
+from .._answers.failures import (
+    FORBIDDEN,
+    RETRYABLE,
+    SERVER_ERROR,
+    WRONG_KEY,
+    named,
+    retry_after,
+    too_long,
+)
 from .._answers.logprobs import read_positions
+from .._answers.numbers import to_count, to_float
 from .exchange import RefusedError
 
 _LONGEST_DETAIL = 300
 _READ_DETAIL = 4000  # characters, of which the second half only ends a key that would be cut
+_MOST_DIGITS = 12  # of a token's id
 _NEEDED = frozenset({"model", "prompt", "messages", "query", "documents", "texts"})
 _VERSION = re.compile(r"[-:@](latest|\d{3,8}(-\d\d){0,2})(-preview)?")
 _BROKEN = object()
@@ -61,14 +72,8 @@ def read_response(
             f"the server refused the key ({status}: {detail})",
             hint="Give api_key=..., or name the variable that holds it in api_key_env.",
         )
-    if status in RETRYABLE:
-        return BackendError(
-            f"the server failed ({status}: {detail})",
-            retryable=True,
-            retry_after_s=retry_after(headers),
-        )
     if not 200 <= status < 300:
-        return _refusal(status, decoded, detail)
+        return _refusal(status, headers, decoded, detail)
     if decoded is _BROKEN:
         return BackendError("the server's answer is not JSON, or was cut", retryable=True)
     if not isinstance(decoded, Mapping):
@@ -89,7 +94,10 @@ def _wrong_number_of_choices(decoded: Mapping[str, Any]) -> BackendError | None:
     if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], Mapping):
         return None
     n = len(choices) if isinstance(choices, list) else "no"
-    return BackendError(f"the server's answer has {n} choices, expected one", retryable=True)
+    return with_cost(
+        BackendError(f"the server's answer has {n} choices, expected one", retryable=True),
+        *usage(decoded),
+    )
 
 
 def _detail(decoded: Any, content: bytes, hide: Callable[[str], str]) -> str:
@@ -99,18 +107,35 @@ def _detail(decoded: Any, content: bytes, hide: Callable[[str], str]) -> str:
         message if isinstance(message, str) else content[:_READ_DETAIL].decode("utf-8", "replace")
     )
     return (
-        " ".join(hide(text[:_READ_DETAIL])[: _READ_DETAIL // 2].split())[:_LONGEST_DETAIL]
+        " ".join(hide(_printable(text[:_READ_DETAIL]))[: _READ_DETAIL // 2].split())[
+            :_LONGEST_DETAIL
+        ]
         or "an empty body"
     )
 
 
-def _refusal(status: int, decoded: Any, detail: str) -> CallError:
+def _printable(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair, which no file can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _refusal(status: int, headers: Mapping[str, str], decoded: Any, detail: str) -> CallError:
+    longer = too_long(detail)
+    # llama.cpp reports a pair that is too long as its own error.
+    if status in RETRYABLE and not (longer and status == SERVER_ERROR):
+        return BackendError(
+            f"the server failed ({status}: {detail})",
+            retryable=True,
+            retry_after_s=retry_after(headers),
+        )
     error = decoded.get("error") if isinstance(decoded, Mapping) else None
     numbers = error if isinstance(error, Mapping) else {}
-    asked, limit = numbers.get("n_prompt_tokens"), numbers.get("n_ctx")  # llama.cpp's
-    if isinstance(asked, int) and isinstance(limit, int):
+    asked, limit = (
+        to_count(numbers.get(key)) for key in ("n_prompt_tokens", "n_ctx")
+    )  # llama.cpp's
+    if asked is not None and limit is not None:
         return PromptTooLongError(max(1, asked - limit + 1), limit=limit)
-    return too_long(detail) or RefusedError(status, detail)
+    return longer or RefusedError(status, detail)
 
 
 def first_choice(answer: Any, names: Sequence[str]) -> Mapping[str, Any]:
@@ -146,10 +171,8 @@ def check_model(answer: Mapping[str, Any], names: Sequence[str]) -> None:
         rerank_plugins.errors.ConfigurationError: 'gpt-x' was asked, and 'gpt-x-mini' answered. \
 Give model='gpt-x-mini', or answered_by='gpt-x-mini' if that is another name of the same model.
     """
-    answered = answer.get("model")
-    if not isinstance(answered, str) or not answered:
-        return
-    if not any(_is_version(answered, name) for name in names):
+    answered = answering(answer)
+    if answered and not any(is_version(answered, name) for name in names):
         raise ConfigurationError(
             f"{names[0]!r} was asked, and {answered!r} answered",
             hint=f"Give model={answered!r}, or answered_by={answered!r} if that is another name "
@@ -157,7 +180,14 @@ Give model='gpt-x-mini', or answered_by='gpt-x-mini' if that is another name of 
         )
 
 
-def _is_version(answered: str, name: str) -> bool:
+def answering(answer: Any) -> str:
+    """The name of the model that answered; empty if the answer does not say."""
+    name = answer.get("model") if isinstance(answer, Mapping) else None
+    return _printable(name[:_LONGEST_DETAIL]) if isinstance(name, str) else ""
+
+
+def is_version(answered: str, name: str) -> bool:
+    """Whether a model is the one of this name, or a version of it."""
     short, wanted = (x.rpartition("/")[2].casefold() for x in (answered, name))
     wanted = wanted.removesuffix("-latest").removesuffix(":latest")
     return short.startswith(wanted) and (
@@ -174,14 +204,14 @@ def reported_ids(choice: Mapping[str, Any]) -> dict[int, Any]:
     positions = read_positions(choice.get("logprobs"))
     for token, value in positions[0].top if positions else ():
         name, _, number = token.partition(":")
-        if name == "token_id" and number.isdecimal():
+        if name == "token_id" and number.isdecimal() and len(number) < _MOST_DIGITS:
             found[int(number)] = value
     logprobs = choice.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     first = content[0] if isinstance(content, list) and content else None
     tops = first.get("top_logprobs") if isinstance(first, Mapping) else None
-    for top in tops or []:
-        if isinstance(top, Mapping) and isinstance(top.get("id"), int):
+    for top in tops if isinstance(tops, list) else ():
+        if isinstance(top, Mapping) and type(top.get("id")) is int:
             found[top["id"]] = top.get("logprob")
     return found
 
@@ -206,7 +236,7 @@ def completion(choice: Mapping[str, Any], *, logprobs: bool) -> Completion:
     reason: Literal["stop", "length"] = (
         "length" if choice.get("finish_reason") == "length" else "stop"
     )
-    return Completion(text, reason, _tokens(choice) if logprobs else ())
+    return Completion(_printable(text), reason, _tokens(choice) if logprobs else ())
 
 
 def _tokens(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
@@ -217,10 +247,10 @@ def _tokens(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     if isinstance(content, list):
         pairs = [(e.get("token"), e.get("logprob")) for e in content if isinstance(e, Mapping)]
     else:
-        pairs = list(
-            zip(logprobs.get("tokens") or (), logprobs.get("token_logprobs") or (), strict=False)
-        )
-    return tuple((str(token), float(x)) for token, x in pairs if isinstance(x, int | float))
+        columns = (logprobs.get(key) for key in ("tokens", "token_logprobs"))
+        pairs = list(zip(*(x if isinstance(x, list) else () for x in columns), strict=False))
+    read = ((token, to_float(x)) for token, x in pairs if isinstance(token, str))
+    return tuple((_printable(token), x) for token, x in read if x is not None)
 
 
 def prompt_logprobs(choice: Mapping[str, Any], n: int) -> list[float]:
@@ -233,42 +263,47 @@ def prompt_logprobs(choice: Mapping[str, Any], n: int) -> list[float]:
     values = logprobs.get("token_logprobs") if isinstance(logprobs, Mapping) else None
     if not isinstance(values, list) or len(values) < n:
         raise ModelOutputError("the server did not report the prompt's log-probabilities")
-    found = values[1:n]
-    if not all(isinstance(x, int | float) and x == x for x in found):
+    found = [x for x in map(to_float, values[1:n]) if x is not None]
+    if len(found) < n - 1 or not math.isfinite(sum(found)):
         raise ModelOutputError("the server reported log-probabilities that are not numbers")
-    return [float(x) for x in found]
+    return found
 
 
 def usage(answer: Any) -> tuple[int, int]:
-    """Tokens read and written, as the server counts them; 0 if it reports no usage."""
+    """Tokens read and written, as the server counts them; 0 if it reports no usage.
+
+    Scores of pairs may come with their total only.
+    """
     found = answer.get("usage") if isinstance(answer, Mapping) else None
     numbers = found if isinstance(found, Mapping) else {}
-    pair = [numbers.get(key) for key in ("prompt_tokens", "completion_tokens")]
-    read, written = (x if isinstance(x, int) and x >= 0 else 0 for x in pair)
-    return read, written
+    read, written, total = (
+        to_count(numbers.get(key)) for key in ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
+    if read is None and written is None:
+        read = total
+    return read or 0, written or 0
 
 
 def pair_scores(answer: Any, n: int) -> Sequence[float | None]:
     """Read the score of each of ``n`` passages; None for one that is left out or has none.
 
-    The answer is of vLLM's ``/score``, TEI's ``/rerank``, or the ``/v1/rerank`` of Jina, Cohere
-    and vLLM.
+    The answer is of vLLM's ``/score``, TEI's ``/rerank``, or the ``/v1/rerank`` of Jina, Cohere,
+    Voyage and vLLM.
 
     Raises:
         BackendError: The answer has another shape.
     """
-    rows = answer
-    if isinstance(answer, Mapping):
-        rows = answer.get("results", answer.get("data"))
+    rows = _scored(answer)
     if not isinstance(rows, list):
         raise BackendError("the server's answer has no list of scores", retryable=True)
     scores: list[float | None] = [None] * n
     for row in rows:
         place = row.get("index") if isinstance(row, Mapping) else None
-        if not isinstance(place, int) or not 0 <= place < n or scores[place] is not None:
-            raise BackendError(f"the server's answer scores a passage {place!r} of {n}")
+        if type(place) is not int or not 0 <= place < n or scores[place] is not None:
+            raise BackendError(f"the server's answer scores a passage {place!r:.40} of {n}")
         value = row.get("relevance_score", row.get("score"))
-        scores[place] = float(value) if isinstance(value, int | float) else None
+        number = to_float(value)
+        scores[place] = None if value is None else math.nan if number is None else number
     return scores
 
 
@@ -281,8 +316,15 @@ def has_pair_scores(answer: Any, n: int) -> bool:
         pair_scores(answer, n)
     except CallError:
         return False
-    rows = answer.get("results", answer.get("data")) if isinstance(answer, Mapping) else answer
+    rows = _scored(answer)
     return len(rows) == n and all("relevance_score" in row or "score" in row for row in rows)
+
+
+def _scored(answer: Any) -> Any:
+    """The list of scores in an answer, if it has one."""
+    if not isinstance(answer, Mapping):
+        return answer
+    return answer.get("data") if answer.get("results") is None else answer["results"]
 
 
 def sglang_ids(answer: Any) -> dict[int, Any]:
@@ -290,5 +332,6 @@ def sglang_ids(answer: Any) -> dict[int, Any]:
     meta = answer.get("meta_info") if isinstance(answer, Mapping) else None
     places = meta.get("output_token_ids_logprobs") if isinstance(meta, Mapping) else None
     first = places[0] if isinstance(places, list) and places else None
-    rows = [row for row in first or [] if isinstance(row, list) and len(row) >= 2]
-    return {row[1]: row[0] for row in rows if isinstance(row[1], int)}
+    listed = first if isinstance(first, list) else ()
+    rows = [row for row in listed if isinstance(row, list) and len(row) >= 2]
+    return {row[1]: row[0] for row in rows if type(row[1]) is int}

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from ..._threads import renewed_by_forks
-from ...calls import Batch, Call, Replies, Reply
+from ...calls import Batch, Call, Replies, Reply, with_cost
 from ...errors import CallError, ContractError
 from ...handlers import LONGEST_WAIT_S, AnyBackend, failure, requested_wait_s
 
@@ -69,9 +69,10 @@ class Part:
         return [self.calls[i] for i in self.failed]
 
     def mend(self, replies: Replies) -> None:
-        """Replace the failed replies by another server's."""
+        """Replace the failed replies by another server's, at the cost of both."""
         for i, reply in zip(self.failed, replies, strict=True):
-            self.replies[i] = reply
+            failed = self.replies[i]
+            self.replies[i] = with_cost(reply, failed.prompt_tokens, failed.generated_tokens)
 
 
 class Pool:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 from ..._content import answer_text
-from ...calls import Completion, Generate, NextToken, Reply
+from ...calls import Completion, Generate, NextToken, Reply, with_cost
 from ...errors import CallError, LogprobsError, UnsupportedCallError
 from .._answers.failures import failure, refused
 from .._answers.logprobs import Position, read_labels
+from .._answers.numbers import to_count
 from .._prompts.messages import Messages, to_messages
 from ._dialects import Dialect
 
@@ -112,12 +113,12 @@ def _first_label(call: NextToken, messages: Messages, known: Known) -> Conversat
     if said.thinking or not said.positions:
         if said.thinking or said.text.strip():
             known.dialect = replace(known.dialect, logprobs=None)
-        return unavailable
+        return with_cost(unavailable, said.prompt_tokens, said.generated_tokens)
     before = "" if said.continued else messages.prefill
     try:
         return _reply(read_labels(said.positions, call.labels, before), said, messages)
     except CallError as error:
-        return error
+        return with_cost(error, said.prompt_tokens, said.generated_tokens)
 
 
 def _written(call: Generate, messages: Messages, known: Known) -> Conversation[Answer]:
@@ -125,13 +126,7 @@ def _written(call: Generate, messages: Messages, known: Known) -> Conversation[A
     if isinstance(said, Said) and said.thinking and not known.dialect.thinks:
         known.dialect = replace(known.dialect, thinks=True)
         again = yield from _said(messages, known, lambda dialect: dialect.generate(call))
-        if isinstance(again, Said):  # at the cost of both answers
-            again = replace(
-                again,
-                prompt_tokens=said.prompt_tokens + again.prompt_tokens,
-                generated_tokens=said.generated_tokens + again.generated_tokens,
-            )
-        said = again
+        said = with_cost(again, said.prompt_tokens, said.generated_tokens)
     if isinstance(said, CallError):
         return said
     text = said.text if said.continued else said.text.lstrip().removeprefix(messages.prefill)
@@ -176,8 +171,8 @@ def tokens_used(usage: object) -> tuple[int, int]:
     def number(names: Collection[str]) -> int:
         for name in names:
             held = usage.get(name) if isinstance(usage, Mapping) else getattr(usage, name, None)
-            if type(held) is int and held >= 0:
-                return held
+            if (count := to_count(held)) is not None:
+                return count
         return 0
 
     read, written = map(number, _USAGE)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from rerank_plugins import InputError, Limits, Usage
-from rerank_plugins.calls import ScorePair
+from rerank_plugins import CallError, InputError, Limits, Usage
+from rerank_plugins.calls import Reply, ScorePair
 from rerank_plugins.middleware import limited, metered
-from rerank_plugins.plans import ask, run
+from rerank_plugins.plans import ask, ask_each, run
 from rerank_plugins.testing import Oracle
 
 A, B = ScorePair("q", "a"), ScorePair("q", "b")
@@ -25,6 +25,16 @@ def test_usage_is_counted_per_plan():
     result, usage = run(metered(two_rounds(), clock), Oracle().run)
     assert result == "done"
     assert usage == Usage(calls=3, batches=2, prompt_tokens=6, seconds=2.5)
+
+
+def test_tokens_of_answers_that_cannot_be_used_are_counted():
+    def plan():
+        return (yield from ask_each([A, B]))
+
+    error = CallError("unreadable", prompt_tokens=7, generated_tokens=2)
+    replies, usage = run(metered(plan()), lambda calls: [error, Reply(0.5, 3, 1)])
+    assert (usage.prompt_tokens, usage.generated_tokens) == (10, 3)
+    assert replies[0].prompt_tokens == 7
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from rerank_plugins import BackendError, InputError
+from rerank_plugins.backends import Balanced
 from rerank_plugins.calls import Generate, Message, Prompt, Reply, ScorePair
 from rerank_plugins.middleware import cached, retried, traced
 from rerank_plugins.testing import Failing, Oracle, Scripted
@@ -161,3 +162,29 @@ def test_a_pause_of_more_than_a_minute_is_not_waited_for(monkeypatch, asked, sle
     [reply] = retried(Scripted([busy, Reply(1.0)])).run([A])
     assert reply == (Reply(1.0) if slept else busy)
     assert pauses == slept
+
+
+def test_tokens_of_failed_attempts_are_counted():
+    """By a retry and by another backend, and once for equal calls behind a cache."""
+
+    def unreadable():
+        return BackendError("no text", retryable=True, prompt_tokens=7, generated_tokens=2)
+
+    class Once:
+        def __init__(self):
+            self.replies = [unreadable(), Reply(0.5, 3, 1)]
+
+        def run(self, calls):
+            return [self.replies.pop(0) for _ in calls]
+
+    class Working:
+        def run(self, calls):
+            return [Reply(0.5, 3, 1) for _ in calls]
+
+    [reply] = retried(Once(), base_delay_s=0).run([A])
+    assert reply == Reply(0.5, 10, 3)
+    [reply] = Balanced([Failing(unreadable), Working()]).run([A])
+    assert reply == Reply(0.5, 10, 3)
+    first, second = cached(Failing(unreadable)).run([A, A])
+    assert (first.prompt_tokens, first.generated_tokens) == (7, 2)
+    assert (second.prompt_tokens, second.generated_tokens) == (0, 0)

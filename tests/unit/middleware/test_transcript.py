@@ -218,3 +218,10 @@ def test_a_deeply_nested_transcript(tmp_path, depth):
     file.write_text(f'{{"call": {{"kind": "Search", "vector": {nested}, "k": 1}}, "reply": {{}}}}')
     with pytest.raises(InputError, match="line 1"):
         Replay(file)
+
+
+def test_a_transcript_keeps_the_cost_of_a_failure(tmp_path):
+    error = BackendError("no text", prompt_tokens=7, generated_tokens=2)
+    recorded(Failing(lambda: error), tmp_path / "run.jsonl").run([A])
+    [reply] = Replay(tmp_path / "run.jsonl").run([A])
+    assert (reply.prompt_tokens, reply.generated_tokens) == (7, 2)

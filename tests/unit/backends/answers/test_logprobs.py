@@ -1,13 +1,19 @@
 """Labels in the reports of servers and of clients."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_plugins import LogprobsError
-from rerank_plugins.backends._answers.logprobs import Position, read_labels, read_positions
+from rerank_plugins import CallError, LogprobsError, ModelOutputError
+from rerank_plugins.backends._answers.logprobs import (
+    Position,
+    read_label_ids,
+    read_labels,
+    read_positions,
+)
 
 TOP = [("B", -0.2), ("A", -1.5)]
 
@@ -119,7 +125,8 @@ TOKENS = [*"ABCDEFGH", *[" A", " B", " C", "▁A", "▁D", "ĠE", "AA", "[", "Th
 )
 def test_what_is_read_of_a_capped_report_is_the_full_distributions(values, n, k):
     """Several tokens may spell a label: the likeliest counts, with and without a cap."""
-    vocabulary = dict(zip(TOKENS, values, strict=True))
+    total = math.log(math.fsum(map(math.exp, values)) + 0.01)  # 0.01 for tokens beside these
+    vocabulary = {token: x - total for token, x in zip(TOKENS, values, strict=True)}
     labels = TOKENS[:n]
     full = {
         label: max(x for token, x in vocabulary.items() if token.lstrip(" ▁Ġ") == label)
@@ -128,8 +135,74 @@ def test_what_is_read_of_a_capped_report_is_the_full_distributions(values, n, k)
     top = sorted(vocabulary.items(), key=lambda pair: -pair[1])[:k]
     found = read_labels([Position(top[0][0], tuple(top))], labels)
     assert found.seen == {x: full[x] for x in found.seen}
-    assert found.floor == top[-1][1]
-    assert all(full[label] <= found.floor for label in set(labels) - set(found.seen))
-    assert all(value >= found.floor for value in found.seen.values())
+    left = 1 - math.fsum(math.exp(x) for _, x in top)
+    assert found.floor == pytest.approx(min(top[-1][1], math.log(left)))
+    assert all(full[label] <= found.floor + 1e-9 for label in set(labels) - set(found.seen))
+    assert all(value >= found.floor - 1e-9 for value in found.seen.values())
     if k >= len(TOKENS):
         assert found.seen == full
+
+
+@pytest.mark.parametrize(
+    ("values", "floor"),
+    [
+        ([-0.01], math.log1p(-math.exp(-0.01))),
+        ([-2.0], -2.0),  # the lowest value is the better bound
+        ([math.log(0.5), math.log(0.3)], math.log(0.2)),
+        ([0.0], math.log(2**-24)),  # nothing is left that float32 resolves
+        ([math.log(0.6), math.log(0.7)], math.log(0.6)),  # no probabilities of one position
+    ],
+)
+def test_an_unreported_label_has_no_more_than_is_left(values, floor):
+    top = tuple((f"w{i}", value) for i, value in enumerate(values))
+    assert read_labels([Position("w0", top)], ["A", "B"]).floor == pytest.approx(floor)
+    by_id = dict(enumerate(values))
+    found = read_label_ids(by_id, {"A": 0, "B": 99}, exact=False)
+    assert found.seen == {"A": values[0]}
+    assert found.floor == pytest.approx(floor)
+
+
+def test_a_sure_no_is_below_an_unsure_yes():
+    def margin(*top):
+        found = read_labels([Position(top[0][0], top)], ["Yes", "No"])
+        return found.seen.get("Yes", found.floor) - found.seen.get("No", found.floor)
+
+    unsure = margin(("Yes", -0.4), ("No", -1.1))
+    assert margin(("Yes", -0.01)) > unsure > margin(("No", -0.01))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["content", "tokens", "top_logprobs", "token", "logprob"]), inner
+        )
+    ),
+)
+
+
+@given(JSON | JSON.map(lambda x: {"content": [x]}))
+def test_any_report_is_read_or_refused(report):
+    positions = read_positions(report)
+    try:
+        found = read_labels(positions, ["A", "B"])
+    except CallError:
+        return
+    assert all(value <= 0 for value in [*found.seen.values(), found.floor])
+
+
+@pytest.mark.parametrize("depth", [10, 600, 5000])
+def test_lists_inside_one_another(depth):
+    report = {"token": "A", "logprob": -1}
+    for _ in range(depth):
+        report = [report]
+    assert read_positions({"content": report}) == ()
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), math.nan, math.inf, "-1", True, None, []])
+def test_what_is_no_number(value):
+    with pytest.raises(ModelOutputError):
+        read_labels([Position("A", (("A", value),))], ["A"])
+    with pytest.raises(ModelOutputError):
+        read_label_ids({1: value}, {"A": 1}, exact=True)

@@ -1,8 +1,10 @@
 """Calls as chat messages, as exchanges without a server."""
 
 import pytest
+from openai_server import OpenAIServer
+from server_rankings import PROBES, best_first, of, passages
 
-from rerank_plugins import BackendError
+from rerank_plugins import BackendError, Reranker
 from rerank_plugins._drive import drive
 from rerank_plugins.backends._server.by_messages import ask
 from rerank_plugins.backends._server.capabilities import Server
@@ -10,6 +12,7 @@ from rerank_plugins.backends._server.exchange import RefusedError
 from rerank_plugins.backends.chat import COMPLETIONS, Dialect
 from rerank_plugins.backends.chat._conversation import Known
 from rerank_plugins.calls import Generate, Message, Prompt
+from rerank_plugins.strategies import SingleToken
 
 
 def call(**options):
@@ -69,3 +72,34 @@ def test_a_refused_argument_is_left_out_of_the_next_request():
 def test_a_failure_is_raised():
     with pytest.raises(BackendError, match="down"):
         drive(ask(Server("m"), call(), Known(Dialect())), lambda r: BackendError("down"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Logprobs is not enabled for models/gemini-2.5-flash",
+        "Logprobs is not supported for the current model.",
+        "logprobs is not enabled for this model",
+    ],
+)
+def test_log_probabilities_that_are_refused_in_any_spelling(served, words):
+    server = served(OpenAIServer())
+    server.refusal = lambda body, headers: (
+        (400, {"error": {"message": words}}) if "logprobs" in body else None
+    )
+    ranking = Reranker(SingleToken(policy="generate"), of(server)).rank("q", passages(3))
+    assert ranking.order == best_first(passages(3))
+
+
+def test_tokens_of_answers_that_cannot_be_used_are_counted(served):
+    """Of an answer that begins with a word, and of the one that is then asked for."""
+    server = served(OpenAIServer("chatty"))
+    ranker = Reranker(SingleToken(policy="generate"), of(server))
+    usage = ranker.rank("q", passages(3)).usage
+    assert usage.calls == 2
+    assert usage.prompt_tokens == 100 * (len(server.asked) - PROBES)
+    server = served(OpenAIServer("no_text"))
+    usual = server.answer
+    server.answer = lambda *question: {**usual(*question), "choices": [{"message": None}]}
+    kept = Reranker(SingleToken(), of(server, attempts=1), on_error="keep_order")
+    assert kept.rank("q", passages(3)).usage.prompt_tokens == 100

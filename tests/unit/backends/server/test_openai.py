@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openai_server import MODEL, OpenAIServer, Scoring
+from openai_server import MODEL, Answering, OpenAIServer, Scoring
 from server_rankings import best_first, of, passages
 
 from rerank_plugins import (
@@ -344,3 +344,16 @@ def test_no_key_is_in_an_error_about_an_answer_s_shape(served):
     for [reply] in (backend.run([call]), asyncio.run(backend.arun([call]))):
         assert isinstance(reply, CallError)
         assert KEY not in f"{reply}{reply!r}{vars(reply)}"
+
+
+def test_the_version_of_an_api_is_sent_with_each_request(served):
+    server = served(Answering(lambda path, body: (404, {})))
+    url = server.url.replace("/v1", "/openai/v1/?api-version=2024-10-21")
+    backend = OpenAIBackend("m", base_url=url)
+    assert repr(backend).endswith("/openai/v1?api-version=2024-10-21')")
+    with pytest.raises(ConfigurationError):
+        Reranker(SingleToken(), backend).rank("q", ["a", "b"])
+    assert set(server.paths) == {"/openai/v1/chat/completions?api-version=2024-10-21"}
+    for query in ("key=secret", "api-version=1&key=secret"):
+        with pytest.raises(InputError, match="other than api-version"):
+            OpenAIBackend("m", base_url=f"http://localhost/v1?{query}")
