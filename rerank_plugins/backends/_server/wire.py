@@ -63,7 +63,7 @@ def read_response(
         decoded = json.loads(content)
     except (ValueError, RecursionError):
         decoded = _BROKEN
-    detail = _detail(decoded, content, hide)
+    detail = _detail(status, decoded, content, hide)
     # A 403 is not about the key if it names an argument that is not allowed, or if it refuses
     # the list of models: such a key may still use them.
     forbidden = status == FORBIDDEN and asked is not None and not named(detail, asked - _NEEDED)
@@ -100,7 +100,11 @@ def _wrong_number_of_choices(decoded: Mapping[str, Any]) -> BackendError | None:
     )
 
 
-def _detail(decoded: Any, content: bytes, hide: Callable[[str], str]) -> str:
+def _detail(status: int, decoded: Any, content: bytes, hide: Callable[[str], str]) -> str:
+    """The server's words about an error; empty for an answer, in which masking would take time."""
+    holder = decoded if isinstance(decoded, Mapping) else {}
+    if 200 <= status < 300 and "error" not in holder and holder.get("object") != "error":
+        return ""
     error = decoded.get("error", decoded) if isinstance(decoded, Mapping) else None
     message = error.get("message") if isinstance(error, Mapping) else error
     text = (
