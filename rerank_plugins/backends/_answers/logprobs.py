@@ -212,5 +212,8 @@ def _floor(values: Collection[float]) -> float:
 def _number(value: object) -> float:
     found = to_float(value)
     if found is None:
-        raise ModelOutputError(f"the server reported the log-probability {value!r:.40}")
+        shown = f"{value!r:.20}" if isinstance(value, float) else type(value).__name__
+        raise ModelOutputError(
+            f"the server reported a log-probability that is not a number: {shown}"
+        )
     return min(found, 0.0)  # above zero only by rounding

@@ -267,7 +267,7 @@ def _others(server: Server) -> str:
     known = server.served.others if server.served else ()
     close = difflib.get_close_matches(server.model, known, n=5, cutoff=0.3) or sorted(known)[:5]
     others = " and others" if len(known) > len(close) else ""
-    return f"It has {', '.join(f'{name!r:.100}' for name in close)}{others}. " if known else ""
+    return f"It has {', '.join(f'{name!r}' for name in close)}{others}. " if known else ""
 
 
 def label_route(server: Server, prompt: Sequence[int]) -> Exchange[Labels | RefusedError | None]:

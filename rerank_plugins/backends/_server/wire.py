@@ -187,7 +187,7 @@ Give model='gpt-x-mini', or answered_by='gpt-x-mini' if that is another name of 
 def answering(answer: Any) -> str:
     """The name of the model that answered; empty if the answer does not say."""
     name = answer.get("model") if isinstance(answer, Mapping) else None
-    return _printable(name[:_LONGEST_DETAIL]) if isinstance(name, str) else ""
+    return _printable(name) if isinstance(name, str) else ""
 
 
 def is_version(answered: str, name: str) -> bool:
@@ -304,7 +304,7 @@ def pair_scores(answer: Any, n: int) -> Sequence[float | None]:
     for row in rows:
         place = row.get("index") if isinstance(row, Mapping) else None
         if type(place) is not int or not 0 <= place < n or scores[place] is not None:
-            raise BackendError(f"the server's answer scores a passage {place!r:.40} of {n}")
+            raise BackendError(f"the server's answer does not score each of {n} passages once")
         value = row.get("relevance_score", row.get("score"))
         number = to_float(value)
         scores[place] = None if value is None else math.nan if number is None else number
