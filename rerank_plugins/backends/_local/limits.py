@@ -1,4 +1,4 @@
-"""Abilities of a loaded model: its head, its positions, and whether it ignores padding."""
+"""Limits of a loaded model: its head, its positions, and whether it ignores padding."""
 
 from typing import TYPE_CHECKING, Any
 
