@@ -45,7 +45,8 @@ def test_it_holds_the_library_and_both_namespaces(wheel):
     ):
         assert f"{namespace}/__init__.py" not in names
     assert "rerank_plugins/CHANGELOG.md" in names
-    assert "rerank_plugins/presets.toml" in names
+    assert "rerank_plugins/presets/checkpoints.toml" in names
+    assert "rerank_plugins/evaluation/report/report.html.j2" in names
     assert "rerank_plugins/prompts/first.v1.toml" in names
     assert not [n for n in names if n.startswith(("tests", "examples"))]
 
