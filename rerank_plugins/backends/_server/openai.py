@@ -419,6 +419,10 @@ def _secrets_of(key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+_QUERY = re.compile(r"(api-version=[\w.-]*)?")
+"""The query of an address that may be given: Azure's version."""
+
+
 def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -430,7 +434,7 @@ def _checked_url(url: str) -> str:
             hint="Give one such as http://localhost:8000/v1.",
         )
     query = parts.query
-    if parts.username or parts.password or not re.fullmatch(r"(api-version=[\w.-]*)?", query):
+    if parts.username or parts.password or not _QUERY.fullmatch(query):
         raise InputError(
             "base_url holds a password, or a query other than api-version=...",
             hint="Give api_key or headers.",
