@@ -265,7 +265,10 @@ class Parrot(OpenAIServer):
 
 
 HOWS = ["refusal", "key", "fault", "page", "error body", "other model", "cut", "status line"]
-WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40)
+# Unlike "^^^^^^^^" and "written_", which stand in tracebacks and in reports whatever the key is.
+WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40).filter(
+    lambda word: len(set(word)) > 5 and any(map(str.isdigit, word))
+)
 SPELT = [str, quote, html.escape, lambda x: repr(x.encode()), lambda x: json.dumps(x)]
 SPELT += [lambda x: b64encode(x.encode()).decode(), lambda x: x.encode().hex()]
 
