@@ -222,7 +222,10 @@ SPELLINGS = {
     "base64 for urls": lambda key: urlsafe_b64encode(f"me:{key}!".encode()).decode(),
     "hexadecimal": lambda key: key.encode().hex(),
 }
-KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=64)
+# Unlike "retryable" and "^^^^^^^^", which stand in errors and tracebacks whatever the key is.
+KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=64).filter(
+    lambda key: len(set(key)) > 5 and any(map(str.isdigit, key))
+)
 
 
 def decoded_forms(text):
