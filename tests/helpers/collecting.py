@@ -23,7 +23,14 @@ FOR_HEAVY = (
     *("tests", "integrations", "rerank_plugins/training"),
     *("rerank_plugins/backends/_local", "rerank_plugins/backends/_vllm"),
 )
-REAL = ("tests/real", "tests/engines", "tests/batch")  # real models, and clusters of processes
+# Real models, clusters of processes, and attacks on patterns that take half a minute each.
+SLOW = (
+    *("tests/real", "tests/engines", "tests/batch", "tests/unit/test_patterns.py"),
+    *(
+        "tests/unit/backends/answers/test_failures.py",
+        "tests/unit/backends/prompts/test_documents.py",
+    ),
+)
 # Two workers end together when the long files come first; the longest are above.
 LONG = (
     *("tests/test_examples.py", "tests/real", "tests/batch", "tests/test_documents.py"),
@@ -61,8 +68,8 @@ class Collecting:
         self.fast = fast
 
     def pytest_ignore_collect(self, collection_path):
-        real = any(collection_path.is_relative_to(ROOT / folder) for folder in REAL)
-        return True if self.fast and real else None
+        slow = any(collection_path.is_relative_to(ROOT / folder) for folder in SLOW)
+        return True if self.fast and slow else None
 
     def pytest_collection_modifyitems(self, items):
         items.sort(key=lambda item: _place(item.path))
