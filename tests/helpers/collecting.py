@@ -23,13 +23,11 @@ FOR_HEAVY = (
     *("tests", "integrations", "rerank_plugins/training"),
     *("rerank_plugins/backends/_local", "rerank_plugins/backends/_vllm"),
 )
-# Real models, clusters of processes, and attacks on patterns that take half a minute each.
+# Real models, clusters of processes, and attacks that take half a minute each.
 SLOW = (
     *("tests/real", "tests/engines", "tests/batch", "tests/unit/test_patterns.py"),
-    *(
-        "tests/unit/backends/answers/test_failures.py",
-        "tests/unit/backends/prompts/test_documents.py",
-    ),
+    "tests/unit/backends/answers/test_failures.py",
+    "tests/unit/backends/prompts/test_documents.py",
 )
 # Two workers end together when the long files come first; the longest are above.
 LONG = (
