@@ -1,0 +1,1 @@
+"""Late interaction: encoders, the vectors of passages' tokens, and scores from both."""
