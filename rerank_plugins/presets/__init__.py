@@ -1,8 +1,8 @@
 """Rerankers by name: public checkpoints, and folders of trained rerankers."""
 
+from .._shipped import package_folder
 from ._folder import FILE, HERE, is_saved, saved_parts, write_saved
 from ._load import DEFAULT, find_preset, list_presets, load_reranker, preset_parts
-from ._package import package_folder
 
 __all__ = [
     "DEFAULT",

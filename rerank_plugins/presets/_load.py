@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from .._shipped import package_folder
 from ..errors import InputError, UnknownNameError
 from ..middleware import Limits
 from ..ranking import Strategy
 from ..reranker import OnError, Reranker
 from ._folder import is_saved, saved_parts
-from ._package import package_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +120,8 @@ def preset_parts(name: str, model: str | None = None) -> tuple[Mapping[str, Any]
         )
     backend = {"name": "transformers", "model": spec["id"], **spec["backend"]}
     if "package" in spec:
-        backend[spec["package_holds"]] = str(package_folder(spec["package"], spec["id"]))
+        package_folder(spec["package"], spec["id"])  # an error now and not when it is loaded
+        backend[spec["package_holds"]] = spec["id"]
     return spec["strategy"], backend | ({} if model is None else {"model": model})
 
 

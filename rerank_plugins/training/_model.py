@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .._extras import extra
+from .._shipped import weights_of
 from ..backends import TransformersBackend
 from ..backends._local.limits import NO_LIMIT, positions
 from ..backends._local.loading import (
@@ -98,7 +99,7 @@ def _weights(base: str) -> str:
             f"{base!r} is an adapter, and cannot be trained further",
             hint=f"Train the model under it, {str(backend['model'])!r}.",
         )
-    return str(backend["model"])
+    return weights_of(str(backend["model"]))
 
 
 def _classifier(base: str, options: TrainingOptions) -> tuple[Any, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rerank_plugins import InputError, MissingExtraError, Passage, load_reranker
+from rerank_plugins._shipped import PACKAGE
 from rerank_plugins.presets import find_preset, package_folder, saved_parts
-from rerank_plugins.presets._package import PACKAGE
 
 QUERY = "how long does a flea live?"
 PASSAGES = [
@@ -86,7 +86,7 @@ def test_weights_are_small_and_no_pickle():
 
 
 def test_without_the_package_one_sentence_says_what_to_do(monkeypatch):
-    monkeypatch.setattr("rerank_plugins.presets._package.find_spec", lambda _: None)
+    monkeypatch.setattr("rerank_plugins._shipped.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"rerank-plugins\[models\]"):
         load_reranker()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from ..._checks import at_least, one_of
 from ..._extras import extra
+from ..._shipped import weights_of
 from ..._threads import abandoned
 from ...calls import Call, Reply, ScorePair
 from ...errors import CallError, InputError, ModelLoadError, ModelOutputError, PromptTooLongError
@@ -113,10 +114,11 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
         place = chosen_device(self.device)
         weights = {"use_safetensors": True, "dtype": chosen_dtype(self.dtype, place)}
         source = {"revision": self.revision, "token": self._hub_token()}
+        weights_at = weights_of(name)
         try:
             with quiet(transformers):
                 found: CrossEncoder = library.CrossEncoder(
-                    name,
+                    weights_at,
                     device=place,
                     trust_remote_code=False,
                     max_length=self.max_tokens,
@@ -124,7 +126,7 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
                     model_kwargs=weights if self.engine == "torch" else {},
                     **source,
                 )
-                saved = _saved_modules(name, transformers, source)
+                saved = _saved_modules(weights_at, transformers, source)
                 invented = {type(module).__name__ for module in list(found)[1:]} - set(saved)
                 missing = [] if invented else self._missing(found, transformers, source)
         except Exception as error:
@@ -154,7 +156,7 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
         if self.engine != "torch":
             kind = getattr(transformers, (config.architectures or [""])[0], None)
         try:
-            return missing_weights(kind, str(self.model), config=config, **source)
+            return missing_weights(kind, weights_of(str(self.model)), config=config, **source)
         except OSError:
             if self.engine == "torch":
                 raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
 from ..._files import digest
+from ..._shipped import weights_of
 from ..._threads import renewed_by_forks
 from ...errors import ConfigurationError, ModelLoadError
 
@@ -62,7 +63,7 @@ def load_language_model(
     """
     transformers = extra("transformers", "transformers")
     extra("torch", "transformers")
-    source = str(unpacked_gguf(Path(model))) if model.endswith(".gguf") else model
+    source = str(unpacked_gguf(Path(model))) if model.endswith(".gguf") else weights_of(model)
     place = chosen_device(device)
     options: dict[str, Any] = {"revision": revision, "token": token, "trust_remote_code": False}
     try:
@@ -135,7 +136,7 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
         ModelLoadError: It has no tokenizer.
     """
     transformers = extra("transformers", "transformers")
-    folder = str(unpacked_gguf(Path(source))) if source.endswith(".gguf") else source
+    folder = str(unpacked_gguf(Path(source))) if source.endswith(".gguf") else weights_of(source)
     try:
         with quiet(transformers):
             found: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(

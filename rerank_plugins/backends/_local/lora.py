@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
+from ..._shipped import weights_of
 from ...errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def adapter_folder(adapter: str, token: str | None) -> str:
     Raises:
         ModelLoadError: A file is missing, or the hub has no such adapter.
     """
-    folder = Path(adapter)
+    folder = Path(weights_of(adapter))
     if not folder.is_dir():
         hub = extra("huggingface_hub", "transformers")
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
+from ..._shipped import weights_of
 from ...errors import ModelLoadError
 from .._local.loading import (
     first_line,
@@ -51,7 +52,7 @@ def start_vllm(
     """
     vllm = extra("vllm", "vllm")
     transformers = extra("transformers", "vllm")
-    source = str(unpacked_gguf(Path(model))) if model.endswith(".gguf") else model
+    source = str(unpacked_gguf(Path(model))) if model.endswith(".gguf") else weights_of(model)
     chosen = _defaults(arguments)
     lora = None
     try:

@@ -1,5 +1,7 @@
 """Public checkpoints by name: what a name builds, and what is refused."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from rerank_plugins import InputError, Reranker, UnknownNameError, list_presets, load_reranker
@@ -71,3 +73,18 @@ def test_every_checkpoint_is_listed_once_under_its_own_name():
         for alias in preset.get("aliases", ()):
             assert find_preset(alias) is preset
     assert isinstance(load_reranker("castorini/first_mistral"), Reranker)
+
+
+def test_specs_of_models_that_ship_with_the_library_hold_their_names():
+    """So that they work on another machine: no path of an installation."""
+    if find_spec("rerank_plugins_models") is None:
+        pytest.skip("no models: pip install ./models")
+    for name in ("rerank-plugins/minilm-cross-encoder", "rerank-plugins/smollm2-first"):
+        preset = find_preset(name)
+        assert name == f"rerank-plugins/{preset['package']}"
+        spec = load_reranker(name).to_spec()
+        assert spec["backend"][preset["package_holds"]] == name
+        assert "/site-packages" not in str(spec)
+        assert Reranker.from_spec(spec).to_spec() == spec
+    based = load_reranker("rerank-plugins/smollm2-first", base="model.gguf").to_spec()["backend"]
+    assert (based["model"], based["adapter"]) == ("model.gguf", "rerank-plugins/smollm2-first")
