@@ -57,6 +57,10 @@ class Report:
         cut_answers: Answers that the token limit ended before the model did.
         invalid_grades: Grades that are not on the prompt's scale; ignored.
         truncated: Positions of the passages that were shortened to fit their limit.
+        distances: Positions of the passages whose first-stage scores were taken for distances,
+            and negated, because they rise along the list.
+        irrelevant: Positions of the passages of which the model said that none is relevant, where
+            it was allowed to. They are ranked all the same.
     """
 
     fallbacks: tuple[str, ...] = ()
@@ -69,6 +73,8 @@ class Report:
     cut_answers: int = 0
     invalid_grades: int = 0
     truncated: frozenset[int] = frozenset()
+    distances: frozenset[int] = frozenset()
+    irrelevant: frozenset[int] = frozenset()
 
     def __add__(self, other: "Report") -> "Report":
         """Both reports together: counts and causes added, positions united."""
@@ -100,12 +106,12 @@ class Report:
 
     def mapped(self, positions: Sequence[int]) -> "Report":
         """The report of a sublist in terms of the list: position ``i`` becomes ``positions[i]``."""
-        if not (self.missing or self.truncated):
+        named = ("missing", "truncated", "distances", "irrelevant")
+        held = {name: found for name in named if (found := getattr(self, name))}
+        if not held:
             return self
         return replace(
-            self,
-            missing=frozenset(positions[i] for i in self.missing),
-            truncated=frozenset(positions[i] for i in self.truncated),
+            self, **{name: frozenset(positions[i] for i in found) for name, found in held.items()}
         )
 
     @property

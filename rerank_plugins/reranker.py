@@ -13,7 +13,7 @@ from .middleware import Limits
 from .plans import Done, step
 from .ranking import Ranking, Report, Strategy, input_order
 from .registry import from_spec, to_spec
-from .text import Passage
+from .text import Passage, direction_of
 
 OnError = Literal["raise", "keep_order"]
 Request = tuple[str, Sequence[str]]
@@ -100,7 +100,8 @@ class Reranker:
 
         Args:
             query: What is asked. A blank query keeps the order and asks the model nothing.
-            passages: Texts in the retriever's order, best first.
+            passages: Texts in the retriever's order, best first. Their scores (`Passage.score`) are
+                taken for distances where they rise along the whole list.
             top_k: How many positions to return; all when None.
 
         Raises:
@@ -153,9 +154,11 @@ class Reranker:
     ) -> Plan[Ranking]:
         """The plan of one query, for those who run plans themselves. Arguments as for `rank`."""
         _check(query, passages, top_k)
-        return self._plan(query, Passage.all_of(passages), top_k)
+        return self._plan(query, *_higher_is_better(Passage.all_of(passages)), top_k)
 
-    def _plan(self, query: str, passages: Sequence[Passage], top_k: int | None) -> Plan[Ranking]:
+    def _plan(
+        self, query: str, passages: Sequence[Passage], known: Report, top_k: int | None
+    ) -> Plan[Ranking]:
         if not query.strip() or not passages:
             cause = ("the query is blank",) if passages else ()
             return input_order(len(passages), report=Report(fallbacks=cause)).top(top_k)
@@ -166,7 +169,7 @@ class Reranker:
                 f"{type(self.strategy).__name__} returned {len(ranking)} positions for "
                 f"{len(passages)} passages: not a permutation"
             )
-        return replace(ranking.top(top_k), usage=usage)
+        return replace(ranking.top(top_k), usage=usage, report=ranking.report + known)
 
     def _plans(self, requests: Iterable[Request], top_k: int | None) -> list[Plan[Ranking]]:
         return [self.plan(query, passages, top_k=top_k) for query, passages in _pairs(requests)]
@@ -271,6 +274,16 @@ def _check(query: object, passages: object, top_k: object) -> None:
             )
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
         raise InputError(f"top_k is {top_k!r}", hint="Give a positive integer, or None for all.")
+
+
+def _higher_is_better(passages: Sequence[Passage]) -> tuple[Sequence[Passage], Report]:
+    """Passages whose scores are similarities: those that rise along the list are distances."""
+    if not passages or passages[0].score is None:
+        return passages, Report()
+    if direction_of([passage.score for passage in passages]) != "distance":
+        return passages, Report()
+    turned = [Passage(p, title=p.passage_title, distance=p.score) for p in passages]
+    return turned, Report(distances=frozenset(range(len(passages))))
 
 
 def _check_match(strategy: Strategy, backend: AnyBackend) -> None:

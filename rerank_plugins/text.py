@@ -1,10 +1,12 @@
 """Pure functions on text: identifiers, word limits, damaged encodings."""
 
+import math
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 from .calls import Identifier
@@ -12,6 +14,9 @@ from .errors import InputError
 
 Alphabet = Literal["letters", "numbers", "tokens"]
 """Identifiers of passages: A to Z, numbers from 1, or single tokens that the backend picks."""
+
+Direction = Literal["similarity", "distance", "unknown", "incomplete", "none"]
+"""What a list of scores is, best item first: see `direction_of`."""
 
 LONGEST_WORD = 100
 """A run of this many characters without white space counts as a word: text in Chinese or
@@ -47,19 +52,41 @@ class Passage(str):
     Args:
         text: The text.
         title: The document's title.
-        score: The first stage's score, higher is better; None when there is none.
+        score: The first stage's score, higher is better; None when there is none. `Reranker` takes
+            scores that rise along the whole list for distances, and says so in `Report.distances`.
+        distance: Instead of a score: the first stage's distance, lower is better. The score is
+            then its negative.
+
+    Raises:
+        InputError: There is a score and a distance.
 
     Examples:
         >>> flea = Passage("They live for months.", title="Flea", score=12.5)
         >>> flea == "They live for months.", flea.passage_title
         (True, 'Flea')
+        >>> Passage("They live for months.", distance=0.25).score
+        -0.25
     """
 
     passage_title: str = ""  # str has a method named title
     score: float | None = None
 
-    def __new__(cls, text: str, *, title: str = "", score: float | None = None) -> "Passage":
+    def __new__(
+        cls,
+        text: str,
+        *,
+        title: str = "",
+        score: float | None = None,
+        distance: float | None = None,
+    ) -> "Passage":
         made = super().__new__(cls, text)
+        if distance is not None:
+            if score is not None:
+                raise InputError(
+                    f"a passage has the score {score} and the distance {distance}",
+                    hint="Give the one that its retriever ranked by.",
+                )
+            score = -distance
         if title:
             made.passage_title = title
         if score is not None:
@@ -93,6 +120,30 @@ class Passage(str):
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
         return (str(self),), {"title": self.passage_title, "score": self.score}
+
+
+def direction_of(scores: Sequence[float | None]) -> Direction:
+    """Tell by the scores of a list, best item first, whether they are distances.
+
+    Returns:
+        ``"similarity"``: they fall along the list. ``"distance"``: they rise. ``"unknown"``: they
+        do both or neither. ``"incomplete"``: some items have no finite score. ``"none"``: no item
+        has one.
+
+    Examples:
+        >>> direction_of([0.0, 0.4, 2.0]), direction_of([0.9, 0.9, 0.1]), direction_of([0.5, 0.5])
+        ('distance', 'similarity', 'unknown')
+    """
+    known = [score for score in scores if score is not None and math.isfinite(score)]
+    if not known:
+        return "none"
+    if len(known) < len(scores):
+        return "incomplete"
+    falls = any(a > b for a, b in pairwise(known))
+    rises = any(a < b for a, b in pairwise(known))
+    if falls == rises:
+        return "unknown"
+    return "similarity" if falls else "distance"
 
 
 @lru_cache(maxsize=256)

@@ -118,7 +118,10 @@ def parse_json(text: str, name: str) -> Any:
 
 
 def load_first_stage(path: str) -> tuple[Run, Scores | None]:
-    """A run and its scores; None and a warning where documents are not in the scores' order.
+    """A run and its scores, higher is better.
+
+    Scores that rise along the ranks of every query are distances, and are negated. The scores are
+    None where neither they nor distances order the documents. A message says so in both cases.
 
     Raises:
         InputError: The run cannot be read.
@@ -127,6 +130,10 @@ def load_first_stage(path: str) -> tuple[Run, Scores | None]:
         scores = load_scores(path)
     except InputError as error:
         run = load_run(path)
-        click.echo(f"{error}; they are left out", err=True)
-        return run, None
+        try:
+            scores = load_scores(path, distances=True)
+        except InputError:
+            click.echo(f"{error}; they are left out", err=True)
+            return run, None
+        click.echo(f"the scores in {path} rise along the ranks: they are distances", err=True)
     return {query: list(found) for query, found in scores.items()}, scores

@@ -3,18 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import InputError
 from ..ranking import Ranking, Report, ScoreKind
-from ..text import Passage
+from ..text import Direction, Passage, direction_of
 
 _COMPARABLE = ("logit", "logprob", "probability")
-
-Direction = Literal["similarity", "distance", "unknown", "incomplete", "none"]
-"""What a list of scores is, best item first: see `direction_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,30 +99,6 @@ def candidates(ids: Sequence[str], texts: Sequence[str], scores: Sequence[object
         len(ids) - len(positions),
         direction,
     )
-
-
-def direction_of(scores: Sequence[float | None]) -> Direction:
-    """Tell by the scores of a list, best item first, whether they are distances.
-
-    Returns:
-        ``"similarity"``: they fall along the list. ``"distance"``: they rise. ``"unknown"``: they
-        do both or neither. ``"incomplete"``: some items have no finite score. ``"none"``: no item
-        has one.
-
-    Examples:
-        >>> direction_of([0.0, 0.4, 2.0]), direction_of([0.9, 0.9, 0.1]), direction_of([0.5, 0.5])
-        ('distance', 'similarity', 'unknown')
-    """
-    known = [score for score in scores if score is not None and math.isfinite(score)]
-    if not known:
-        return "none"
-    if len(known) < len(scores):
-        return "incomplete"
-    falls = any(a > b for a, b in pairwise(known))
-    rises = any(a < b for a, b in pairwise(known))
-    if falls == rises:
-        return "unknown"
-    return "similarity" if falls else "distance"
 
 
 def conclude(

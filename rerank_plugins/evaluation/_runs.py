@@ -35,19 +35,22 @@ def load_run(path: str | Path, *, depth: int | None = None) -> dict[str, list[st
     return {query: sorted(found, key=found.__getitem__)[:depth] for query, found in ranks.items()}
 
 
-def load_scores(path: str | Path, *, depth: int | None = None) -> dict[str, dict[str, float]]:
+def load_scores(
+    path: str | Path, *, depth: int | None = None, distances: bool = False
+) -> dict[str, dict[str, float]]:
     """Read the scores of a TREC run file, plain or gzipped, in the order of its ranks.
 
     Args:
         path: A file with lines of ``query Q0 document rank score tag``.
         depth: Documents to keep for each query; all when None.
+        distances: Whether lower scores are better. They are returned negated.
 
     Returns:
-        Scores by query id and document id, best first.
+        Scores by query id and document id, best first, higher is better.
 
     Raises:
         InputError: The run cannot be read (see `load_run`), a score is not a finite number, or
-            scores rise along the ranks, so that they are not what the documents were ranked by.
+            scores get better along the ranks, so that the documents were not ranked by them.
     """
 
     def place(rank: int, score: str) -> tuple[int, float]:
@@ -57,14 +60,15 @@ def load_scores(path: str | Path, *, depth: int | None = None) -> dict[str, dict
             value = math.nan
         if not math.isfinite(value):
             raise InputError(f"has the score {score!r}, expected a finite number")
-        return rank, value
+        return rank, -value if distances else value
 
     scores: dict[str, dict[str, float]] = {}
     for query, found in _by_query(path, place).items():
         best_first = sorted(found, key=lambda document: found[document][0])
         scores[query] = {document: found[document][1] for document in best_first}
         if any(a < b for a, b in pairwise(scores[query].values())):
-            raise InputError(f"the scores of the query {query!r} in {path} rise along its ranks")
+            way = "fall" if distances else "rise"
+            raise InputError(f"the scores of the query {query!r} in {path} {way} along its ranks")
     return {query: dict(islice(found.items(), depth)) for query, found in scores.items()}
 
 

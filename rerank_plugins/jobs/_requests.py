@@ -91,7 +91,8 @@ def run_requests(
 def parse_query(row: object) -> Query:
     """The query of a row: ``{query_id, query, passages}`` or ``{query_id, query, candidates}``.
 
-    A candidate has ``id`` and ``text``, and may have ``title`` and the retriever's ``score``.
+    A candidate has ``id`` and ``text``, and may have ``title`` and the retriever's ``score``
+    (higher is better) or ``distance``.
 
     Raises:
         InputError: A field is missing or of the wrong type, or ids of candidates repeat.
@@ -146,17 +147,20 @@ def _candidates(given: object) -> dict[str, Passage]:
         key = parse_id(candidate["id"])
         if key in found:
             raise InputError(f"the candidate id {key!r} is given twice")
-        score = candidate.get("score")
-        if score is not None and not _is_finite(score):
-            raise InputError(
-                f"the score of candidates[{i}] is {str(score)[:40]!r}, expected a number"
-            )
-        found[key] = Passage(
-            candidate["text"],
-            title=str(candidate.get("title") or ""),
-            score=None if score is None else float(score),
-        )
+        score, distance = (_number(candidate, name, i) for name in ("score", "distance"))
+        title = str(candidate.get("title") or "")
+        try:
+            found[key] = Passage(candidate["text"], title=title, score=score, distance=distance)
+        except InputError as error:
+            raise InputError(f"candidates[{i}]: {error}") from error
     return found
+
+
+def _number(candidate: Mapping[str, Any], name: str, i: int) -> float | None:
+    value = candidate.get(name)
+    if value is not None and not _is_finite(value):
+        raise InputError(f"the {name} of candidates[{i}] is {str(value)[:40]!r}, expected a number")
+    return None if value is None else float(value)
 
 
 def _is_finite(value: Any) -> bool:

@@ -62,8 +62,8 @@ class Hybrid:
     standard deviation`` over the list (``score_kind="z-score"``: any real number, comparable within
     the result alone; `Ranking.model_scores` has the reranker's own). The first stage's scores are
     those of the `Passage` objects that are ranked: higher is better. The commands set them, and so
-    do the framework components, which turn distances round and leave out scores whose direction
-    they cannot tell.
+    do the framework components, which leave out scores whose direction they cannot tell. `Reranker`
+    and the components negate distances: scores that rise along the list, best passage first.
 
     If a call of ``inner`` failed, the result is the ranking of ``inner`` alone.
 

@@ -1,12 +1,18 @@
 """Word limits, escaping, encodings."""
 
+import math
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rerank_plugins import InputError
 from rerank_plugins.text import (
     LONGEST_WORD,
+    Passage,
     count_words,
+    direction_of,
     escape_identifiers,
     labels,
     limit_words,
@@ -109,3 +115,18 @@ def test_other_forms_of_letters_are_escaped():
     assert escape_identifiers("[ Z ]", "letters") == "( Z )"
     wide = "Passage \uff22\uff1a mine"
     assert escape_identifiers(wide, "letters", "Passage") == "Passage (\uff22)\uff1a mine"
+
+
+def test_a_passage_has_a_score_or_a_distance():
+    assert Passage("a", distance=0.5).score == -0.5
+    assert pickle.loads(pickle.dumps(Passage("a", distance=0.5))).score == -0.5
+    with pytest.raises(InputError, match=r"the score 1\.0 and the distance 0\.5"):
+        Passage("a", score=1.0, distance=0.5)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, unique=True))
+def test_sorted_scores_have_a_direction(scores):
+    assert direction_of(sorted(scores)) == "distance"
+    assert direction_of(sorted(scores, reverse=True)) == "similarity"
+    assert direction_of([*scores, math.nan]) == "incomplete"
+    assert direction_of([*sorted(scores), min(scores)]) == "unknown"

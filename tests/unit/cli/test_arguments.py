@@ -98,7 +98,10 @@ def test_scores_of_a_run(tmp_path, capsys):
     found = {"q": ["a", "b"]}
     assert load_first_stage(str(run)) == (found, {"q": {"a": 2.5, "b": 1.0}})
     run.write_text("q Q0 a 1 1 x\nq Q0 b 2 2.5 x\n")
-    assert load_first_stage(str(run)) == (found, None)
+    assert load_first_stage(str(run)) == (found, {"q": {"a": -1.0, "b": -2.5}})
+    assert capsys.readouterr().err.endswith("rise along the ranks: they are distances\n")
+    run.write_text("q Q0 a 1 1 x\nq Q0 b 2 2.5 x\nr Q0 a 1 2 x\nr Q0 b 2 1 x\n")
+    assert load_first_stage(str(run)) == (found | {"r": ["a", "b"]}, None)
     assert capsys.readouterr().err.endswith("they are left out\n")
     with pytest.raises(InputError, match="there is no file"):
         load_first_stage(str(tmp_path / "none"))

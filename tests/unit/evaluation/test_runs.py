@@ -86,6 +86,14 @@ def test_scores_are_read_in_the_order_of_ranks(tmp_path):
     assert load_scores(tmp_path / "x.trec", depth=1) == {"q": {"a": 2.0}, "r": {"a": 0.0}}
 
 
+def test_distances_are_negated(tmp_path):
+    (tmp_path / "x.trec").write_text("q Q0 a 1 0.5 t\nq Q0 b 2 2 t\n")
+    assert load_scores(tmp_path / "x.trec", distances=True) == {"q": {"a": -0.5, "b": -2.0}}
+    (tmp_path / "x.trec").write_text(RUN)
+    with pytest.raises(InputError, match=r"the scores of the query 'q' in .* fall along its ranks"):
+        load_scores(tmp_path / "x.trec", distances=True)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -70,6 +70,12 @@ def test_scores_of_candidates_and_of_runs():
     for wrong in ("high", True, 10**400, float("inf"), float("nan")):
         with pytest.raises(InputError, match=r"the score of candidates\[0\] is"):
             parse_query({**row, "candidates": [{"id": 1, "text": "a", "score": wrong}]})
+    query = parse_query({**row, "candidates": [{"id": 1, "text": "a", "distance": 2}]})
+    assert query.passages[0].score == -2.0
+    with pytest.raises(InputError, match=r"the distance of candidates\[0\] is 'far'"):
+        parse_query({**row, "candidates": [{"id": 1, "text": "a", "distance": "far"}]})
+    with pytest.raises(InputError, match=r"candidates\[0\]: .* the score 1.0 and the distance 2.0"):
+        parse_query({**row, "candidates": [{"id": 1, "text": "a", "score": 1, "distance": 2}]})
     documents = {"a": Passage("A", title="T"), "b": "B"}
     collection = Collection(documents=documents, queries={"q": "?"}, qrels={"q": {"a": 1}})
     (query,) = run_requests(collection, {"q": ["b", "a"]}, scores={"q": {"a": 0.5}})

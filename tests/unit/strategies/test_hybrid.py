@@ -3,7 +3,7 @@
 import pytest
 
 from rerank_plugins import InputError, Passage, Reranker
-from rerank_plugins.strategies import Blend, Hybrid, PairScore, SingleToken
+from rerank_plugins.strategies import Blend, Cascade, Hybrid, PairScore, SingleToken
 from rerank_plugins.strategies._hybrid import z_scores
 from rerank_plugins.testing import Oracle
 
@@ -60,3 +60,34 @@ def test_the_reranker_s_own_scores_are_kept_by_position():
     assert ranking.model_score_kind == "logit"
     by_order = Reranker(Hybrid(Blend(PairScore())), BY_VALUE).rank("q", passages)
     assert by_order.model_scores == ()
+
+
+@pytest.mark.parametrize("measure", ["cosine", "L2", "inner product", "rank"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_distances_are_recognised(measure, nested):
+    """The nearest passage comes first in every store, whatever its numbers mean."""
+    numbers = {
+        "cosine": [0.05, 0.3, 0.3, 0.9],
+        "L2": [3.5, 12.0, 12.5, 80.0],
+        "inner product": [-9.0, -4.0, -3.0, -1.0],  # negated, as pgvector and FAISS do
+        "rank": [1, 2, 3, 4],
+    }[measure]
+    passages = [Passage("1", title="T", score=number) for number in numbers]
+    strategy = Hybrid(PairScore(), alpha=1)
+    if nested:  # its second stage sees another order
+        strategy = Cascade(first=PairScore(), then=strategy, depth=4)
+    ranking = Reranker(strategy, Oracle(key=lambda q, p: 1.0)).rank("q", passages)
+    assert ranking.order == (0, 1, 2, 3)
+    assert ranking.report.distances == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("scores", [[9.0, 4.0, 4.0], [4.0, 9.0, 1.0], [2.0, 2.0, 2.0], [1.0, None]])
+def test_other_scores_are_as_they_are_defined(scores):
+    passages = [Passage("1", score=score) for score in scores]
+    ranking = Reranker(Hybrid(PairScore(), alpha=1), Oracle(key=lambda q, p: 1.0)).rank(
+        "q", passages
+    )
+    known = [score or 0.0 for score in scores]
+    expected = sorted(range(len(known)), key=lambda i: -known[i])
+    assert list(ranking.order) == expected
+    assert not ranking.report.distances
