@@ -63,6 +63,23 @@ def positive(**values: object) -> None:
             raise InputError(f"{name} is {value!r}, expected a positive number")
 
 
+def flag(**values: object) -> None:
+    """Refuse what is not True or False.
+
+    Raises:
+        InputError: One is something else.
+
+    Examples:
+        >>> flag(allow_none=False)
+        >>> flag(allow_none="no")
+        Traceback (most recent call last):
+        rerank_plugins.errors.InputError: allow_none is 'no', expected True or False
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{name} is {value!r}, expected True or False")
+
+
 def one_of(name: str, value: object, known: Collection[str]) -> None:
     """Refuse a value that is not among ``known``.
 

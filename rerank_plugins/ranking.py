@@ -82,6 +82,15 @@ class Report:
             return self
         return Report(**{n: _together(getattr(self, n), getattr(other, n)) for n in self.__slots__})
 
+    def followed(self, later: "Report", positions: Sequence[int]) -> "Report":
+        """Both reports together, where the later one is of an answer about these positions.
+
+        It decides which of them are irrelevant.
+        """
+        if not self.irrelevant:
+            return self + later
+        return replace(self, irrelevant=self.irrelevant.difference(positions)) + later
+
     def plain(self) -> dict[str, Any]:
         """The report in the values that JSON has; `from_plain` reads them.
 
@@ -107,12 +116,12 @@ class Report:
     def mapped(self, positions: Sequence[int]) -> "Report":
         """The report of a sublist in terms of the list: position ``i`` becomes ``positions[i]``."""
         named = ("missing", "truncated", "distances", "irrelevant")
-        held = {name: found for name in named if (found := getattr(self, name))}
-        if not held:
-            return self
-        return replace(
-            self, **{name: frozenset(positions[i] for i in found) for name, found in held.items()}
-        )
+        held: dict[str, Any] = {
+            name: frozenset(positions[i] for i in found)
+            for name in named
+            if (found := getattr(self, name))
+        }
+        return replace(self, **held) if held else self
 
     @property
     def fallback(self) -> bool:

@@ -117,7 +117,8 @@ def conclude(
     reranker that failed has none. A threshold is inclusive and applied before ``top_k``. It is
     compared with the model's own scores, also where the returned scores mix them with the
     retriever's, and is not applied to scores that compare within one list alone (``"rank"``,
-    ``"z-score"``).
+    ``"z-score"``). Items of which the model said that none is relevant, where its strategy allows
+    that, are left out.
 
     Args:
         ranking: All candidates, ranked.
@@ -141,6 +142,7 @@ def conclude(
         for i, score in zip(ranking.order, ranking.scores, strict=True)
         if (own_unit or float)(own[i]) >= lowest
         and not (drop_unranked and i in ranking.report.missing)
+        and i not in ranking.report.irrelevant
     ]
     scaled = scale_score and unit is not None
     meta = _meta(ranking, found) | {
@@ -197,6 +199,7 @@ def _meta(ranking: Ranking, found: Candidates) -> dict[str, Any]:
             "invalid_grades": report.invalid_grades,
         },
         "truncated": len(report.truncated),
+        "irrelevant": len(report.irrelevant),
         "duplicates_removed": found.duplicates,
         "retriever_scores": found.direction,
     }

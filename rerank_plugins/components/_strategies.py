@@ -65,6 +65,7 @@ def full_list_strategy(
     read: Read,
     top_m: int | None,
     top_k: int | None,
+    allow_none: bool = False,
 ) -> FullList:
     """Make a full list with the prompt that a checkpoint was trained with.
 
@@ -77,7 +78,8 @@ def full_list_strategy(
     _require_kind(model, known, {"full-list"})
     trained = known.get("prompt") if read == "written" else None
     wanted = top_k if top_m is None and read != "single-token" else top_m
-    return FullList(read=read, prompt=_prompt(prompt) or trained, top_m=wanted)
+    chosen = _prompt(prompt) or trained
+    return FullList(read=read, prompt=chosen, top_m=wanted, allow_none=allow_none)
 
 
 def ordering_at_least(reranker: Reranker, top_k: int | None) -> Reranker:

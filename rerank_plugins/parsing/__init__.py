@@ -2,6 +2,7 @@
 
 from .._content import answer_text
 from ._grades import Grades, parse_grade, parse_grades
+from ._none import says_none
 from ._orders import Parsed, parse_label, parse_permutation
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "parse_grades",
     "parse_label",
     "parse_permutation",
+    "says_none",
 ]

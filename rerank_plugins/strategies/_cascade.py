@@ -62,7 +62,7 @@ class Cascade:
         then = yield from attempt(self.then, query, [passages[i] for i in best])
         fine = then.ranking
         order = (*(best[j] for j in fine.order), *rest)
-        report = coarse.report + fine.report.mapped(best)
+        report = coarse.report.followed(fine.report.mapped(best), best)
         if rest:
             return Attempt(Ranking(order, report=report), then.error)
         return Attempt(Ranking(order, fine.scores, fine.score_kind, report=report), then.error)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._checks import at_least
 from ..calls import Plan
@@ -61,9 +61,11 @@ class Consensus:
             orders += [list(order), order[::-1]]
         plans = [self.inner.rank(query, [passages[i] for i in order]) for order in orders]
         rankings = yield from gather(plans)
-        places, report = [0] * n, Report()
+        places, report, irrelevant = [0] * n, Report(), frozenset(range(n))
         for order, ranking in zip(orders, rankings, strict=True):
-            report += ranking.report.mapped(order)
+            own = ranking.report.mapped(order)
+            report, irrelevant = report + own, irrelevant & own.irrelevant
             for place, j in enumerate(ranking.order):
                 places[order[j]] += place
+        report = replace(report, irrelevant=irrelevant)  # where every pass says so
         return Ranking(tuple(sorted(range(n), key=lambda i: places[i])), report=report)

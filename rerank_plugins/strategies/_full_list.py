@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .._checks import one_of
+from .._checks import flag, one_of
 from ..calls import Plan
 from ..errors import InputError
 from ..prompts import ListwisePrompt
@@ -38,6 +38,8 @@ class FullList:
             the backend picks.
         top_m: Stop after this many identifiers; the others follow in their input order. A RAG
             pipeline needs its ``top_k`` and not the whole permutation. Not for ``"single-token"``.
+        allow_none: Whether the model may say that no passage is relevant, as for `Permutation`. For
+            ``"written"`` alone.
 
     Raises:
         InputError: An argument is out of range or cannot be combined with ``read``.
@@ -58,6 +60,7 @@ class FullList:
     read: Read = "written"
     prompt: str | ListwisePrompt | None = None
     top_m: int | None = None
+    allow_none: bool = False
 
     def __post_init__(self) -> None:
         one_of("read", self.read, _PROMPTS)
@@ -66,6 +69,12 @@ class FullList:
                 f"top_m is {self.top_m} and read 'single-token', which orders the whole list in "
                 "one step",
                 hint="Leave top_m out.",
+            )
+        flag(allow_none=self.allow_none)
+        if self.allow_none and self.read != "written":
+            raise InputError(
+                f"allow_none needs an answer in words, and read is {self.read!r}",
+                hint='Use read="written".',
             )
         if self.prompt is None:
             object.__setattr__(self, "prompt", _PROMPTS[self.read])
@@ -78,7 +87,7 @@ class FullList:
     def _strategy(self) -> Strategy:
         prompt = self.prompt or _PROMPTS[self.read]  # never None here; only mypy cannot see it
         if self.read == "written":
-            return Permutation(prompt=prompt, top_m=self.top_m)
+            return Permutation(prompt=prompt, top_m=self.top_m, allow_none=self.allow_none)
         if self.read == "constrained":
             return ConstrainedPermutation(prompt=prompt, top_m=self.top_m)
         return SingleToken(prompt=prompt)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .._checks import at_least
+from .._checks import at_least, flag
 from ..calls import Completion, Identifier, NextToken, Plan, Prompt, text_of
 from ..errors import InputError
-from ..parsing import parse_permutation
+from ..parsing import parse_permutation, says_none
 from ..prompts import ListwisePrompt, require
 from ..ranking import Ranking, Report, input_order
 from ..text import labels
@@ -32,6 +32,9 @@ class Permutation:
         top_m: Stop after this many identifiers; the passages that were not named follow in their
             input order. All when None.
         sampling: How the answer is decoded: greedily, unless the checkpoint's authors sample.
+        allow_none: Whether the model may say that no passage is relevant: ``none``, ``[]``, or a
+            short English sentence. The order is then the input's, `Report.irrelevant` names the
+            passages, and nothing counts as malformed. Use a prompt that asks for it.
 
     Raises:
         InputError: A number is out of range, or the prompt's identifiers are tokens that the
@@ -53,8 +56,10 @@ class Permutation:
     max_tokens: int | None = None
     top_m: int | None = None
     sampling: Sampling = GREEDY
+    allow_none: bool = False
 
     def __post_init__(self) -> None:
+        flag(allow_none=self.allow_none)
         if require(self.prompt, ListwisePrompt).alphabet == "tokens":
             raise InputError(
                 "written answers need identifiers that are known beforehand",
@@ -73,7 +78,8 @@ class Permutation:
         found = yield from ask_window(
             template, query, passages, lambda prompt: self.sampling.generate(prompt, room)
         )
-        return read_permutation(template, found.answer, n, wanted, found.cut)
+        none = self.allow_none
+        return read_permutation(template, found.answer, n, wanted, found.cut, allow_none=none)
 
 
 def answer_tokens(n: int, wanted: int, template: ListwisePrompt) -> int:
@@ -90,11 +96,20 @@ def answer_tokens(n: int, wanted: int, template: ListwisePrompt) -> int:
 
 
 def read_permutation(
-    template: ListwisePrompt, answer: Completion, n: int, wanted: int, cut: frozenset[int]
+    template: ListwisePrompt,
+    answer: Completion,
+    n: int,
+    wanted: int,
+    cut: frozenset[int],
+    *,
+    allow_none: bool = False,
 ) -> Ranking:
     """The order of ``n`` passages from an answer that was asked for the first ``wanted``."""
     written = text_of(template.prefill) + answer.text
     parsed = parse_permutation(written, n, template.alphabet, reasoning=template.reasoning)
+    said = allow_none and not parsed.positions and answer.finish_reason == "stop"
+    if said and says_none(written, n, reasoning=template.reasoning):
+        return input_order(n, report=Report(irrelevant=frozenset(range(n)), truncated=cut))
     order = parsed.completed(n) if wanted == n else parsed.first(wanted).completed(n)
     too_few = len(parsed.positions) < wanted
     report = Report(

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .._checks import at_least, one_of
+from .._checks import at_least, flag, one_of
 from ..calls import Plan
 from ..errors import CallError, InputError
-from ..parsing import parse_label
+from ..parsing import parse_label, says_none
 from ..prompts import ListwisePrompt, require
 from ..ranking import Ranking, Report, input_order
 from ._attempt import Attempt
@@ -35,6 +35,9 @@ class Setwise:
         top_m: The number of places at the top to sort.
         max_tokens: The longest written answer; by default 8, and 3072 with reasoning.
         sampling: How a written answer is decoded.
+        allow_none: Whether a written answer may say that no passage of a set is relevant, as for
+            `Permutation`. `Report.irrelevant` has the passages of such sets, but for those that
+            another set's answer names later.
 
     Raises:
         InputError: A number is out of range, a value is unknown, or the prompt has too few
@@ -60,13 +63,20 @@ class Setwise:
     top_m: int = 10
     max_tokens: int | None = None
     sampling: Sampling = GREEDY
+    allow_none: bool = False
 
     def __post_init__(self) -> None:
+        flag(allow_none=self.allow_none)
         template = require(self.prompt, ListwisePrompt)
         one_of("method", self.method, ("heap", "bubble"))
         one_of("answer", self.answer, ("likelihood", "written"))
         at_least(1, others=self.others, top_m=self.top_m, max_tokens=self.max_tokens)
         if self.answer == "likelihood":
+            if self.allow_none:
+                raise InputError(
+                    "allow_none needs an answer in words, and answer is 'likelihood'",
+                    hint='Use answer="written".',
+                )
             check_identifiers(template, self.others + 1)
         if template.alphabet == "tokens" and self.answer == "written":
             raise InputError(
@@ -163,6 +173,12 @@ class _Sort:
         answer, n = found.answer, len(texts)
         chosen = parse_label(answer.text, n, template.alphabet, reasoning=template.reasoning)
         cut = chosen is None and answer.finish_reason == "length"
+        said = self.settings.allow_none and chosen is None and not cut
+        if said and says_none(answer.text, n, reasoning=template.reasoning):
+            report = Report(irrelevant=frozenset(range(n)), truncated=found.cut)
+            self.report += report.mapped(shown)
+            return positions[0]
         report = Report(malformed=int(chosen is None), cut_answers=int(cut), truncated=found.cut)
-        self.report += report.mapped(shown)
-        return positions[0] if chosen is None else shown[chosen]
+        named = () if chosen is None else (shown[chosen],)
+        self.report = self.report.followed(report.mapped(shown), named)
+        return named[0] if named else positions[0]

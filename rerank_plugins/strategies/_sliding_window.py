@@ -136,5 +136,5 @@ class WindowRanker:
             return list(positions)
         texts = [self.passages[i] for i in positions]
         ranking = yield from self.inner.rank(self.query, texts)
-        self.report += ranking.report.mapped(positions)
+        self.report = self.report.followed(ranking.report.mapped(positions), positions)
         return [positions[j] for j in ranking.order]

@@ -32,7 +32,7 @@ from rerank_plugins.strategies import (  # noqa: E402
     PointwiseGrade,
     SlidingWindow,
 )
-from rerank_plugins.testing import Babbling, Failing, Oracle  # noqa: E402
+from rerank_plugins.testing import Babbling, Failing, Oracle, Scripted  # noqa: E402
 
 TEXTS = [f"passage {i}" for i in range(30)]
 BEST = [f"passage {i}" for i in (29, 28, 27, 26, 25)]
@@ -270,3 +270,45 @@ def test_top_m_is_what_the_caller_says(build):
         given = [NodeWithScore(node=TextNode(text=text)) for text in FIVE]
         component.postprocess_nodes(given, query_str="q")
     assert len(model.asked) == 1
+
+
+WINDOWS = {
+    "name": "sliding-window",
+    "inner": {"name": "permutation", "allow_none": True},
+    "size": 3,
+    "stride": 1,
+}
+
+
+@pytest.mark.parametrize("on_loop", [False, True])
+@pytest.mark.parametrize(
+    ("options", "answers", "left", "expected"),
+    [
+        ({"allow_none": True}, ["none"], 3, []),
+        ({"allow_none": True}, ["[2]"], 0, [1, 0, 2]),
+        ({"allow_none": True}, ["no idea"], 0, [0, 1, 2]),  # a failure, and no decision
+        ({}, ["none"], 0, [0, 1, 2]),
+        ({"strategy": WINDOWS}, ["None of the passages is relevant."], 3, []),
+        ({"strategy": WINDOWS}, ["[]", "[3] > [1] > [2]"], 1, [2, 0, 1]),
+    ],
+)
+def test_the_model_may_say_that_none_is_relevant(options, answers, left, expected, on_loop):
+    """The last case has four passages; the fourth is in the first window alone."""
+    texts = [f"passage {i}" for i in range(2 + len(answers))]
+    haystack_ranker = PluginRanker if "strategy" in options else FullListRanker
+    ranker = haystack_ranker(backend=Scripted(answers), **options)
+    given = {"query": "q", "documents": [Document(content=text) for text in texts]}
+    found = asyncio.run(ranker.run_async(**given)) if on_loop else ranker.run(**given)
+    places = [texts.index(d.content) for d in found["documents"]]
+    assert found["meta"]["irrelevant"] == left
+    assert found["meta"]["fallback"] == ("no idea" in answers or not options)
+    llama_index_reranker = PluginRerank if "strategy" in options else FullListRerank
+    reranker = llama_index_reranker(backend=Scripted(answers), **options)
+    nodes, bundle = [NodeWithScore(node=TextNode(text=text)) for text in texts], QueryBundle("q")
+    if on_loop:
+        kept, meta = asyncio.run(reranker.aranked(nodes, bundle))
+    else:
+        kept, meta = reranker.ranked(nodes, bundle)
+    assert [texts.index(node.get_content()) for node in kept] == places
+    assert (meta["irrelevant"], meta["fallback"]) == (left, found["meta"]["fallback"])
+    assert places == expected

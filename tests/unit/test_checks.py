@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rerank_plugins import InputError, Usage
-from rerank_plugins._checks import at_least, fits, known_keys, one_of, positive
+from rerank_plugins._checks import at_least, fits, flag, known_keys, one_of, positive
 
 
 @pytest.mark.parametrize("value", [1, 2, None, np.int64(7)])
@@ -81,3 +81,10 @@ def test_unknown_keys_are_named():
 )
 def test_whether_a_value_is_of_a_type(value, hint, fitting):
     assert fits(value, hint) is fitting
+
+
+@pytest.mark.parametrize("value", [0, 1, "yes", None])
+def test_a_flag_is_true_or_false(value):
+    flag(allow_none=True, other=False)
+    with pytest.raises(InputError, match=r"allow_none is .*, expected True or False"):
+        flag(allow_none=value)

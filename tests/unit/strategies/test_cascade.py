@@ -4,8 +4,8 @@ import pytest
 
 from rerank_plugins import InputError, Ranking, Reranker
 from rerank_plugins.calls import ScorePair
-from rerank_plugins.strategies import Cascade, PairScore, Pointwise, SingleToken
-from rerank_plugins.testing import Failing, Oracle
+from rerank_plugins.strategies import Cascade, PairScore, Permutation, Pointwise, SingleToken
+from rerank_plugins.testing import Failing, Oracle, Scripted
 
 TEXTS = ["3", "1", "4", "2"]
 BY_VALUE = Oracle(key=lambda query, passage: float(passage))
@@ -46,3 +46,11 @@ def test_refused_settings():
         Cascade(first=SingleToken(), then=SingleToken(), depth=0)
     with pytest.raises(InputError, match="not a strategy"):
         Cascade(first="pair-score", then=SingleToken())
+
+
+def test_the_last_stage_decides_what_is_irrelevant():
+    stages = {"first": Permutation(allow_none=True), "then": Permutation(allow_none=True)}
+    ranking = Reranker(Cascade(**stages, depth=2), Scripted(["none", "[2] > [1]"])).rank(
+        "q", ["a", "b", "c"]
+    )
+    assert (ranking.order, ranking.report.irrelevant) == ((1, 0, 2), {2})

@@ -4,8 +4,8 @@ import pytest
 
 from rerank_plugins import InputError, Ranking, Reranker
 from rerank_plugins.plans import run
-from rerank_plugins.strategies import Consensus, SingleToken
-from rerank_plugins.testing import Oracle
+from rerank_plugins.strategies import Consensus, Permutation, SingleToken
+from rerank_plugins.testing import Oracle, Scripted
 
 
 class Seen:
@@ -56,3 +56,10 @@ def test_refused_settings():
         Consensus(SingleToken(), passes=0)
     with pytest.raises(InputError, match="not a strategy"):
         Consensus("single-token")
+
+
+def test_every_pass_has_to_say_that_none_is_relevant():
+    strategy = Consensus(Permutation(allow_none=True), passes=2)
+    for answers, irrelevant in ((["none", "none"], {0, 1}), (["none", "[1] > [2]"], set())):
+        ranking = Reranker(strategy, Scripted(answers)).rank("q", ["a", "b"])
+        assert ranking.report.irrelevant == irrelevant

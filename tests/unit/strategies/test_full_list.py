@@ -79,3 +79,13 @@ def test_fake_identifiers_of_many_letters_are_escaped():
 def test_what_does_not_go_together_is_refused(build):
     with pytest.raises(InputError):
         build()
+
+
+def test_none_of_a_list_may_be_relevant():
+    strategy = FullList(allow_none=True, top_m=2)
+    ranking = Reranker(strategy, Scripted(["[]"])).rank("q", ["a", "b", "c"])
+    assert (ranking.order, ranking.report.irrelevant) == ((0, 1, 2), {0, 1, 2})
+    assert not ranking.report.fallback
+    for read in ("constrained", "single-token"):
+        with pytest.raises(InputError, match="allow_none needs an answer in words"):
+            FullList(read=read, allow_none=True)

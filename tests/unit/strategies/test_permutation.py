@@ -8,7 +8,8 @@ import pytest
 from rerank_plugins import InputError, ModelOutputError, Reranker
 from rerank_plugins.calls import Completion, LabelLogprobs, Reply, text_of
 from rerank_plugins.plans import run
-from rerank_plugins.strategies import ConstrainedPermutation, Permutation
+from rerank_plugins.ranking import Report
+from rerank_plugins.strategies import ConstrainedPermutation, Permutation, SlidingWindow
 from rerank_plugins.testing import Oracle, Scripted
 
 STREAMS = 10_000
@@ -97,6 +98,38 @@ def test_a_written_answer_is_read_and_its_repairs_are_counted(answer, order, rep
 
 
 def test_refused_settings():
-    for wrong in ({"prompt": "full-list-tokens.v1"}, {"top_m": 0}, {"max_tokens": 0}):
+    for wrong in (
+        {"prompt": "full-list-tokens.v1"},
+        {"top_m": 0},
+        {"max_tokens": 0},
+        {"allow_none": "yes"},
+    ):
         with pytest.raises(InputError):
             Permutation(**wrong)
+
+
+@pytest.mark.parametrize("answer", ["none", "[]", "None of the 3 passages is relevant."])
+def test_a_model_may_say_that_none_is_relevant(answer):
+    passages = ["a", "b", "c"]
+    ranking = Reranker(Permutation(allow_none=True), Scripted([answer])).rank("q", passages)
+    assert ranking.order == (0, 1, 2)
+    assert ranking.report == Report(irrelevant=frozenset({0, 1, 2}))
+    assert not ranking.report.fallback
+    # Without the option, as before.
+    ranking = Reranker(Permutation(), Scripted([answer])).rank("q", passages)
+    assert ranking.report == Report(malformed=1)
+
+
+def test_a_cut_answer_does_not_say_none():
+    cut = Scripted([Completion("None", "length")])
+    report = Reranker(Permutation(allow_none=True), cut).rank("q", ["a", "b"]).report
+    assert (report.malformed, report.cut_answers, report.irrelevant) == (1, 1, frozenset())
+
+
+def test_the_last_window_of_a_passage_decides():
+    """Windows 2-3, 1-2, 0-1: the first says none, the second names what came from it."""
+    strategy = SlidingWindow(Permutation(allow_none=True), size=2, stride=1)
+    script = Scripted(["none", "[2] > [1]", "none"])
+    ranking = Reranker(strategy, script).rank("q", ["a", "b", "c", "d"])
+    assert ranking.order == (0, 2, 1, 3)
+    assert ranking.report.irrelevant == {0, 2, 3}

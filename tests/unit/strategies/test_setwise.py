@@ -55,9 +55,24 @@ def test_a_failure_keeps_the_places_that_are_sorted():
         ({"answer": "aloud"}, "likelihood, written"),
         ({"others": 26}, "26 identifiers"),
         ({"top_m": 0}, "top_m is 0"),
+        ({"allow_none": True}, "allow_none needs an answer in words"),
         ({"prompt": "full-list-tokens.v1", "answer": "written"}, "letters or numbers"),
     ],
 )
 def test_refused_settings(wrong, message):
     with pytest.raises(InputError, match=message):
         Setwise(**wrong)
+
+
+def test_no_passage_of_a_set_may_be_relevant():
+    """Pairs of a heap of three: the second against the third, the first against the second, ..."""
+    strategy = Setwise(answer="written", others=1, top_m=1, allow_none=True)
+    ranking = Reranker(strategy, Scripted(["none", "none"])).rank("q", ["a", "b", "c"])
+    assert ranking.order == (0, 1, 2)
+    assert ranking.report.irrelevant == {0, 1, 2}
+    assert not ranking.report.malformed
+    ranking = Reranker(strategy, Scripted(["none", "B", "A"])).rank("q", ["a", "b", "c"])
+    assert ranking.order == (1, 0, 2)
+    assert ranking.report.irrelevant == {2}  # the last pair's answer names the first passage
+    plain = Setwise(answer="written", others=1, top_m=1)
+    assert Reranker(plain, Scripted(["none"])).rank("q", ["a", "b"]).report.malformed == 1

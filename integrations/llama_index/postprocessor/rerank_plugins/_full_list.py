@@ -31,6 +31,9 @@ class FullListRerank(Rerank):
         read: ``"written"``, ``"constrained"`` or ``"single-token"``.
         top_m: How many nodes the model puts in order, by default ``top_n``; the others follow in
             their order.
+        allow_none: Whether the model may say that no node is relevant (``none``, ``[]`` or a short
+            sentence; for ``read="written"``, with a prompt that asks for it). Then no node is
+            returned, and ``irrelevant`` in the end event's tags has their number.
         prompt: A prompt's versioned name, a TOML file, or a dictionary. By default the one the
             checkpoint was trained with.
         top_n: How many nodes to return at most; all when None.
@@ -70,12 +73,17 @@ class FullListRerank(Rerank):
     top_m: Optional[int] = Field(
         default=None, frozen=True, description="How many nodes the model puts in order."
     )
+    allow_none: SkipValidation[bool] = Field(
+        default=False, frozen=True, description="Whether no node at all may be relevant."
+    )
     prompt: Any = Field(default=None, frozen=True, description="A name, a file or a dictionary.")
 
     _default_model: ClassVar[Optional[str]] = FULL_LIST_MODEL
 
     def _strategy(self) -> FullList:
-        return full_list_strategy(self.model, self.prompt, self.read, self.top_m, self.top_n)
+        return full_list_strategy(
+            self.model, self.prompt, self.read, self.top_m, self.top_n, self.allow_none
+        )
 
     def _current(self) -> Reranker:
         if self.top_m is not None:

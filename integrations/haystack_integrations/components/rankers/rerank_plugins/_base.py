@@ -122,7 +122,9 @@ class Ranker(Checked):
         :param score_threshold: The lowest score to return, instead of the component's own.
         :param scale_score: Whether to return scores from 0 to 1, instead of the component's own.
         :returns: ``documents`` with new scores, and ``meta``: ``model``, ``score_kind``, ``usage``,
-            ``fallback``, ``causes``, ``repairs``, ``truncated``, ``duplicates_removed``,
+            ``fallback``, ``causes``, ``repairs``, ``truncated``, ``irrelevant`` (how many documents
+            were left out because the model said that none of them is relevant, where the strategy
+            has ``allow_none``), ``duplicates_removed``,
             ``retriever_scores`` (what the documents' own scores are, by how they run along the
             list: ``similarity``, ``distance``, ``unknown``, ``incomplete``, ``none``),
             ``score_scaled``, ``score_threshold_applied``.

@@ -54,6 +54,7 @@ class FullListRanker(Ranker):
         chat_generator: ChatGenerator | None = None,
         read: Read = "written",
         top_m: int | None = None,
+        allow_none: bool = False,
         prompt: str | None = None,
         top_k: int | None = 10,
         score_threshold: float | None = None,
@@ -77,6 +78,9 @@ class FullListRanker(Ranker):
         :param read: ``"written"``, ``"constrained"`` or ``"single-token"``.
         :param top_m: How many documents the model puts in order, by default ``top_k``; the others
             follow in their order.
+        :param allow_none: Whether the model may say that no document is relevant (``none``, ``[]``
+            or a short sentence; for ``read="written"``, with a prompt that asks for it). Then no
+            document is returned, and ``meta["irrelevant"]`` has their number.
         :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
             was trained with.
         :param top_k: How many documents to return at most; all when None.
@@ -104,6 +108,7 @@ class FullListRanker(Ranker):
             chat_generator=chat_generator,
             read=read,
             top_m=top_m,
+            allow_none=allow_none,
             prompt=prompt,
             top_k=top_k,
             score_threshold=score_threshold,
@@ -116,7 +121,7 @@ class FullListRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
-        self._connect(full_list_strategy(model, prompt, read, top_m, top_k))
+        self._connect(full_list_strategy(model, prompt, read, top_m, top_k, allow_none))
 
     def _reranker_for(self, top_k: int | None) -> Reranker:
         if self.top_m is not None:
