@@ -84,13 +84,13 @@ def one_of(name: str, value: object, known: Collection[str]) -> None:
     """Refuse a value that is not among ``known``.
 
     Raises:
-        InputError: It is not; the hint lists what is.
+        InputError: It is not; the hint names the nearest that are.
 
     Examples:
         >>> one_of("policy", "keep_order", ("keep_order", "generate"))
     """
     if value not in known:
-        raise InputError(f"{name} is {value!r}", hint=f"Give one of {', '.join(known)}.")
+        raise InputError(f"{name} is {value!r}", hint=nearest_of(value, known, "Give one of"))
 
 
 def known_keys(what: str, given: Iterable[str], known: Collection[str]) -> None:
@@ -102,13 +102,73 @@ def known_keys(what: str, given: Iterable[str], known: Collection[str]) -> None:
         known: Those that there are.
 
     Raises:
-        InputError: There are others; the message names them.
+        InputError: There are others; the message names them, and the nearest keys to the first.
 
     Examples:
         >>> known_keys("a reranker's spec", {"strategy": 1}, ("strategy", "backend"))
     """
     if unknown := sorted(set(given) - set(known)):
-        raise InputError(f"{what} has no {', '.join(unknown)}", hint=f"It has {', '.join(known)}.")
+        hint = nearest_of(unknown[0], known, "It has")
+        raise InputError(f"{what} has no {some_of(unknown)}", hint=hint)
+
+
+NAMED = 5
+"""Maximum number of names in a message."""
+
+
+def some_of(names: Iterable[object], joint: str = ", ") -> str:
+    """Names in a row for a message: the first few of them, and how many others there are.
+
+    Examples:
+        >>> some_of("abcdefgh")
+        'a, b, c, d, e and 3 others'
+    """
+    listed = [str(name) for name in names]
+    more = len(listed) - NAMED
+    others = f" and {more} {'others' if more > 1 else 'other'}" if more > 0 else ""
+    return joint.join(listed[:NAMED]) + others
+
+
+def nearest_of(given: object, known: Iterable[object], lead: str = "Known:") -> str:
+    """A hint for a name that is not known: those that are nearest to it, in a sentence.
+
+    Names of a hub are compared with and without their organisation, all of them in any case.
+
+    Args:
+        given: The name.
+        known: Those that there are.
+        lead: The beginning of the sentence where none is close.
+
+    Examples:
+        >>> nearest_of("listnt", ["listnet", "ranknet", "hinge"], "It is one of")
+        'It is one of listnet, hinge, ranknet.'
+        >>> nearest_of("C", "abcdefgh")
+        'Did you mean c?'
+        >>> nearest_of("something", [])
+        'There is none.'
+    """
+    from difflib import SequenceMatcher  # imported here: nothing else needs it
+
+    def closeness(name: str) -> float:
+        pairs = ((text, name.casefold()), (_short(text), _short(name.casefold())))
+        return max(SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    text = str(given).casefold()
+    ratios = {name: closeness(name) for name in map(str, known)}
+    order = sorted(ratios, key=ratios.__getitem__, reverse=True)
+    if len(order) > NAMED and ratios[order[0]] >= _CLOSE:
+        close = [name for name in order[:NAMED] if ratios[name] >= _CLOSE]
+        return f"Did you mean {' or '.join(close)}?"
+    return f"{lead} {some_of(order)}." if order else "There is none."
+
+
+_CLOSE = 0.6
+"""Ratio of `difflib` from which on a name may be what was meant: that of its close matches."""
+
+
+def _short(name: str) -> str:
+    """The name of a model without its organisation."""
+    return name.rpartition("/")[2]
 
 
 def fits(value: object, hint: Any) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
+from ._checks import some_of
 from .calls import Plan
 from .errors import ContractError, InputError
 from .text import Passage
@@ -110,7 +111,7 @@ class Report:
         """
         kinds = {name: type(getattr(cls(), name)) for name in cls.__slots__}
         if unknown := sorted(set(values) - set(kinds)):
-            raise InputError(f"a report has no {', '.join(unknown)}")
+            raise InputError(f"a report has no {some_of(unknown)}")
         return cls(**{name: kinds[name](value) for name, value in values.items()})
 
     def mapped(self, positions: Sequence[int]) -> "Report":

@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any, Literal
 
+from ._checks import nearest_of, some_of
 from .errors import ConfigurationError, InputError, UnknownNameError
 
 Group = Literal["strategies", "backends"]
@@ -91,7 +92,7 @@ def resolve(group: Group, name: str) -> type[Any]:
             ) from error
         return found
     raise UnknownNameError(
-        f"there is no {name!r} among the {group}", hint=f"Known: {', '.join(names(group))}."
+        f"there is no {name!r} among the {group}", hint=nearest_of(name, names(group))
     )
 
 
@@ -123,11 +124,13 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
     if is_dataclass(cls):
         known = [f.name for f in fields(cls) if f.init]
         if unknown := sorted(set(arguments) - set(known)):
-            raise InputError(f"{name!r} takes no {unknown}", hint=f"It takes {known}.")
+            hint = nearest_of(unknown[0], known, "It takes")
+            raise InputError(f"{name!r} takes no {some_of(unknown)}", hint=hint)
     try:
         return cls(**arguments)
     except TypeError as error:
-        raise InputError(f"{name!r} cannot be built from {sorted(arguments)}: {error}") from error
+        given = some_of(sorted(arguments)) or "nothing"
+        raise InputError(f"{name!r} cannot be built from {given}: {error}") from error
 
 
 def to_spec(group: Group, built: object) -> dict[str, Any]:

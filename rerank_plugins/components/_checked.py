@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
+from .._checks import some_of
 from ..errors import InputError
 
 Checks = Mapping[str, Callable[[str, Any], None]]
@@ -76,6 +77,6 @@ def check_part(name: str, part: object, *, inputs: Collection[str], optional: bo
     missing = [one for one in inputs if one not in known]
     if missing and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         raise InputError(
-            f"{name} is a {type(part).__name__}, and its run takes no {', '.join(missing)}",
-            hint=f"It takes {', '.join(known)}.",
+            f"{name} is a {type(part).__name__}, and its run takes no {some_of(missing)}",
+            hint=f"It takes {some_of(known)}.",
         )

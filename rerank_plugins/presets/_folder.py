@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .._checks import some_of
 from .._files import Stamp
 from ..errors import InputError, ModelLoadError
 from ..prompts import list_prompts
@@ -75,7 +76,7 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         )
     if unknown := sorted(set(backend) - set(_OPTIONS)):
         raise ModelLoadError(
-            f"{str(path)!r} sets {', '.join(unknown)}",
+            f"{str(path)!r} sets {some_of(unknown)}",
             hint="A file says where the weights are; give other options to load_reranker.",
         )
     here = {name: str(folder) for name in _PATHS if backend.get(name) == HERE}

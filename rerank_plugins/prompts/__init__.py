@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from .._checks import nearest_of, some_of
 from ..errors import ConfigurationError, InputError, UnknownNameError
 from ._kinds import LikelihoodPrompt, ListwisePrompt, PointwisePrompt
 from ._templates import PassageForm, Rendered, chat, fill
@@ -63,7 +64,7 @@ def load_prompt(name: str) -> AnyPrompt:
             raise UnknownNameError(f"cannot read the prompt {name!r}: {error}") from error
     if name not in list_prompts():
         raise UnknownNameError(
-            f"there is no prompt {name!r}", hint=f"Known prompts: {', '.join(list_prompts())}."
+            f"there is no prompt {name!r}", hint=nearest_of(name, list_prompts())
         )
     return _built_in(name)
 
@@ -103,7 +104,10 @@ def _parse(source: str, name: str) -> AnyPrompt:
     if cls is None:
         raise ConfigurationError(f"the prompt {name!r} needs kind = one of {sorted(_KINDS)}")
     if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
-        raise ConfigurationError(f"the prompt {name!r} has unknown keys {unknown}")
+        raise ConfigurationError(
+            f"the prompt {name!r} has no key {some_of(unknown)}",
+            hint=nearest_of(unknown[0], [f.name for f in fields(cls)], "It has"),
+        )
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     try:
         return cls(**given)

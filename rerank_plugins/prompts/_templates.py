@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import NamedTuple
 
-from .._checks import at_least
+from .._checks import at_least, nearest_of, some_of
 from ..calls import Message, Part, Prompt, Untrusted, text_of
 from ..errors import ConfigurationError
 from ..text import Passage, limit_words
@@ -122,7 +122,10 @@ def check_fields(where: str, template: str, allowed: set[str], required: set[str
         found = {f for _, f, _, _ in Formatter().parse(template) if f is not None}
     except ValueError as error:
         raise ConfigurationError(f"{where} is not a template: {error}") from error
-    if found - allowed:
-        raise ConfigurationError(f"{where} has unknown fields {sorted(found - allowed)}")
+    if unknown := sorted(found - allowed):
+        raise ConfigurationError(
+            f"{where} has unknown fields {some_of(unknown)}",
+            hint=nearest_of(unknown[0], allowed, "It may have"),
+        )
     if required - found:
         raise ConfigurationError(f"{where} lacks the fields {sorted(required - found)}")

@@ -1,11 +1,11 @@
 """A server's capabilities, found by probing it with small requests. No I/O: exchanges."""
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
 
+from ..._checks import nearest_of
 from ...calls import Call, Generate, Likelihood, NextToken, ScorePair
 from ...errors import CallError, ConfigurationError, PromptTooLongError, UnsupportedCallError
 from .._answers.failures import NOT_FOUND, named
@@ -265,9 +265,7 @@ def _vouched(server: Server, path: str, body: Mapping[str, Any], answer: Any) ->
 def _others(server: Server) -> str:
     """A hint that names some models of the server; empty if it lists none, or this one."""
     known = server.served.others if server.served else ()
-    close = difflib.get_close_matches(server.model, known, n=5, cutoff=0.3) or sorted(known)[:5]
-    others = " and others" if len(known) > len(close) else ""
-    return f"It has {', '.join(f'{name!r}' for name in close)}{others}. " if known else ""
+    return f"{nearest_of(server.model, map(repr, known), 'It has')} " if known else ""
 
 
 def label_route(server: Server, prompt: Sequence[int]) -> Exchange[Labels | RefusedError | None]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._checks import known_keys
+from ..._checks import known_keys, nearest_of
 from ...errors import InputError, UnknownNameError
 from .opinion import Feedback, FloatArray, dots, read_feedback
 from .published import First, Refit
@@ -142,7 +142,7 @@ def find_method(method: str | Mapping[str, Any] | Method) -> Method:
     if isinstance(method, str):
         if method not in METHODS:
             raise UnknownNameError(
-                f"there is no feedback method {method!r}", hint=f"Known: {', '.join(METHODS)}."
+                f"there is no feedback method {method!r}", hint=nearest_of(method, METHODS)
             )
         return METHODS[method]
     if isinstance(method, type) or not hasattr(method, "move"):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..._checks import positive
+from ..._checks import nearest_of, positive
 from ...errors import InputError, UnknownNameError
 from ._listwise import cross_entropy
 from ._padding import (
@@ -182,7 +182,7 @@ def hybrid_distillation(
         raise InputError(f"alpha is {alpha}, expected a number from 0 to 1")
     if main not in get_args(Main):
         raise UnknownNameError(
-            f"there is no main loss {main!r}", hint=f"Known: {', '.join(get_args(Main))}."
+            f"there is no main loss {main!r}", hint=nearest_of(main, get_args(Main))
         )
     divergence = kl_distillation(scores, teacher, where, temperature=temperature)
     if main == "ranknet":

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..._checks import nearest_of
 from ...errors import InputError, UnknownNameError
 from ._listwise import listnet
 from ._padding import better, mask_of, precise, prepared
@@ -233,7 +234,7 @@ def first(
     if rank_loss not in FIRST_WEIGHTS:
         raise UnknownNameError(
             f"there is no ranking loss {rank_loss!r} in FIRST",
-            hint=f"Known: {', '.join(FIRST_WEIGHTS)}.",
+            hint=nearest_of(rank_loss, FIRST_WEIGHTS),
         )
     if rank_loss in ("ranknet", "plain-ranknet"):
         ranking = ranknet(scores, ranks, where, weighted=rank_loss == "ranknet")

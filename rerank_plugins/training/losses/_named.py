@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..._checks import nearest_of, some_of
 from ...errors import InputError, UnknownNameError
 from ._distillation import hybrid_distillation, kl_distillation, plackett_luce_distillation
 from ._listwise import cross_entropy, list_mle, listnet, p_list_mle, z_loss
@@ -98,15 +99,13 @@ def ranking_loss(name: str, **options: Any) -> RankingLoss:
         True
     """
     if name not in _NAMED:
-        raise UnknownNameError(
-            f"there is no ranking loss {name!r}", hint=f"Known: {', '.join(_NAMED)}."
-        )
+        raise UnknownNameError(f"there is no ranking loss {name!r}", hint=nearest_of(name, _NAMED))
     found = _NAMED[name]
     parameters = signature(found.args[0]).parameters.values()
     known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
     if unknown := sorted(set(options) - set(known)):
         raise InputError(
-            f"the ranking loss {name!r} has no option {', '.join(unknown)}",
-            hint=f"It has: {', '.join(known)}." if known else "It has none.",
+            f"the ranking loss {name!r} has no option {some_of(unknown)}",
+            hint=nearest_of(unknown[0], known, "It has"),
         )
     return partial(found, **options)

@@ -44,7 +44,7 @@ def test_a_prompt_of_ones_own_from_a_file(tmp_path):
             'max_passage_words = "300"',
             "'300'",
         ),
-        ('kind = "likelihood"\nuser = "{passage}"\ncolour = "red"', "unknown keys"),
+        ('kind = "likelihood"\nuser = "{passage}"\ncolour = "red"', "has no key colour"),
     ],
 )
 def test_a_broken_file_is_refused_when_it_is_loaded(tmp_path, source, message):
