@@ -3,7 +3,7 @@
 import itertools
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 from .._files import write_lines
-from ..errors import InputError
 from ..evaluation import (
     Collection,
     Comparison,
     Measured,
+    Qrels,
     Run,
     comparisons,
     judged_run,
@@ -29,19 +29,20 @@ from ..jobs import Query, Trec, rank_file, read_manifest, run_requests
 from ._arguments import (
     AT_LEAST_ONE,
     json_option,
-    load_first_stage,
     named_reranker,
     queries_option,
     split_option,
 )
 from ._compare import difference_numbers
-from ._terminal import FELL_BACK, progress, table, to_json, write_table
+from ._first_stage import first_stage_options, found_runs, short_name
+from ._terminal import FELL_BACK, make_folder, progress, synthetic_note, table, to_json, write_table
 
 
 @click.command()
 @click.argument("collection")
-@click.option("--run", "runs", multiple=True, required=True, help="A TREC run; repeatable.")
-@click.option("--reranker", "rerankers", multiple=True, help="Reranks the first run; repeatable.")
+@click.option("--run", "runs", multiple=True, help="A TREC run; repeatable.")
+@first_stage_options
+@click.option("--reranker", "rerankers", multiple=True, help="Reranks the first stage; repeatable.")
 @split_option
 @click.option("--measure", "measures", multiple=True, help="[default: nDCG@10, R@100]")
 @click.option(
@@ -72,26 +73,28 @@ def evaluate(
     batch_size: int,
     output: str | None,
     as_json: bool,
+    **search: Any,
 ) -> None:
     """Measure runs and rerankers on COLLECTION: a BEIR folder, or irds:NAME.
 
-    The first --run is the first stage: every --reranker (a checkpoint, or a spec file) reranks
-    it, and everything is compared with it. Measures are written as ir_measures does: nDCG@10,
-    R@100, RR@10. With --output, the same command resumes an evaluation that was interrupted.
+    --first-stage searches the collection; without it, the first --run is the first stage. Every
+    --reranker (a checkpoint, or a spec file) reranks it, and everything is compared with it.
+    Measures are written as ir_measures does: nDCG@10, R@100, RR@10. With --output, the same command
+    resumes an evaluation that was interrupted.
 
     \b
-    rerank-plugins evaluate scifact --run bm25.trec
-    rerank-plugins evaluate scifact --run bm25.trec --reranker castorini/first_mistral \\
+    rerank-plugins evaluate scifact --first-stage bm25
+    rerank-plugins evaluate scifact --first-stage bm25 --reranker castorini/first_mistral \\
         --reranker reranker.yaml --output results
+    rerank-plugins evaluate scifact --run bm25.trec --reranker reranker.yaml
     """  # noqa: D301 - click's mark for a paragraph that keeps its lines
     loaded, names = load_collection(collection, split=split), measures or ("nDCG@10", "R@100")
-    first, scores = load_first_stage(runs[0]) if rerankers else (load_run(runs[0]), None)
-    read = zip(runs, [first, *map(load_run, runs[1:])], strict=True)
-    found = {short_name(path): judged_run(run, loaded) for path, run in read}
-    if len(found) < len(runs):
-        raise InputError("two of the runs have the same name", hint="Rename one of the files.")
-    found = {name: dict(itertools.islice(run.items(), queries)) for name, run in found.items()}
-    rows = [measured(name, run, loaded.qrels, names) for name, run in found.items()]
+    found, scores = found_runs(
+        loaded, runs, depth=depth, output=output, scored=bool(rerankers), **search
+    )
+    judged = {name: judged_run(run, loaded) for name, run in found.items()}
+    found, qrels = first_queries(judged, loaded.qrels, queries)
+    rows = [measured(name, run, qrels, names) for name, run in found.items()]
     with nullcontext(output) if output else tempfile.TemporaryDirectory() as folder:
         for given in rerankers:
             name = unused_name(given, [row.name for row in rows])
@@ -99,27 +102,35 @@ def evaluate(
             requests = run_requests(loaded, rows[0].run, depth=depth, scores=scores)
             head, cost = _rerank(given, requests, file, len(rows[0].run), batch_size)
             run = {q: [*head.get(q, ()), *ids[depth:]] for q, ids in rows[0].run.items()}
-            rows.append(measured(name, run, loaded.qrels, names, **cost))
+            rows.append(measured(name, run, qrels, names, **cost))
         compared = comparisons(rows)
+        numbers = ranker_numbers(rows, compared, synthetic=loaded.synthetic)
         if output:
-            _write(Path(output), rows, compared, loaded)
-    shown = to_json(ranker_numbers(rows, compared)) if as_json else ranker_table(rows, compared)
-    click.echo(shown)
+            _write(Path(output), rows, numbers, loaded)
+    click.echo(
+        to_json(numbers) if as_json else ranker_table(rows, compared, synthetic=loaded.synthetic)
+    )
     if any(row.fallbacks for row in rows):
         sys.exit(FELL_BACK)
 
 
-def short_name(path: str) -> str:
-    """The name of a file or a checkpoint in the table.
+def first_queries(
+    runs: Mapping[str, Run], qrels: Qrels, n: int | None
+) -> tuple[dict[str, Run], Qrels]:
+    """The first ``n`` queries of the first run, of all runs, and their judgements; all when None.
 
     Examples:
-        >>> short_name("runs/bm25.trec.gz"), short_name("castorini/first_mistral")
-        ('bm25', 'first_mistral')
+        >>> runs = {"one": {"q": ["a"], "r": ["b"]}, "two": {"r": ["b"], "q": ["c"]}}
+        >>> first_queries(runs, {"q": {"a": 1}, "r": {"b": 1}}, 1)
+        ({'one': {'q': ['a']}, 'two': {'q': ['c']}}, {'q': {'a': 1}})
     """
-    name = Path(path).name.removesuffix(".gz")
-    for suffix in (".trec", ".run", ".txt", ".yaml", ".yml", ".json", ".gguf"):
-        name = name.removesuffix(suffix)
-    return "-".join(name.split()) or "ranker"
+    if n is None:
+        return dict(runs), qrels
+    asked = list(next(iter(runs.values())))[:n]
+    cut: dict[str, Run] = {
+        name: {query: run[query] for query in asked if query in run} for name, run in runs.items()
+    }
+    return cut, {query: qrels[query] for query in asked}
 
 
 def unused_name(path: str, taken: Sequence[str]) -> str:
@@ -138,7 +149,7 @@ def _rerank(
     given: str, requests: Iterable[Query], file: Path, queries: int, batch_size: int
 ) -> tuple[Run, dict[str, Any]]:
     """Rank requests into a TREC run, or resume it: the run, its usage and its fallbacks."""
-    _make_folder(file.parent)
+    make_folder(file.parent)
     reranker = named_reranker(given)
     with progress(file.stem, queries) as tell:
         form = Trec(tag=file.stem)
@@ -154,13 +165,13 @@ def _rerank(
 def _write(
     folder: Path,
     rows: Sequence[Measured],
-    compared: Sequence[Comparison | None],
+    numbers: Mapping[str, Any],
     collection: Collection,
 ) -> None:
     """Write the numbers, the pictures and the page."""
-    _make_folder(folder)
+    make_folder(folder)
     measure = next(iter(rows[0].each))
-    write_lines(folder / "summary.json", [to_json(ranker_numbers(rows, compared))])
+    write_lines(folder / "summary.json", [to_json(numbers)])
     columns = {f"{row.name} {name}": values for row in rows for name, values in row.each.items()}
     write_table(
         folder / "queries.tsv",
@@ -173,19 +184,15 @@ def _write(
         save(recall_by_depth(rows, collection.qrels), folder / f"recall_by_depth{suffix}")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
-
-
-def ranker_table(rows: Sequence[Measured], compared: Sequence[Comparison | None]) -> str:
+def ranker_table(
+    rows: Sequence[Measured], compared: Sequence[Comparison | None], *, synthetic: str = ""
+) -> str:
     """The means of each ranker, its comparison with the first one, and its cost.
 
     Args:
         rows: The rankers.
         compared: `comparisons` of them.
+        synthetic: Who gave the grades, where a model did.
     """
     measure = next(iter(rows[0].each))
     header = ["ranker", *rows[0].each, f"Δ {measure}, 95 % interval", "p", "better/worse"]
@@ -210,15 +217,18 @@ def ranker_table(rows: Sequence[Measured], compared: Sequence[Comparison | None]
         for row in rows
         if row.fallbacks
     ]
-    return "\n".join([f"{rows[0].queries} queries", table(header, lines), *notes])
+    filled = [any(column) for column in zip(*lines, strict=True)]
+    kept = [list(itertools.compress(line, filled)) for line in (header, *lines)]
+    shown = [f"{rows[0].queries} queries", table(kept[0], kept[1:]), *notes]
+    return "\n".join([*shown, *synthetic_note(synthetic)])
 
 
 def ranker_numbers(
-    rows: Sequence[Measured], compared: Sequence[Comparison | None]
-) -> list[dict[str, Any]]:
+    rows: Sequence[Measured], compared: Sequence[Comparison | None], *, synthetic: str = ""
+) -> dict[str, Any]:
     """The values of `ranker_table`, for JSON."""
     first = rows[0].name
-    return [
+    rankers = [
         {
             "name": row.name,
             "queries": row.queries,
@@ -231,3 +241,4 @@ def ranker_numbers(
         }
         for row, other in zip(rows, compared, strict=True)
     ]
+    return {"synthetic": synthetic or None, "rankers": rankers}

@@ -73,7 +73,7 @@ def feedback(
     else:
         raise InputError("give either --model or --run")
     chosen = FeedbackOptions(rerank_new=False, on_error="keep_order", **options)
-    encode = _encoder(encoder)
+    encode = load_encoder(encoder)
     searched = collection_index(collection, encode, index)
     asked = dict(itertools.islice(collection.queries.items(), queries))
     if not asked:
@@ -90,7 +90,13 @@ def feedback(
         draw(found, name, Path(plot))
 
 
-def _encoder(name: str) -> Encode:
+def load_encoder(name: str) -> Encode:
+    """Load an encoder of texts into vectors of length 1.
+
+    Raises:
+        InputError: It cannot be loaded.
+        MissingExtraError: ``sentence-transformers`` is not installed.
+    """
     encoders = extra("sentence_transformers", "cross-encoder")
     try:
         model = encoders.SentenceTransformer(name)

@@ -25,7 +25,7 @@ from ..calls import (
     Reply,
     ScorePair,
 )
-from ..errors import CallError
+from ..errors import CallError, InputError
 from ..jobs import Progress
 
 FELL_BACK = 3
@@ -84,6 +84,15 @@ def table(
     return "\n".join(lines)
 
 
+def synthetic_note(synthetic: str) -> list[str]:
+    """The line under a table whose grades a model gave; none for people's.
+
+    Args:
+        synthetic: `Collection.synthetic`.
+    """
+    return [f"SYNTHETIC: a model gave the grades ({synthetic}), not people"] if synthetic else []
+
+
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write tab-separated values, whole or not at all.
 
@@ -94,6 +103,18 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
     csv.writer(text, delimiter="\t", lineterminator="\n").writerows([header, *rows])
     with replacing(path) as file:
         file.write(text.getvalue().encode())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, with its parents, where there is none.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {str(folder)!r}: {error}") from error
 
 
 def call_text(call: Call[Any], backend: Mapping[str, Any] | None = None) -> str:

@@ -1,6 +1,7 @@
 """Collections, runs, metrics by ``ir_measures``, and comparisons of runs by SciPy."""
 
-from ._collection import Collection, Qrels, load_collection
+from ._bm25 import bm25_scores, bm25_settings
+from ._collection import Collection, Qrels, load_collection, write_qrels
 from ._measured import CostKind, Measured, comparisons, measured
 from ._metrics import evaluate, evaluate_each, evaluate_queries
 from ._runs import (
@@ -25,6 +26,8 @@ __all__ = [
     "Qrels",
     "Run",
     "Scores",
+    "bm25_scores",
+    "bm25_settings",
     "check_run",
     "compare",
     "compare_values",
@@ -41,5 +44,6 @@ __all__ = [
     "rerank_run",
     "run_lines",
     "run_passages",
+    "write_qrels",
     "write_run",
 ]

@@ -1,17 +1,20 @@
 """Test collections: BEIR folders, and the collections of ``ir_datasets``."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from .._extras import extra
-from .._files import lines_of, rows_of
+from .._files import lines_of, rows_of, write_lines
 from ..errors import InputError
 
 Qrels = Mapping[str, Mapping[str, int]]
 
 IR_DATASETS = "irds:"
+SHOWN = 5  # splits in a message
+SYNTHETIC = "\tsynthetic:"  # begins the fourth column of a header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,50 +23,96 @@ class Collection:
 
     Attributes:
         documents: Text by document id; title and text joined by a space.
-        queries: Text by query id: the judged ones of the split.
+        queries: Text by query id: the judged ones of the split, or all where no split was asked
+            for.
         qrels: Grade by query id and document id; 0 is judged and not relevant.
+        unjudged: Text by query id: the queries without judgements, such as those of other splits.
+        synthetic: The origin of grades that a model wrote, as ``rerank-plugins judge`` states it;
+            empty for people's.
     """
 
     documents: Mapping[str, str]
     queries: Mapping[str, str]
     qrels: Qrels
+    unjudged: Mapping[str, str] = field(default_factory=dict)
+    synthetic: str = ""
 
 
-def load_collection(source: str | Path, *, split: str = "test") -> Collection:
+def load_collection(source: str | Path, *, split: str | None = "test") -> Collection:
     """Read a BEIR folder, plain or gzipped, or a collection of ``ir_datasets``.
 
     Args:
         source: A folder with ``corpus.jsonl``, ``queries.jsonl`` (or ``.gz``) and
             ``qrels/SPLIT.tsv``; or ``irds:NAME``, such as ``irds:beir/scifact/test``, which
             ``ir_datasets`` may download.
-        split: The judgements of a folder to read.
+        split: The judgements of a folder to read; None for a folder without any, which gives all
+            queries and no grades.
 
     Raises:
-        InputError: A file is missing, damaged, empty or not of that layout, an id or a judgement
-            is given twice, or a judged query has no text.
+        InputError: The source is not a collection, a file is missing, damaged, empty or not of
+            that layout, an id or a judgement is given twice, or a judged query has no text.
         MissingExtraError: The source is of ``ir_datasets``, which is not installed.
     """
     if str(source).startswith(IR_DATASETS):
-        return _from_ir_datasets(str(source).removeprefix(IR_DATASETS))
+        return _from_ir_datasets(str(source).removeprefix(IR_DATASETS), judged=split is not None)
     root = Path(source)
-    qrels = _judgements(root / "qrels" / f"{split}.tsv")
+    _check_folder(root, split)
+    qrels, synthetic = _judgements(root / "qrels" / f"{split}.tsv") if split else (None, "")
     queries = _texts(root / "queries.jsonl")
-    return _checked(_texts(root / "corpus.jsonl"), queries, qrels, str(source))
+    return _checked(_texts(root / "corpus.jsonl"), queries, qrels, str(source), synthetic)
+
+
+def _check_folder(root: Path, split: str | None) -> None:
+    """Refuse a folder that is not a collection, or has no judgements of that name.
+
+    Raises:
+        InputError: It is not, or has none; the hint names what there is.
+    """
+    if lost := [n for n in ("corpus.jsonl", "queries.jsonl") if not _is_there(root / n)]:
+        what = f"has no {lost[0]}, plain or gzipped" if root.is_dir() else "is not a folder"
+        raise InputError(
+            f"{str(root)!r} is not a collection: it {what}",
+            hint="Give a folder with corpus.jsonl, queries.jsonl and qrels/, or irds:NAME.",
+        )
+    if split and not _is_there(root / "qrels" / f"{split}.tsv"):
+        files = sorted((root / "qrels").glob("*.tsv*"))
+        known = [file.name.removesuffix(".gz").removesuffix(".tsv") for file in files[:SHOWN]]
+        raise InputError(
+            f"there is no file {str(root / 'qrels' / f'{split}.tsv')!r}, plain or gzipped",
+            hint=f"Give --split {' or '.join(known)}."
+            if known
+            else "Without judgements, a model can give grades: rerank-plugins judge --help.",
+        )
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() or path.with_name(f"{path.name}.gz").is_file()
 
 
 def _checked(
-    documents: Mapping[str, str], queries: Mapping[str, str], qrels: Qrels, name: str
+    documents: Mapping[str, str],
+    queries: Mapping[str, str],
+    qrels: Qrels | None,
+    name: str,
+    synthetic: str = "",
 ) -> Collection:
-    for what, found in (("documents", documents), ("queries", queries), ("judgements", qrels)):
+    """The collection, whose queries all count where no judgements were asked for (None)."""
+    judged: Qrels = {key: {} for key in queries} if qrels is None else qrels
+    for what, found in (("documents", documents), ("queries", queries), ("judgements", judged)):
         if not found:
             raise InputError(f"the collection {name!r} has no {what}")
-    if lost := [query for query in qrels if query not in queries]:
+    if lost := [query for query in judged if query not in queries]:
         raise InputError(
             f"{len(lost)} judged queries of {name!r} have no text, among them {lost[0]!r}",
             hint="Are these the judgements of another collection?",
         )
-    judged = {key: text for key, text in queries.items() if key in qrels}
-    return Collection(documents=documents, queries=judged, qrels=qrels)
+    return Collection(
+        documents=documents,
+        queries={key: text for key, text in queries.items() if key in judged},
+        qrels=judged,
+        unjudged={key: text for key, text in queries.items() if key not in judged},
+        synthetic=synthetic,
+    )
 
 
 def _texts(path: Path) -> dict[str, str]:
@@ -79,12 +128,15 @@ def _texts(path: Path) -> dict[str, str]:
     return found
 
 
-def _judgements(path: Path) -> dict[str, dict[str, int]]:
-    """Grades by query and document of a file with a header."""
+def _judgements(path: Path) -> tuple[dict[str, dict[str, int]], str]:
+    """Grades by query and document of a file with a header, and what the header says of a model."""
     qrels: dict[str, dict[str, int]] = {}
+    synthetic = ""
     for number, line in lines_of(path):
-        if number == 1:
-            continue  # the header
+        if number == 1:  # the header, with a fourth column where a model wrote the grades
+            _, _, more = line.partition(SYNTHETIC)
+            synthetic = more.strip()
+            continue
         try:
             query, document, text = line.split("\t")
             grade = int(text)
@@ -95,10 +147,42 @@ def _judgements(path: Path) -> dict[str, dict[str, int]]:
                 f"line {number} of {path} judges {document!r} for the query {query!r} again, "
                 "with another grade"
             )
-    return qrels
+    return qrels, synthetic
 
 
-def _from_ir_datasets(name: str) -> Collection:
+def write_qrels(path: str | Path, qrels: Qrels, *, synthetic: str = "") -> None:
+    r"""Write judgements as `load_collection` reads them, whole or not at all.
+
+    Args:
+        path: The file, ``qrels/SPLIT.tsv`` in a collection's folder.
+        qrels: Grade by query id and document id.
+        synthetic: Who gave the grades, where a model did: written into the header, from where it
+            gets into `Collection.synthetic` and every report.
+
+    Raises:
+        InputError: An id or ``synthetic`` holds a tab or a line break, or the file cannot be
+            written.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mktemp())
+        >>> write_qrels(file, {"q": {"a": 2}}, synthetic="umbrela.v1 by a model")
+        >>> file.read_text().splitlines()[0]
+        'query-id\tcorpus-id\tscore\tsynthetic: umbrela.v1 by a model'
+    """
+    names = [synthetic, *qrels, *(document for grades in qrels.values() for document in grades)]
+    if wrong := [name for name in names if name != " ".join(name.splitlines()).replace("\t", " ")]:
+        raise InputError(f"judgements cannot hold {wrong[0]!r}: it has a tab or a line break")
+    header = "query-id\tcorpus-id\tscore" + (f"{SYNTHETIC} {synthetic}" if synthetic else "")
+    rows = (
+        f"{query}\t{document}\t{grade}"
+        for query, grades in qrels.items()
+        for document, grade in grades.items()
+    )
+    write_lines(Path(path), chain([header], rows))
+
+
+def _from_ir_datasets(name: str, *, judged: bool) -> Collection:
     ir_datasets = extra("ir_datasets", package="ir_datasets")
     try:
         dataset = ir_datasets.load(name)
@@ -106,13 +190,13 @@ def _from_ir_datasets(name: str) -> Collection:
         raise InputError(f"ir_datasets knows no {name!r}") from error
     try:
         qrels: dict[str, dict[str, int]] = {}
-        for line in dataset.qrels_iter():
+        for line in dataset.qrels_iter() if judged else ():
             qrels.setdefault(line.query_id, {})[line.doc_id] = line.relevance
         documents = _default_texts(dataset.docs_iter(), "doc_id")
         queries = _default_texts(dataset.queries_iter(), "query_id")
     except AttributeError as error:
         raise InputError(f"{name!r} has no documents, queries or judgements: {error}") from error
-    return _checked(documents, queries, qrels, IR_DATASETS + name)
+    return _checked(documents, queries, qrels if judged else None, IR_DATASETS + name)
 
 
 def _default_texts(rows: Iterable[Any], key: str) -> dict[str, str]:

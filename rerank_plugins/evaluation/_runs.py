@@ -183,17 +183,27 @@ def check_run(run: Run, collection: Collection) -> None:
 
 
 def judged_run(run: Run, collection: Collection) -> dict[str, Sequence[str]]:
-    """The judged queries of a run; other queries, such as those of other splits, are left out.
+    """The judged queries of a run; the collection's other queries are left out.
 
     Raises:
-        InputError: No query is judged, or the run names documents that the collection lacks.
+        InputError: No query is judged, or the run names queries or documents that the collection
+            lacks.
 
     Examples:
         >>> texts, judged = {"a": "A flea"}, {"q": {"a": 1}}
-        >>> collection = Collection(documents=texts, queries={"q": "flea?"}, qrels=judged)
-        >>> judged_run({"q": ["a"], "of another split": ["z"]}, collection)
+        >>> collection = Collection(
+        ...     documents=texts, queries={"q": "flea?"}, qrels=judged, unjudged={"r": "cat?"}
+        ... )
+        >>> judged_run({"q": ["a"], "r": ["z"]}, collection)
         {'q': ['a']}
     """
+    known = collection.queries.keys() | collection.unjudged.keys()
+    if lost := [query for query in run if query not in known]:
+        raise InputError(
+            f"the run answers {len(lost)} queries that the collection lacks, among them "
+            f"{lost[0]!r}",
+            hint="Is it the run of another collection? If not, remove them from the run.",
+        )
     judged = {query: found for query, found in run.items() if query in collection.queries}
     if not judged:
         raise InputError(

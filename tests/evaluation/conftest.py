@@ -68,7 +68,7 @@ def collection(tmp_path):
     root = tmp_path / "collection"
     (root / "qrels").mkdir(parents=True)
     documents = [{"_id": f"d{j}", "title": f"T{j}", "text": f"text <b>{j}</b>"} for j in range(40)]
-    queries = [{"_id": f"q{i}", "text": f"query <i>{i}</i> & more"} for i in range(10)]
+    queries = [{"_id": f"q{i}", "text": f"query <i>{i}</i> & more text"} for i in range(10)]
     for name, rows in (("corpus", documents), ("queries", queries)):
         (root / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     judged = [f"q{i}\td{i + j}\t{2 - j}" for i in range(10) for j in range(3)]

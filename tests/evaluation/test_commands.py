@@ -41,7 +41,7 @@ def test_the_table_is_what_the_metrics_say(results, collection):
 
 def test_the_folder(results, collection):
     _, folder = results
-    rows = json.loads((folder / "summary.json").read_text())
+    rows = json.loads((folder / "summary.json").read_text())["rankers"]
     assert [row["name"] for row in rows] == ["bad", "good", "oracle", "oracle-2"]
     assert rows[0]["against"] is None
     assert rows[1]["against"]["wins"] == 10
@@ -75,6 +75,47 @@ def test_an_interrupted_evaluation_goes_on(command, results, collection, spec):
     ]
 
 
+def test_a_first_stage_from_nothing(command, collection, spec, tmp_path):
+    """BM25 is searched, kept beside the results, reranked by all rerankers, and reused."""
+    given = ("--first-stage", "bm25", "--run", collection / "good.trec", "--output", "results")
+    rerankers = ("--reranker", spec, "--reranker", spec, "--depth", 5)
+    found = command("evaluate", collection, *given, *rerankers)
+    assert found.returncode == 0, found.stderr
+    names = [line.split()[0] for line in found.stdout.splitlines()[2:6]]
+    assert names == ["bm25", "good", "oracle", "oracle-2"]
+    (kept,) = (tmp_path / "results" / "first_stage").glob("bm25-*.trec.gz")
+    rows = json.loads((tmp_path / "results" / "summary.json").read_text())["rankers"]
+    assert (
+        evaluate(load_run(kept), load_collection(collection).qrels)["nDCG@10"]
+        == (rows[0]["measures"]["nDCG@10"])
+    )
+    head = load_run(tmp_path / "results" / "runs" / "oracle.trec")
+    assert {q: sorted(ids) for q, ids in head.items()} == {
+        q: sorted(ids[:5]) for q, ids in load_run(kept).items()
+    }
+    again = command("evaluate", collection, *given)
+    assert "Searching" in found.stderr
+    assert "Searching" not in again.stderr
+
+
+def test_no_run_and_no_first_stage(command, collection):
+    found = command("evaluate", collection)
+    assert found.returncode == 2
+    assert "Give --first-stage bm25, or --run with a TREC run." in found.stderr
+
+
+def test_the_user_s_own_limit_of_queries_is_no_warning(command, collection, tmp_path):
+    runs = ("--run", collection / "bad.trec", "--run", collection / "good.trec")
+    found = command("evaluate", collection, *runs, "--queries", 3)
+    assert found.stdout.startswith("3 queries\n")
+    assert "not in the run" not in found.stdout
+    lines = (collection / "good.trec").read_text().splitlines(keepends=True)
+    (tmp_path / "part.trec").write_text("".join(lines[20:]))
+    runs = ("--run", collection / "bad.trec", "--run", "part.trec")
+    found = command("evaluate", collection, *runs, "--queries", 3)
+    assert "part: 1 judged queries are not in the run" in found.stdout
+
+
 def test_judged_queries_that_a_run_lacks_are_told(command, collection, tmp_path):
     lines = (collection / "good.trec").read_text().splitlines(keepends=True)
     (tmp_path / "part.trec").write_text("".join(lines[:60]))
@@ -88,7 +129,7 @@ def test_judged_queries_that_a_run_lacks_are_told(command, collection, tmp_path)
     [
         (["--measure", "nDCC@10"], "unknown measure"),
         (["--split", "dev"], "there is no file"),
-        (["--run", "bad.trec"], "the same name"),
+        (["--run", "bad.trec"], "the name 'bad'"),
         (["--reranker", "nowhere.yaml"], "cannot read the spec"),
         (["--output", "/dev/null/x"], "cannot write to"),
     ],
@@ -118,7 +159,7 @@ def test_a_run_with_unknown_documents(command, collection, tmp_path):
     assert "1 documents that the collection lacks, among them 'nothing'" in found.stderr
     (tmp_path / "odd.trec").write_text("x1 Q0 d1 1 1 t\n")
     found = command("evaluate", collection, "--run", "odd.trec")
-    assert "no query of the run is judged" in found.stderr
+    assert "answers 1 queries that the collection lacks, among them 'x1'" in found.stderr
 
 
 # compare
@@ -173,7 +214,9 @@ def test_scores_that_rise_are_no_scores(command, collection, tmp_path):
 def test_runs_of_another_collection_are_not_compared(command, collection, tmp_path):
     lines = (collection / "good.trec").read_text()
     (tmp_path / "odd.trec").write_text(lines.replace(" d3 ", " nothing "))
-    (tmp_path / "more.trec").write_text(lines + "of-another-split Q0 nothing 1 1 t\n")
+    (tmp_path / "more.trec").write_text(lines + "unjudged Q0 nothing 1 1 t\n")
+    with (collection / "queries.jsonl").open("a") as file:
+        file.write('{"_id": "unjudged", "text": "of another split"}\n')
     for pair in (("odd.trec", collection / "bad.trec"), (collection / "bad.trec", "odd.trec")):
         found = command("compare", *pair, "--collection", collection)
         assert (found.returncode, found.stdout) == (1, "")

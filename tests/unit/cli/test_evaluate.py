@@ -40,9 +40,26 @@ def test_the_table():
     ]
 
 
+def test_columns_that_hold_nothing_are_left_out():
+    found = rows()[:1]
+    lines = ranker_table(found, [None]).splitlines()
+    assert lines[1].split() == ["ranker", "RR@10"]
+
+
+def test_grades_of_a_model_are_marked():
+    found = rows()
+    said = {"synthetic": "umbrela.v1 by x"}
+    assert ranker_table(found, comparisons(found), **said).splitlines()[-1] == (
+        "SYNTHETIC: a model gave the grades (umbrela.v1 by x), not people"
+    )
+    assert ranker_numbers(found, comparisons(found), **said)["synthetic"] == "umbrela.v1 by x"
+
+
 def test_the_numbers():
     found = rows()
-    first, second = ranker_numbers(found, comparisons(found))
+    said = ranker_numbers(found, comparisons(found))
+    assert said["synthetic"] is None
+    first, second = said["rankers"]
     assert (first["against"], first["usage"]) == (None, None)
     assert (first["queries"], first["unanswered"]) == (2, 1)
     assert second["measures"] == {"RR@10": 1.0}

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from rerank_plugins import InputError
-from rerank_plugins.evaluation import load_collection, run_passages
+from rerank_plugins.evaluation import load_collection, run_passages, write_qrels
 
 
 @pytest.fixture
@@ -24,9 +24,58 @@ def folder(tmp_path):
 def test_a_beir_folder_plain_and_gzipped(folder):
     collection = load_collection(folder)
     assert collection.documents == {"a": "T one", "b": "two"}
-    assert collection.queries == {"q1": "?"}
+    assert (collection.queries, collection.unjudged) == ({"q1": "?"}, {"q2": "not judged"})
     assert collection.qrels == {"q1": {"a": 2, "b": 0}}
+    assert collection.synthetic == ""
     assert run_passages(collection, {"q1": ["b", "a"]}, "q1") == ["two", "T one"]
+
+
+def test_a_folder_without_judgements_has_queries_and_no_grades(folder):
+    (folder / "qrels" / "test.tsv").unlink()
+    collection = load_collection(folder, split=None)
+    assert collection.queries == {"q1": "?", "q2": "not judged"}
+    assert collection.qrels == {"q1": {}, "q2": {}}
+    with pytest.raises(InputError, match="rerank-plugins judge"):
+        load_collection(folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("nowhere", "is not a collection: it is not a folder. Give a folder with corpus.jsonl"),
+        ("qrels", "is not a collection: it has no corpus.jsonl, plain or gzipped. Give a folder"),
+    ],
+)
+def test_what_is_no_collection(folder, source, says):
+    with pytest.raises(InputError) as caught:
+        load_collection(folder / source)
+    assert says in str(caught.value)
+
+
+def test_another_split_is_suggested(folder):
+    (folder / "qrels" / "train.tsv.gz").touch()
+    with pytest.raises(
+        InputError, match=r"dev\.tsv', plain or gzipped\. Give --split test or train"
+    ):
+        load_collection(folder, split="dev")
+
+
+@pytest.mark.parametrize("name", ["judged.tsv", "judged.tsv.gz"])
+def test_judgements_are_read_as_they_were_written(folder, name):
+    qrels = {"q1": {"a": 3, "b": 0}, "q2": {"b": 1}}
+    write_qrels(folder / "qrels" / name, qrels, synthetic="umbrela.v1 by a model")
+    collection = load_collection(folder, split="judged")
+    assert collection.qrels == qrels
+    assert collection.synthetic == "umbrela.v1 by a model"
+    write_qrels(folder / "qrels" / "people.tsv", qrels)
+    assert load_collection(folder, split="people").synthetic == ""
+
+
+@pytest.mark.parametrize(("key", "origin"), [("a\tb", ""), ("a", "two\nlines"), ("a", "x\ty")])
+def test_judgements_that_the_format_cannot_hold(tmp_path, key, origin):
+    with pytest.raises(InputError, match="a tab or a line break"):
+        write_qrels(tmp_path / "x.tsv", {"q": {key: 1}}, synthetic=origin)
+    assert not list(tmp_path.iterdir())
 
 
 def test_broken_files_are_named_with_their_line(folder):

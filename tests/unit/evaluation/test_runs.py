@@ -144,7 +144,11 @@ def test_a_run_that_cannot_be_written_leaves_the_old_one(tmp_path):
 
 
 def test_judged_queries_alone():
-    collection = Collection(documents={"a": "A"}, queries={"q": "?"}, qrels={"q": {"a": 1}})
+    collection = Collection(
+        documents={"a": "A"}, queries={"q": "?"}, qrels={"q": {"a": 1}}, unjudged={"r": "!"}
+    )
+    with pytest.raises(InputError, match=r"answers 1 queries that the collection lacks.*'s'"):
+        judged_run({"q": ["a"], "s": ["a"]}, collection)
     assert judged_run({"q": ["a"], "r": ["z"]}, collection) == {"q": ["a"]}
     with pytest.raises(InputError, match="no query of the run is judged"):
         judged_run({"r": ["a"]}, collection)
