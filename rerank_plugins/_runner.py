@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ._checks import at_least
-from ._drive import adrive, drive
 from .calls import Plan
 from .errors import CallError
 from .handlers import AnyBackend, async_handler, is_async, sync_handler
 from .middleware import Limits, limited, metered
-from .plans import checked, gather, settle
+from .plans import arun, gather, run, settle
 from .ranking import Usage
 
 T = TypeVar("T")
@@ -41,12 +40,12 @@ class Runner:
         Raises:
             CallError: A call failed and the plan did not catch it.
         """
-        return drive(checked(plan), sync_handler(self.backend, self._timeout_s))
+        return run(plan, sync_handler(self.backend, self._timeout_s))
 
     async def arun(self, plan: Plan[T]) -> T:
         """`run`, without blocking the event loop."""
         handle = async_handler(self.backend, self._timeout_s)
-        return await adrive(checked(plan), handle, in_threads=True)
+        return await arun(plan, handle, in_threads=True)
 
     def settle_many(self, plans: Sequence[Plan[T]]) -> list[T | CallError]:
         """The result of each plan, or its failed call. The backend gets common batches."""

@@ -11,6 +11,7 @@ from copy import copy
 from typing import TypeVar
 
 from ._drive import Done, adrive, advance, drive
+from ._loading import watch_loading
 from .calls import ANSWERS, Batch, Call, Plan, Replies, Reply
 from .errors import CallError, ContractError
 
@@ -108,7 +109,8 @@ def run(plan: Plan[T], handle: Callable[[Batch], Replies]) -> T:
         >>> run(plan(), lambda batch: [Reply(0.5) for _ in batch])
         [0.5]
     """
-    return drive(checked(plan), handle)
+    with watch_loading():
+        return drive(checked(plan), handle)
 
 
 async def arun(
@@ -122,7 +124,8 @@ async def arun(
         in_threads: Advance the plan in threads: to prepare the prompts of long passages can take
             longer than an event loop may be kept waiting.
     """
-    return await adrive(checked(plan), handle, in_threads=in_threads)
+    with watch_loading():
+        return await adrive(checked(plan), handle, in_threads=in_threads)
 
 
 def checked(plan: Plan[T]) -> Plan[T]:

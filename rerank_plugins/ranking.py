@@ -26,7 +26,9 @@ class Usage:
         batches: Rounds of calls that had to wait for each other: the sequential depth.
         prompt_tokens: Tokens the model read.
         generated_tokens: Tokens the model wrote.
-        seconds: Wall-clock time from the first call to the result.
+        seconds: Wall-clock time from the first call to the result, without ``loading_seconds``.
+        loading_seconds: Wall-clock time in between in which a model was loaded, which only the
+            first ranking has to wait for. Rankings that wait together each report it.
     """
 
     calls: int = 0
@@ -35,6 +37,7 @@ class Usage:
     prompt_tokens: int = 0
     generated_tokens: int = 0
     seconds: float = 0.0
+    loading_seconds: float = 0.0
 
     def __add__(self, other: "Usage") -> "Usage":
         """Both costs together, as if one had been run after the other."""
@@ -214,6 +217,8 @@ class Ranking:
             f"{usage.calls} calls, {usage.prompt_tokens} tokens read, "
             f"{usage.generated_tokens} written, {usage.seconds:.2f} s"
         )
+        if usage.loading_seconds:
+            cost += f"; loading the model took {usage.loading_seconds:.2f} s"
         causes = "".join(f"<br>fell back: {escape(cause)}" for cause in self.report.fallbacks)
         return (
             f"<table><thead><tr><th>rank</th><th>was</th><th>moved</th><th>{self.score_kind}</th>"

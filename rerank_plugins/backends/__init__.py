@@ -1,5 +1,6 @@
 """Backends answer calls. Each imports its dependencies when it is first used."""
 
+from .._loading import loading
 from ..handlers import AsyncBackend, Backend
 from ._base import by_kind
 from ._local.cross_encoder import CrossEncoderBackend
@@ -22,5 +23,6 @@ __all__ = [
     "TransformersBackend",
     "VLLMBackend",
     "by_kind",
+    "loading",
     "unpacked_gguf",
 ]

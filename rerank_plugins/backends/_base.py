@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .._copies import CopiedByArguments
+from .._loading import loading
 from .._threads import NOT_ANSWERED, abandoned, renewed_by_forks
 from ..calls import Batch, Call, Replies, Reply
 from ..errors import BackendError, CallError, PromptTooLongError, UnsupportedCallError
@@ -102,7 +103,8 @@ L = TypeVar("L", bound=Loaded)
 class LocalModel(CopiedByArguments, ABC, Generic[L]):
     """A backend whose model runs in this process.
 
-    The model is loaded at the first call or by `warm_up`, and threads take turns. A copy and an
+    The model is loaded at the first call or by `warm_up`, and threads take turns. Loading is no
+    part of a turn, so that those who wait can tell for which of them they wait. A copy and an
     unpickled backend load their own. A subclass is a dataclass with at least the fields ``model``
     and ``token``; its ``__post_init__`` calls this one.
     """
@@ -116,7 +118,8 @@ class LocalModel(CopiedByArguments, ABC, Generic[L]):
         """Initialise the state of loading."""
         if isinstance(self.model, Path):
             self.model = str(self.model)
-        self._lock = renewed_by_forks(threading.RLock())
+        self._lock = renewed_by_forks(threading.RLock())  # held while the model is loaded
+        self._turn = renewed_by_forks(threading.RLock())  # held while it answers; taken first
         self._loaded: L | None = None
         self._warned = False
 
@@ -125,32 +128,41 @@ class LocalModel(CopiedByArguments, ABC, Generic[L]):
 
         The first batch with texts that are cut to a limit logs a warning.
         """
-        with self._lock:
-            if abandoned():  # while it waited for its turn
-                return in_order({}, calls)
-            once = distinct(calls)
-            answers = dict(zip(once, by_kind(once, self._ready().table), strict=True))
-            cut = sum(bool(getattr(answer, "truncated", ())) for answer in answers.values())
-            if cut and not self._warned:
-                self._warned = True
-                logger.warning(
-                    "%r: texts of %d of %d calls were cut, and what follows the cut was not read. "
-                    "The limit is max_tokens of the backend or of the prompt. A ranking's report "
-                    "names its truncated passages; this warning is not repeated.",
-                    self,
-                    cut,
-                    len(answers),
-                )
-            return [answers[call] for call in calls]
+        while True:  # once, unless the model is closed while this waits for its turn
+            with loading(), self._lock:
+                if abandoned():  # while another thread loaded it
+                    return in_order({}, calls)
+                loaded = self._ready()
+            with self._turn:
+                if abandoned():
+                    return in_order({}, calls)
+                if loaded is self._loaded:
+                    return self._answered(calls, loaded)
+
+    def _answered(self, calls: Batch, loaded: L) -> Replies:
+        once = distinct(calls)
+        answers = dict(zip(once, by_kind(once, loaded.table), strict=True))
+        cut = sum(bool(getattr(answer, "truncated", ())) for answer in answers.values())
+        if cut and not self._warned:
+            self._warned = True
+            logger.warning(
+                "%r: texts of %d of %d calls were cut, and what follows the cut was not read. "
+                "The limit is max_tokens of the backend or of the prompt. A ranking's report "
+                "names its truncated passages; this warning is not repeated.",
+                self,
+                cut,
+                len(answers),
+            )
+        return [answers[call] for call in calls]
 
     def warm_up(self) -> None:
         """Load the model now. Safe to repeat."""
-        with self._lock:
+        with loading(), self._lock:
             self._ready()
 
     def close(self) -> None:
         """Forget the model that was loaded. The next call loads it again. Safe to repeat."""
-        with self._lock:
+        with self._turn, self._lock:
             self._loaded = None
 
     def __repr__(self) -> str:
@@ -159,9 +171,10 @@ class LocalModel(CopiedByArguments, ABC, Generic[L]):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def _ready(self) -> L:
-        if self._loaded is None:
-            self._loaded = self._load()
-        return self._loaded
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
 
     @abstractmethod
     def _load(self) -> L:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import click
 
 from .._checks import at_least
+from .._loading import watch_loading
 from ..errors import InputError
 from ..jobs import Progress
 from ..ranking import Usage
@@ -62,13 +63,16 @@ def bench(reranker: str | None, passages: str, words: int, repeat: int, as_json:
         timed = named_reranker(reranker)
     else:
         timed = Reranker({"name": "sliding-window", "inner": "single-token"}, "constant")
-    with progress("timed", len(sizes) * repeat) as tell:
+    with progress("timed", len(sizes) * repeat) as tell, watch_loading() as watch:
         found = timings(timed, sizes, words=words, repeat=repeat, tell=tell)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     if as_json:
-        click.echo(to_json({"machine": machine, "timings": [asdict(t) for t in found]}))
+        numbers = {"machine": machine, "loading_seconds": watch.seconds}
+        click.echo(to_json({**numbers, "timings": [asdict(t) for t in found]}))
     else:
         click.echo(f"{machine}\n{timing_table(found)}")
+        if watch.seconds:
+            click.echo(f"loading the model took {watch.seconds:.1f} s")
 
 
 def timings(
@@ -92,12 +96,13 @@ def timings(
         for size in sizes:
             start = time.perf_counter()
             ranking = reranker.rank(f"how long does flea {turn} live", texts[:size])
-            seconds[size].append(time.perf_counter() - start)
+            took = time.perf_counter() - start
+            seconds[size].append(took - ranking.usage.loading_seconds)
             usage[size] = ranking.usage
             tell(1)
     return [
-        Timing(size, statistics.median(took), min(took), max(took), usage[size])
-        for size, took in seconds.items()
+        Timing(size, statistics.median(each), min(each), max(each), usage[size])
+        for size, each in seconds.items()
     ]
 
 

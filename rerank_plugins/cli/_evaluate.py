@@ -212,7 +212,13 @@ def ranker_table(
         f"{row.name}: {row.unanswered} judged queries are not in the run, and not in the means"
         for row in rows
         if row.unanswered
-    ] + [
+    ]
+    notes += [
+        f"{row.name}: loading took {row.usage.loading_seconds:.1f} s, which are not in s/query"
+        for row in rows
+        if row.usage and row.usage.loading_seconds
+    ]
+    notes += [
         f"{row.name}: {row.fallbacks} queries kept their order, in part, because something failed"
         for row in rows
         if row.fallbacks

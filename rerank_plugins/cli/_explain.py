@@ -149,6 +149,7 @@ def explanation(
     header = ["rank", "was", "moved", "score", *(["grade"] if grades else []), "id"]
     texts = [" ".join(request.passages[i].split())[:60] for i in ranking.order]
     usage = ranking.usage
+    loading = usage.loading_seconds
     return "\n".join(
         [
             *parts,
@@ -156,6 +157,7 @@ def explanation(
             table(header, rows, texts),
             f"=== {usage.calls} calls in {usage.batches} rounds, {usage.prompt_tokens} tokens "
             f"read, {usage.generated_tokens} written, {usage.seconds:.3f} s",
+            *([f"loading the model: {loading:.3f} s"] if loading else []),
             *(f"{k.replace('_', ' ')}: {v}" for k, v in nonzero(ranking.report).items()),
         ]
     )

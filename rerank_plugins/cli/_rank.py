@@ -83,6 +83,8 @@ def rank(
         f"fell back {counts.fallbacks}; {usage.calls} calls, "
         f"{usage.prompt_tokens + usage.generated_tokens} tokens, {usage.seconds:.1f} s"
     )
+    if usage.loading_seconds:
+        summary += f"; loading the model took {usage.loading_seconds:.1f} s"
     click.echo(to_json(asdict(counts)) if as_json else summary, err=output == PIPE)
     if counts.fallbacks:
         sys.exit(FELL_BACK)

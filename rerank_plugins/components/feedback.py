@@ -165,7 +165,13 @@ def retrieve_with_feedback(
     found, usage = yield from metered(search())
     # The calls to parts do not count: the reranker reports the calls that it made.
     models = sum(spent, Usage())
-    return replace(found, usage=replace(models, searches=usage.searches, seconds=usage.seconds))
+    cost = replace(
+        models,
+        searches=usage.searches,
+        seconds=usage.seconds,
+        loading_seconds=usage.loading_seconds,
+    )
+    return replace(found, usage=cost)
 
 
 def ranking_of(
@@ -211,7 +217,8 @@ def _own_report(meta: object) -> dict[str, Any]:
     if not isinstance(meta, Mapping) or meta.get("score_kind") not in get_args(ScoreKind):
         return {}
     usage = meta.get("usage")
-    if not isinstance(usage, Mapping) or set(usage) != set(Usage.__slots__):
+    first = set(Usage.__slots__) - {"loading_seconds"}  # stored reports may lack what came later
+    if not isinstance(usage, Mapping) or not first <= set(usage) <= set(Usage.__slots__):
         return {}
     return dict(meta)
 

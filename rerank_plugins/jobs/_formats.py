@@ -55,7 +55,8 @@ class Jsonl:
     """One object a query: ids or positions with scores, best first, cost, and what went wrong."""
 
     def lines(self, query: Query, ranking: Ranking) -> list[str]:
-        usage = {name: value for name, value in asdict(ranking.usage).items() if name != "seconds"}
+        times = ("seconds", "loading_seconds")  # differ each time, and equal rankings should not
+        usage = {name: n for name, n in asdict(ranking.usage).items() if name not in times}
         row = {
             "query_id": query.query_id,
             "ranking": [

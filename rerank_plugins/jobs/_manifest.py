@@ -37,7 +37,7 @@ class Manifest:
         queries: How many of the file's queries ``usage`` counts: all, unless the process was
             killed after it wrote a batch and before it wrote this.
         fallbacks: How many of them kept their order, in part, because something failed.
-        usage: What they cost together; the seconds are wall-clock time.
+        usage: What they cost together; the seconds are wall-clock time, those of loading apart.
         finished: Whether the input was read to its end.
     """
 

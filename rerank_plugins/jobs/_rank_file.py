@@ -17,6 +17,7 @@ from typing import IO, BinaryIO
 
 from .._checks import at_least
 from .._files import DRAFT
+from .._loading import watch_loading
 from ..errors import CallError, InputError
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
@@ -36,7 +37,7 @@ class FileCounts:
         ranked: Queries that this call ranked.
         skipped: Queries that an earlier call had ranked.
         fallbacks: Ranked queries whose order is, in part, the input's because something failed.
-        usage: What they cost together; the seconds are wall-clock time.
+        usage: What they cost together; the seconds are wall-clock time, those of loading apart.
     """
 
     ranked: int = 0
@@ -155,8 +156,10 @@ def _rank(
     """
     for batch in batches:
         started = time.perf_counter()
-        results = reranker.settle_many([(q.text, q.passages) for q in batch], top_k=top_k)
-        seconds = time.perf_counter() - started
+        with watch_loading() as watch:
+            results = reranker.settle_many([(q.text, q.passages) for q in batch], top_k=top_k)
+        loading = watch.seconds
+        seconds = time.perf_counter() - started - loading
         failure = next((result for result in results if isinstance(result, CallError)), None)
         rankings: list[Ranking] = []
         lines: list[str] = []
@@ -172,7 +175,9 @@ def _rank(
         yield FileCounts(
             ranked=len(rankings),
             fallbacks=sum(ranking.report.fallback for ranking in rankings),
-            usage=replace(sum((r.usage for r in rankings), Usage()), seconds=seconds),
+            usage=replace(
+                sum((r.usage for r in rankings), Usage()), seconds=seconds, loading_seconds=loading
+            ),
         )
 
 

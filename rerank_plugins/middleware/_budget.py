@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from .._drive import Done, advance
+from .._loading import present_watch
 from ..calls import Batch, Plan, Replies, Reply, Search
 from ..errors import BudgetError, CallError, InputError
 from ..ranking import Usage
@@ -21,8 +22,9 @@ class Limits:
         max_calls: Calls to the model; searches in an index are not counted.
         max_prompt_tokens: Tokens the model may read; checked before each round.
         max_generated_tokens: Tokens the model may write; checked before each round.
-        timeout_s: Seconds from the start. A `Reranker` also gives up a round under way, whose
-            backend is then left to itself in a thread.
+        timeout_s: Seconds from the start, those in which a model is loaded included: `warm_up`
+            loads it beforehand. A `Reranker` also gives up a round under way, whose backend is
+            then left to itself in a thread.
 
     Raises:
         InputError: A limit is not positive.
@@ -45,7 +47,7 @@ class Limits:
             (self.max_calls, usage.calls + calls, "calls", False),
             (self.max_prompt_tokens, usage.prompt_tokens, "prompt tokens", True),
             (self.max_generated_tokens, usage.generated_tokens, "generated tokens", True),
-            (self.timeout_s, usage.seconds, "seconds", True),
+            (self.timeout_s, usage.seconds + usage.loading_seconds, "seconds", True),
         )
         for limit, value, unit, spent in checks:
             if limit is not None and (value >= limit if spent else value > limit):
@@ -57,7 +59,9 @@ def metered(plan: Plan[T], clock: Callable[[], float] = time.perf_counter) -> Pl
     """The plan's result and what it cost.
 
     ``seconds`` runs from the first call to the result; when plans run side by side, that includes
-    waiting for the others.
+    waiting for the others. It stands still while a backend loads its model, for this plan or for
+    another that it waits for: that is ``loading_seconds``. A plan that is advanced by `step` has
+    no such watch, and all its time is in ``seconds``.
     """
     meter = _Meter(clock)
     try:
@@ -98,6 +102,8 @@ class _Meter:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._start = clock, clock()
+        self._loading = present_watch()
+        self._loaded = self._loading.seconds
         self._calls = self._searches = self._batches = self._read = self._written = 0
 
     def count(self, batch: Batch, replies: Replies) -> None:
@@ -111,13 +117,15 @@ class _Meter:
                 self._written += reply.generated_tokens
 
     def usage(self) -> Usage:
+        loading = self._loading.seconds - self._loaded
         return Usage(
             calls=self._calls,
             searches=self._searches,
             batches=self._batches,
             prompt_tokens=self._read,
             generated_tokens=self._written,
-            seconds=self._clock() - self._start,
+            seconds=self._clock() - self._start - loading,
+            loading_seconds=loading,
         )
 
 

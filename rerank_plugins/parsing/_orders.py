@@ -22,6 +22,8 @@ _LIST = re.compile(r"[A-Za-z0-9]+(?:\s*[,;>]\s*[A-Za-z0-9]+)*")
 _BARE_LIST = re.compile(
     r"\A[A-Za-z0-9]++(?:(?:\s*+[>,;]\s*+|[^\S\n]*+\n\s*+)[A-Za-z0-9]++)+[\s.>]*+\Z"
 )
+# The usual answer, as a whole: "[3] > [1] > [2]". It needs no search for chains.
+_CHAIN = re.compile(r"\s?\[(?:[0-9]{1,9}|[A-Z])\](?:[ \n]?>[ \n]?\[(?:[0-9]{1,9}|[A-Z])\])*+\.?\s?")
 _NAMED = re.compile(r"\A(?:passage|document)?\s*\"?([A-Za-z]|\d{1,9})\"?[\s.]*\Z", re.IGNORECASE)
 # The text between two identifiers of a chain or a list.
 _LINK = re.compile(
@@ -84,13 +86,17 @@ def parse_permutation(
         >>> parse_permutation("2] > [2] > [7]", 3)
         Parsed(positions=(1,), duplicates=1, out_of_range=1)
     """
-    answer = plain_characters(answer_text(text, reasoning=reasoning))
+    usual = not reasoning and _CHAIN.fullmatch(text)
+    answer = text if usual else plain_characters(answer_text(text, reasoning=reasoning))
+    if usual or _CHAIN.fullmatch(answer):
+        return _parsed(_ITEM.findall(answer), n, alphabet)
     places = _places(answer, n, alphabet)
+    if not any(place.items for place in places):
+        bare = _BARE_LIST.match(answer.strip())
+        return _parsed(_ITEM.findall(answer) if bare else (), n, alphabet)
     read = [_parsed(_items(places, found), n, alphabet) for found in _lists(places)]
     if not any(found.positions for found in read):
         read += [_parsed(items, n, alphabet) for items in _looser(places, n, alphabet)]
-    if not any(place.items for place in places) and _BARE_LIST.match(answer.strip()):
-        read = [_parsed(_ITEM.findall(answer), n, alphabet)]
     # Of equals, the last: max() would return the first.
     return max(reversed(read), key=lambda p: (len(p.positions), p.out_of_range), default=Parsed(()))
 

@@ -51,6 +51,7 @@ def response(
             generated_tokens=usage.generated_tokens,
             calls=usage.calls,
             seconds=usage.seconds,
+            loading_seconds=usage.loading_seconds,
         ),
         report=replace(ranking.report, fallbacks=fallbacks),
         meta=Meta(

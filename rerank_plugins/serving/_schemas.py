@@ -143,7 +143,10 @@ class TokenUsage(BaseModel):
     prompt_tokens: int
     generated_tokens: int
     calls: int = Field(description="Calls to the model.")
-    seconds: float
+    seconds: float = Field(description="Without the time of loading the model.")
+    loading_seconds: float = Field(
+        description="Time in which the ranking waited for the model to be loaded: 0 once it is."
+    )
 
 
 class ApiVersion(BaseModel):

@@ -1,7 +1,7 @@
 """Two strategies, one after the other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._checks import at_least
 from ..calls import Plan
@@ -65,4 +65,7 @@ class Cascade:
         report = coarse.report.followed(fine.report.mapped(best), best)
         if rest:
             return Attempt(Ranking(order, report=report), then.error)
-        return Attempt(Ranking(order, fine.scores, fine.score_kind, report=report), then.error)
+        own = dict(zip(best, fine.model_scores, strict=False))  # by position here, or none
+        model_scores = tuple(own[i] for i in sorted(own))
+        found = replace(fine, order=order, report=report, model_scores=model_scores)
+        return Attempt(found, then.error)

@@ -119,10 +119,11 @@ class Hybrid:
             for a, b in zip(z_scores(first), z_scores(reranked), strict=True)
         ]
         found = by_score(mixed, "z-score", report=ranking.report)
-        if by_rank:
-            return found
-        kind = ranking.score_kind
-        return replace(found, model_scores=tuple(reranked), model_score_kind=kind)
+        if ranking.model_scores:  # of a mixture that is mixed again
+            own, kind = ranking.model_scores, ranking.model_score_kind
+        else:
+            own, kind = () if by_rank else tuple(reranked), ranking.score_kind
+        return replace(found, model_scores=own, model_score_kind=kind)
 
 
 def z_scores(values: Sequence[float]) -> list[float]:

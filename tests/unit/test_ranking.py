@@ -118,8 +118,9 @@ def test_reports_add_counts_and_unite_positions(one, other):
 
 
 def test_costs_add():
-    assert Usage(calls=1, seconds=0.5) + Usage(calls=2, searches=3) == Usage(
-        calls=3, searches=3, seconds=0.5
+    one = Usage(calls=1, seconds=0.5, loading_seconds=2.0)
+    assert one + Usage(calls=2, searches=3, loading_seconds=1.0) == Usage(
+        calls=3, searches=3, seconds=0.5, loading_seconds=3.0
     )
 
 
@@ -142,4 +143,7 @@ def test_a_ranking_is_a_table_in_a_notebook():
     ]
     assert "<b>the server" not in html
     assert "2 calls, 30 tokens read" in html
+    assert "load" not in html
+    first = Ranking((0,), usage=Usage(seconds=2.0, loading_seconds=70.0))._repr_html_()
+    assert "2.00 s; loading the model took 70.00 s" in first
     assert Ranking(())._repr_html_().startswith("<table>")

@@ -5,6 +5,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from ..._loading import loading
 from ..._threads import abandoned
 from ...calls import Generate, Likelihood, NextToken
 from .._base import Answers, Table, in_order, prepared, require_room
@@ -120,12 +121,14 @@ class Engine:
     @cached_property
     def _shareable(self) -> int:
         """Tokens of the longest prompt that may share its beginning; found by a trial, once."""
-        return shareable_tokens(self.forward, self.context)
+        with loading():
+            return shareable_tokens(self.forward, self.context)
 
     @cached_property
     def _pads(self) -> bool:
         """Whether sequences of different lengths may run together; found by a trial, once."""
-        return pads_exactly(self.forward, self.context)
+        with loading():
+            return pads_exactly(self.forward, self.context)
 
     def _batches(self, group: Group, questions: Mapping[int, Question]) -> Iterator[list[int]]:
         """Split a group into the calls that run together."""

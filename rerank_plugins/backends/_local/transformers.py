@@ -109,7 +109,7 @@ class TransformersBackend(LocalModel[Engine]):
 
     def token_ids(self, prompt: Prompt) -> list[int]:
         """The token ids that the model gets for a prompt, for tests and debugging."""
-        with self._lock:
+        with self._turn:
             return self._ready().renderer.encode(prompt).ids
 
     def _load(self) -> Engine:

@@ -122,25 +122,23 @@ class VLLMBackend(LocalModel[VLLMEngine]):
         """The kinds of call that the engine answers."""
         return _KINDS[self.runner]
 
-    def run(self, calls: Batch) -> Replies:
-        """Answer a batch. A prompt that does not fit gets a `PromptTooLongError` in its place."""
-        with self._lock:
-            try:
-                return super().run(calls)
-            finally:
-                if self._loaded is not None and self._loaded.requests.lost:
-                    self.close()
+    def _answered(self, calls: Batch, loaded: VLLMEngine) -> Replies:
+        try:
+            return super()._answered(calls, loaded)
+        finally:
+            if loaded.requests.lost:
+                self.close()
 
     def close(self) -> None:
         """End the engine and its processes. The next call starts another. Safe to repeat."""
-        with self._lock:
+        with self._turn, self._lock:
             engine, self._loaded = self._loaded, None
             if engine is not None:
                 engine.requests.shutdown()
 
     def token_ids(self, prompt: Prompt) -> list[int]:
         """The token ids that the model gets for a prompt: for tests and for the curious."""
-        with self._lock:
+        with self._turn:
             return self._ready().renderer.encode(prompt).ids
 
     def _check_options(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from ..._checks import at_least
 from ..._copies import CopiedByArguments
 from ..._drive import adrive, drive
+from ..._loading import loading
 from ..._threads import NOT_ANSWERED, abandoned, in_threads, off_loop, renewed_by_forks
 from ...calls import Batch, Call, Generate, NextToken, Replies
 from ...errors import BackendError, UnsupportedCallError
@@ -67,7 +68,8 @@ class ChatModelBackend(CopiedByArguments):
 
     def run(self, calls: Batch) -> Replies:
         """Answer every call, several at once in threads."""
-        self.warm_up()
+        with loading():
+            self.warm_up()
         first, rest = self._divided(calls)
         replies = [self._answer(call) for call in first]
         pieces = [partial(self._answer, call) for call in rest]
@@ -77,7 +79,8 @@ class ChatModelBackend(CopiedByArguments):
         """`run`, on an event loop."""
         import asyncio  # imported here: sync users need none
 
-        await self.awarm_up()
+        with loading():
+            await self.awarm_up()
         first, rest = self._divided(calls)
         limiter = asyncio.Semaphore(self.max_concurrency)
 

@@ -227,7 +227,8 @@ def _ranked_query(row: Mapping[str, Any]) -> RankedQuery:
         tuple(row["order"]),
         tuple(row["scores"]),
         row["score_kind"],
-        Usage(**row["usage"]),
+        # A part that an earlier version wrote has no values for what was added later.
+        Usage(**{name: n for name, n in row["usage"].items() if n is not None}),
         Report.from_plain(row["report"]),
     )
     return RankedQuery(row["query_id"], ranking, ids, None)

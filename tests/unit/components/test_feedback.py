@@ -120,12 +120,14 @@ def test_options_out_of_range(changes, says):
 
 
 OURS = {"score_kind": "logit", "usage": asdict(Usage(calls=2)), "causes": []}
+STORED = {**OURS, "usage": {n: v for n, v in OURS["usage"].items() if n != "loading_seconds"}}
 
 
 @pytest.mark.parametrize(
     ("ranked", "scores", "meta", "order", "kind"),
     [
         ("ba", [2.0, 1.0], OURS, (1, 0), "logit"),
+        ("ba", [2.0, 1.0], STORED, (1, 0), "logit"),  # before loading was counted
         ("ba", [2.0, 1.0], None, (1, 0), "rank"),  # of an unknown reranker
         ("ba", [1.0, 2.0], OURS, (1, 0), "rank"),  # rising scores
         ("ba", [2.0, None], OURS, (1, 0), "rank"),

@@ -9,7 +9,9 @@ from rerank_plugins.jobs import Jsonl, Query, Trec, nonzero
 
 QUERY = Query("q", "?", ("a", "b", "c"), ("x", "y", "z"))
 REPORT = Report(fallbacks=("gone",), missing=frozenset({2, 1}))
-RANKING = Ranking((1, 0), (2.0, 0.5), "logit", Usage(calls=3, seconds=9.0), REPORT)
+RANKING = Ranking(
+    (1, 0), (2.0, 0.5), "logit", Usage(calls=3, seconds=9.0, loading_seconds=70.0), REPORT
+)
 
 
 def test_a_trec_run():

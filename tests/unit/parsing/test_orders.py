@@ -230,3 +230,23 @@ def test_any_text_is_read_as_distinct_positions(text, n):
 )
 def test_the_one_passage_that_an_answer_names(text, label):
     assert parse_label(text, 3, "numbers") == label
+
+
+names = st.one_of(st.integers(0, 40).map(str), st.sampled_from("ABCZ"), st.just("999999999"))
+
+
+@given(
+    st.lists(names, min_size=1, max_size=30),
+    st.sampled_from(["", " ", "\n"]),
+    st.sampled_from(["", ".", "\n", ". "]),
+    st.integers(1, 30),
+    st.sampled_from(["numbers", "letters"]),
+)
+def test_the_usual_chain_is_read_as_every_other(found, space, end, n, alphabet):
+    usual = f"{space}>{space}".join(f"[{name}]" for name in found) + end
+    other = usual.replace(">", "\u2192")  # is not recognised as the usual one
+    read = parse_permutation(usual, n, alphabet)
+    assert read == parse_permutation(other, n, alphabet)
+    assert read == parse_permutation(f"<think>[1]</think>{usual}", n, alphabet)
+    assert read == parse_permutation(f"<answer>{usual}</answer>", n, alphabet, reasoning=True)
+    assert parse_permutation(usual, n, alphabet, reasoning=True).positions == ()

@@ -4,7 +4,18 @@ import pytest
 
 from rerank_plugins import InputError, Ranking, Reranker
 from rerank_plugins.calls import ScorePair
-from rerank_plugins.strategies import Cascade, PairScore, Permutation, Pointwise, SingleToken
+from rerank_plugins.strategies import (
+    Cascade,
+    Hybrid,
+    KeepOrder,
+    PairScore,
+    Permutation,
+    Pointwise,
+    SingleToken,
+    SlidingWindow,
+    TopDown,
+    Tournament,
+)
 from rerank_plugins.testing import Failing, Oracle, Scripted
 
 TEXTS = ["3", "1", "4", "2"]
@@ -31,6 +42,22 @@ def test_a_second_stage_over_the_whole_list_gives_its_scores():
     ranking = found.rank("q", TEXTS)
     assert ranking.scores == (4.0, 3.0, 2.0, 1.0)
     assert ranking.score_kind == "logit"
+
+
+def test_a_second_stage_over_the_whole_list_gives_the_model_s_own_scores_too():
+    mixed = Cascade(first=Reversed(), then=Hybrid(PairScore()), depth=4)
+    ranking = Reranker(mixed, BY_VALUE).rank("q", TEXTS)
+    assert ranking.score_kind == "z-score"
+    assert ranking.model_scores == (3.0, 1.0, 4.0, 2.0)  # by position in the caller's list
+    assert ranking.model_score_kind == "logit"
+    shallow = Cascade(first=Reversed(), then=Hybrid(PairScore()), depth=3)
+    assert Reranker(shallow, BY_VALUE).rank("q", TEXTS).model_scores == ()
+
+
+@pytest.mark.parametrize("around", [KeepOrder, SlidingWindow, TopDown, Tournament])
+def test_what_is_around_a_single_list_leaves_the_model_s_own_scores(around):
+    ranking = Reranker(around(Hybrid(PairScore())), BY_VALUE).rank("q", TEXTS)
+    assert ranking.model_scores == (3.0, 1.0, 4.0, 2.0)
 
 
 def test_a_failure_of_the_second_stage_keeps_the_first_stage_s_order():

@@ -60,6 +60,9 @@ def test_the_reranker_s_own_scores_are_kept_by_position():
     assert ranking.model_score_kind == "logit"
     by_order = Reranker(Hybrid(Blend(PairScore())), BY_VALUE).rank("q", passages)
     assert by_order.model_scores == ()
+    again = Reranker(Hybrid(Hybrid(PairScore())), BY_VALUE).rank("q", passages)
+    assert again.model_scores == (1.0, 3.0, 2.0)  # the reranker's own, and not the first mixture
+    assert again.model_score_kind == "logit"
 
 
 @pytest.mark.parametrize("measure", ["cosine", "L2", "inner product", "rank"])

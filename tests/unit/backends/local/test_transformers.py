@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import tiny_models
 
-from rerank_plugins import InputError
+from rerank_plugins import InputError, Reranker
 from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.calls import Generate, Likelihood, Message, NextToken, Prompt
+from rerank_plugins.strategies import QueryLikelihood
 
 
 def loaded():
@@ -56,3 +57,15 @@ def test_a_loaded_model_answers_three_kinds_without_dropout():
     assert backend.token_ids(prompt) == tokenizer("<user>ab", add_special_tokens=False)["input_ids"]
     assert not model.training
     assert backend.kinds == {NextToken, Generate, Likelihood} == set(backend._ready().table)
+
+
+def test_loading_is_no_part_of_a_ranking_s_seconds(tmp_path):
+    for part in loaded():
+        part.save_pretrained(tmp_path)
+    reranker = Reranker(QueryLikelihood(), TransformersBackend(tmp_path, device="cpu"))
+    texts = ["a flea lives for weeks " * 8 + str(i) for i in range(60)]
+    reranker.rank("fleas", texts)  # the first pass of a process prepares PyTorch too
+    reranker.close()
+    first, second = (reranker.rank(query, texts).usage for query in ("fleas", "cats?"))
+    assert max(first.seconds, second.seconds) < 2 * min(first.seconds, second.seconds)
+    assert second.loading_seconds < 0.01 < first.loading_seconds

@@ -7,9 +7,15 @@ import pytest
 
 from rerank_plugins import InputError, Ranking, Report, Usage
 from rerank_plugins.jobs.ray import RankedQuery, read_rankings, write_run
-from rerank_plugins.jobs.ray._rankings import Parts, claimed_folder, drop_failed, finished_ids
+from rerank_plugins.jobs.ray._rankings import (
+    Parts,
+    claimed_folder,
+    drop_failed,
+    finished_ids,
+    schema,
+)
 
-pytest.importorskip("pyarrow", reason="no pyarrow: pip install rerank-plugins[ray]")
+pyarrow = pytest.importorskip("pyarrow", reason="no pyarrow: pip install rerank-plugins[ray]")
 
 
 def found(folder):
@@ -128,6 +134,23 @@ def test_a_part_is_read_as_it_was_written(tmp_path):
     assert (tmp_path / "x.trec").read_text() == "q Q0 b 1 2.5 mine\nq Q0 a 2 -1.0 mine\n"
     drop_failed(tmp_path)
     assert list(finished_ids(tmp_path)) == [["q"]]
+
+
+def test_a_part_from_before_loading_was_counted_is_read(tmp_path):
+    usage = {n: v for n, v in asdict(Usage(calls=2, seconds=0.5)).items() if n != "loading_seconds"}
+    kinds = [(n, pyarrow.float64() if n == "seconds" else pyarrow.int64()) for n in usage]
+    old = schema().set(5, pyarrow.field("usage", pyarrow.struct(kinds)))
+    row = {"query_id": "q", "order": [0], "ids": None, "scores": [1.0], "score_kind": "rank"}
+    rows = [row | {"usage": usage, "report": Report().plain(), "error": None}, failed("r")]
+    with claimed_folder(tmp_path, {}):
+        file = tmp_path / "part-00000001.parquet"
+        pytest.importorskip("pyarrow.parquet").write_table(
+            pyarrow.Table.from_pylist(rows, schema=old), file
+        )
+    assert found(tmp_path)["q"].ranking.usage == Usage(calls=2, seconds=0.5)
+    drop_failed(tmp_path)
+    assert set(found(tmp_path)) == {"q"}
+    assert found(tmp_path)["q"].ranking.usage == Usage(calls=2, seconds=0.5)
 
 
 # As the first version of the library wrote it.

@@ -283,6 +283,7 @@ class Ranker(Checked):
         span.set_tag("rerank_plugins.score_kind", outcome.meta["score_kind"])
         span.set_tag("rerank_plugins.fallback", outcome.meta["fallback"])
         span.set_tag("rerank_plugins.calls", usage["calls"])
+        span.set_tag("rerank_plugins.loading_seconds", usage["loading_seconds"])
         span.set_tag("gen_ai.usage.input_tokens", usage["prompt_tokens"])
         span.set_tag("gen_ai.usage.output_tokens", usage["generated_tokens"])
         if outcome.warning:
