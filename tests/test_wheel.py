@@ -26,11 +26,12 @@ def wheel(tmp_path_factory):
     return built
 
 
-def test_it_holds_the_library_and_both_namespaces(wheel):
+def test_it_holds_the_library_and_what_it_adds_to_the_frameworks(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for package in (
         "rerank_plugins",
         "haystack_integrations/components/rankers/rerank_plugins",
+        "langchain_rerank_plugins",
         "llama_index/postprocessor/rerank_plugins",
     ):
         assert f"{package}/__init__.py" in names

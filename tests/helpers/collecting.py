@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 # Packages that most of the library does without, and the code that is made for them.
 HEAVY = (
     *("torch", "transformers", "sentence_transformers", "peft", "trl", "gguf", "xllamacpp"),
-    *("haystack", "haystack_integrations", "llama_index", "ray", "pyarrow", "vllm", "playwright"),
+    *("haystack", "haystack_integrations", "llama_index", "langchain_core", "ray", "pyarrow"),
+    *("vllm", "playwright"),
 )
 # Of light packages that some tests need and no user must have.
 OPTIONAL = (*HEAVY, "tokenizers", "huggingface_hub", "opentelemetry", "grimp")

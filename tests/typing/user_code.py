@@ -5,6 +5,8 @@ from typing import Any
 from haystack import Document, Pipeline
 from haystack.utils import ComponentDevice, Secret
 from haystack_integrations.components.rankers.rerank_plugins import FirstRanker, PluginRanker
+from langchain_core.documents import Document as LangChainDocument
+from langchain_rerank_plugins import PluginRerank as LangChainRerank
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.postprocessor.rerank_plugins import FirstRerank, PluginRerank
 
@@ -48,7 +50,14 @@ def llama_index() -> list[NodeWithScore]:
     return plugin.postprocess_nodes(first.postprocess_nodes(nodes, query_str="q"), query_str="q")
 
 
+def langchain(documents: list[LangChainDocument]) -> list[LangChainDocument]:
+    return LangChainRerank(model="castorini/first_mistral", top_n=5).compress_documents(
+        documents, "a question"
+    )
+
+
 def wrong_arguments() -> None:
+    LangChainRerank(windw=3)  # type: ignore[call-arg]
     FirstRerank(windw=3)  # type: ignore[call-arg]
     FirstRerank(policy="guess")  # type: ignore[arg-type]
     PluginRerank(preset=3)  # type: ignore[arg-type]

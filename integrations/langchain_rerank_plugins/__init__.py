@@ -1,0 +1,149 @@
+"""LLM rerankers as a LangChain document compressor."""
+
+import logging
+from contextlib import suppress
+from numbers import Real
+from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Optional, Sequence
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.load.serializable import Serializable
+from langchain_core.runnables import RunnableLambda
+from pydantic import ConfigDict, Field
+
+from rerank_plugins import ConfigurationError, Ranking, Reranker, components
+
+__all__ = ["PluginRerank"]
+
+_Values = Dict[str, Any]
+_FIXED = Field(frozen=True)  # what the reranker is built from
+
+
+class PluginRerank(Serializable, BaseDocumentCompressor):
+    """Reranks documents with any strategy and backend of rerank-plugins, or of a package for it.
+
+    Scores go into the metadata of copies; a value that is there moves to ``previous_...``. When the
+    model fails, documents keep order and metadata, and a warning, the report and the trace say why.
+
+    Args:
+        strategy: A strategy, its name, or a dictionary; a known checkpoint has its own.
+        backend: A backend, its name, or a dictionary.
+        model: Instead of ``backend``: a language model of this process.
+        preset: Instead of all three: a known checkpoint.
+        backend_options: Further arguments of the backend, such as ``{"device": "cuda"}``.
+        limits: What one query may cost, such as ``{"timeout_s": 30}``.
+        raise_on_failure: Raise when a call fails, instead of keeping the order.
+        top_n: How many documents to return at most; all when None.
+        score_threshold: The lowest score to return, in the unit of the model's own scores.
+        scale_score: Scores from 0 to 1, where their kind allows it.
+        drop_unranked: Leave out the documents that the model's answer left out.
+        score_key: The key of the score in the metadata.
+        retriever_score_key: That of the retriever's score, for strategies that mix it in.
+
+    Raises:
+        ValueError: An argument is out of range, missing or unknown.
+
+    Examples:
+        >>> reranker = PluginRerank(strategy="query-likelihood", backend="oracle", top_n=1)
+        >>> reranker.compress_documents([Document("A cat"), Document("A flea")], "flea")
+        [Document(metadata={'relevance_score': -0.25}, page_content='A flea')]
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, hide_input_in_errors=True)
+
+    strategy: Annotated[Any, _FIXED] = None
+    backend: Annotated[Any, _FIXED] = None
+    model: Annotated[Optional[str], _FIXED] = None
+    preset: Annotated[Optional[str], _FIXED] = None
+    backend_options: Annotated[Optional[_Values], _FIXED] = None
+    limits: Annotated[Optional[_Values], _FIXED] = None
+    raise_on_failure: Annotated[bool, _FIXED] = False
+    top_n: Annotated[Optional[int], Field(gt=0, strict=True)] = 10
+    score_threshold: Annotated[Optional[float], Field(allow_inf_nan=False)] = None
+    scale_score: bool = False
+    drop_unranked: bool = False
+    score_key: str = "relevance_score"
+    retriever_score_key: Optional[str] = None
+    _reranker: Reranker
+
+    if not TYPE_CHECKING:  # type checkers make a constructor of the fields
+
+        def __init__(self, **values: Any) -> None:
+            super().__init__(**values)
+            strategy = components.choose_strategy(self.strategy, self.model, self.preset)
+            given = (self.backend, self.model, self.backend_options)
+            backend = components.build_backend(*given, preset=self.preset)
+            self._reranker = components.build_reranker(
+                strategy, backend, raise_on_failure=self.raise_on_failure, limits=self.limits
+            )
+
+    @property
+    def reranker(self) -> Reranker:
+        """The reranker behind it, which has ``warm_up`` and ``close``."""
+        return self._reranker
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks = None
+    ) -> List[Document]:
+        job: _Values = {"query": query, "documents": documents}
+        return list(self.as_step().invoke(job, {"callbacks": callbacks})["documents"])
+
+    async def acompress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks = None
+    ) -> List[Document]:
+        job: _Values = {"query": query, "documents": documents}
+        return list((await self.as_step().ainvoke(job, {"callbacks": callbacks}))["documents"])
+
+    def as_step(self) -> RunnableLambda[_Values, _Values]:
+        """A step of a chain and of a trace, of ``query`` and ``documents``, with its ``report``."""
+
+        def rank(job: _Values) -> _Values:
+            found = self._candidates(job["documents"])
+            return self._result(job, found, self._reranker.rank(job["query"], found.texts))
+
+        async def arank(job: _Values) -> _Values:
+            found = self._candidates(job["documents"])
+            return self._result(job, found, await self._reranker.arank(job["query"], found.texts))
+
+        return RunnableLambda(rank, arank, name=type(self).__name__)
+
+    def _candidates(self, given: Sequence[Document]) -> components.Candidates:
+        scores = [document.metadata.get(self.retriever_score_key) for document in given]
+        scores = [s if isinstance(s, Real) and not isinstance(s, bool) else None for s in scores]
+        # Ids are optional, and two stores may have the same: a copy has the same text, too.
+        ids = [f"{i if d.id is None else d.id!r} {d.page_content}" for i, d in enumerate(given)]
+        return components.candidates(ids, [d.page_content for d in given], scores)
+
+    def _result(self, job: _Values, found: components.Candidates, ranking: Ranking) -> _Values:
+        outcome = components.conclude(
+            ranking,
+            found,
+            top_k=self.top_n,
+            score_threshold=self.score_threshold,
+            drop_unranked=self.drop_unranked,
+            scale_score=self.scale_score,
+            top_grade=components.top_grade(self._reranker.strategy),
+        )
+        if outcome.warning:
+            logging.getLogger(__name__).warning("PluginRerank: %s", outcome.warning)
+        lines = [(job["documents"][i], score) for i, score in outcome.lines]
+        documents = [d if ranking.kept_order else self._scored(d, score) for d, score in lines]
+        return {"documents": documents, "report": outcome.meta}
+
+    def _scored(self, document: Document, score: Any) -> Document:
+        """A copy with the score in its metadata; a value that is there moves, and is not lost."""
+        metadata, key, value = dict(document.metadata), self.score_key, score
+        while key in metadata:
+            metadata[key], value, key = value, metadata[key], f"previous_{key}"
+        return document.model_copy(update={"metadata": {**metadata, key: value}})
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        return True  # its fields are plain values, and a key among them is refused
+
+    @property
+    def lc_attributes(self) -> _Values:
+        with suppress(ConfigurationError):  # an object without a plain form: marked as such
+            plain = components.plain_part("strategies", self.strategy)
+            return {"strategy": plain, "backend": components.plain_part("backends", self.backend)}
+        return {}
