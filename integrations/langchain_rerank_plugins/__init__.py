@@ -9,7 +9,7 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.load.serializable import Serializable
 from langchain_core.runnables import RunnableLambda
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from rerank_plugins import ConfigurationError, Ranking, Reranker, components
 
@@ -45,8 +45,8 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
 
     Examples:
         >>> reranker = PluginRerank(strategy="query-likelihood", backend="oracle", top_n=1)
-        >>> reranker.compress_documents([Document("A cat"), Document("A flea")], "flea")
-        [Document(metadata={'relevance_score': -0.25}, page_content='A flea')]
+        >>> reranker.compress_documents([Document("A cat"), Document("A flea")], "flea")[0].metadata
+        {'relevance_score': -0.3335550919734915}
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, hide_input_in_errors=True)
@@ -64,7 +64,7 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
     drop_unranked: bool = False
     score_key: str = "relevance_score"
     retriever_score_key: Optional[str] = None
-    _reranker: Reranker
+    _reranker: Reranker = PrivateAttr()
 
     if not TYPE_CHECKING:  # type checkers make a constructor of the fields
 
