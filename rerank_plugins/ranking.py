@@ -65,6 +65,8 @@ class Report:
             and negated, because they rise along the list.
         irrelevant: Positions of the passages of which the model said that none is relevant, where
             it was allowed to. They are ranked all the same.
+        unread: Positions of the passages that a failed call kept from being read, or may have
+            kept: where a call was about one passage, that passage; else all that a part ranked.
     """
 
     fallbacks: tuple[str, ...] = ()
@@ -79,6 +81,7 @@ class Report:
     truncated: frozenset[int] = frozenset()
     distances: frozenset[int] = frozenset()
     irrelevant: frozenset[int] = frozenset()
+    unread: frozenset[int] = frozenset()
 
     def __add__(self, other: "Report") -> "Report":
         """Both reports together: counts and causes added, positions united."""
@@ -89,11 +92,14 @@ class Report:
     def followed(self, later: "Report", positions: Sequence[int]) -> "Report":
         """Both reports together, where the later one is of an answer about these positions.
 
-        It decides which of them are irrelevant.
+        It decides which of them are irrelevant, and which are unread.
         """
-        if not self.irrelevant:
+        if not self.irrelevant and not self.unread:
             return self + later
-        return replace(self, irrelevant=self.irrelevant.difference(positions)) + later
+        left = {
+            name: getattr(self, name).difference(positions) for name in ("irrelevant", "unread")
+        }
+        return replace(self, **left) + later
 
     def plain(self) -> dict[str, Any]:
         """The report in the values that JSON has; `from_plain` reads them.
@@ -119,7 +125,7 @@ class Report:
 
     def mapped(self, positions: Sequence[int]) -> "Report":
         """The report of a sublist in terms of the list: position ``i`` becomes ``positions[i]``."""
-        named = ("missing", "truncated", "distances", "irrelevant")
+        named = ("missing", "truncated", "distances", "irrelevant", "unread")
         held: dict[str, Any] = {
             name: frozenset(positions[i] for i in found)
             for name in named

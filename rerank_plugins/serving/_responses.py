@@ -83,17 +83,22 @@ def unread_positions(ranking: Ranking) -> frozenset[int]:
     """The positions whose scores say nothing, because a model may not have read the passage.
 
     These are the passages that an answer left out. Where the scores only number the places
-    (``score_kind="rank"``), they are all passages if a part of the order is the request's, because
-    a place in it cannot be told from one that the model gave; or if nothing was asked.
+    (``score_kind="rank"``), they are also those that a failed call was about; and all passages if
+    nothing was asked, or if an answer could not be read or the report does not say what a failure
+    concerned, because a place that the request gave cannot be told from one that the model gave.
 
     Examples:
         >>> from rerank_plugins.ranking import Report
         >>> sorted(unread_positions(Ranking((0, 1), report=Report(fallbacks=("BackendError",)))))
         [0, 1]
     """
-    if ranking.score_kind == "rank" and (ranking.report.fallback or not ranking.usage.calls):
+    report = ranking.report
+    if ranking.score_kind != "rank":
+        return report.missing
+    unknown = report.malformed or (report.fallbacks and not report.unread)
+    if unknown or not ranking.usage.calls:
         return frozenset(ranking.order)
-    return ranking.report.missing
+    return report.missing | report.unread
 
 
 def relevance(score: float, kind: ScoreKind) -> float:

@@ -16,10 +16,16 @@ class Attempt:
 
     A strategy that can say more than the input's order when a call fails has, beside ``rank``, a
     method ``attempt_rank`` with the same arguments, which plans one of these.
+
+    Args:
+        ranking: The ranking.
+        error: The first failure; None if nothing failed.
+        unread: The positions that a failure kept from being read; None for all of them.
     """
 
     ranking: Ranking
     error: CallError | None = None
+    unread: frozenset[int] | None = None
 
     def result(self) -> Ranking:
         """The ranking, if nothing failed.
@@ -86,8 +92,8 @@ def rank_scored(
     errors = [a for a in answers if isinstance(a, CallError)]
     if len(known) == len(answers):
         return Attempt(by_score(list(known.values()), kind, report=total))
-    unread = frozenset(i for i, a in enumerate(answers) if i not in known and a not in errors)
+    unread = frozenset(i for i, a in enumerate(answers) if isinstance(a, CallError))
     best_first = iter(sorted(known, key=lambda i: -known[i]))
     order = tuple(next(best_first) if i in known else i for i in range(len(answers)))
-    total += Report(missing=unread)
-    return Attempt(Ranking(order, report=total), errors[0] if errors else None)
+    total += Report(missing=frozenset(range(len(answers))).difference(known, unread))
+    return Attempt(Ranking(order, report=total), errors[0] if errors else None, unread)

@@ -123,7 +123,9 @@ class Groupwise:
                 score = self.weight * mean + (1 - self.weight) * (n - place) / n
                 scored[place] = Scored(score)
         known = rank_scored(scored, "grade", report=report)
-        return replace(known, error=errors[0]) if errors else known
+        if not errors:
+            return known
+        return replace(known, error=errors[0], unread=known.ranking.report.missing)
 
     def _graded(self, query: str, texts: Sequence[str]) -> Plan[tuple[dict[int, int], Report]]:
         """The grades of one group by place, and the report of its answer."""

@@ -51,7 +51,8 @@ class KeepOrder:
         known = yield from attempt(self.inner, query, passages)
         if known.error is None:
             return known.ranking
-        cause = Report(fallbacks=(f"{type(known.error).__name__}: {known.error}",))
+        unread = frozenset(range(len(passages))) if known.unread is None else known.unread
+        cause = Report(fallbacks=(f"{type(known.error).__name__}: {known.error}",), unread=unread)
         return replace(known.ranking, report=known.ranking.report + cause)
 
     def __getattr__(self, name: str) -> Any:

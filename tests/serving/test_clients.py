@@ -10,7 +10,7 @@ from rerank_service import (
 
 from rerank_plugins import BackendError, Reranker
 from rerank_plugins.strategies import PairScore
-from rerank_plugins.testing import Failing
+from rerank_plugins.testing import Failing, Oracle
 
 
 def test_the_cohere_client(url):
@@ -117,6 +117,24 @@ def test_llama_indexs_postprocessors_get_no_score_of_what_no_model_read(failing,
         ranked = reranker.postprocess_nodes(nodes, query_str="flea")
     assert [(n.node.text, n.score) for n in ranked] == [(text, None) for text in DOCUMENTS[:2]]
     assert SimilarityPostprocessor(similarity_cutoff=0.1).postprocess_nodes(ranked) == []
+
+
+def test_a_pair_that_fails_costs_the_clients_one_score():
+    """The others keep theirs, in Cohere's client and in this library's own."""
+    cohere = pytest.importorskip("cohere")
+    from rerank_plugins.backends import OpenAIBackend
+
+    one = Failing(when=lambda call: call.passage == DOCUMENTS[1], otherwise=Oracle())
+    with running(Reranker(PairScore(), one, on_error="keep_order")) as url:
+        with cohere.ClientV2("a key", base_url=url) as client:
+            found = client.rerank(model="reranker", query="flea", documents=DOCUMENTS)
+        backend = OpenAIBackend("reranker", base_url=f"{url}/v1", pair_unit="probability")
+        own = Reranker(PairScore(), backend, on_error="keep_order").rank("flea", DOCUMENTS)
+        backend.close()
+    assert {r.index for r in found.results if r.relevance_score is None} == {1}
+    assert found.results[1].index == 1  # at its place
+    assert own.order[1] == 1
+    assert own.report.unread == {1}
 
 
 def test_our_own_client_is_told_that_no_model_read_a_passage(failing):

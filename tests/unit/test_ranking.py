@@ -82,6 +82,9 @@ def test_reports_add_up_and_move_with_their_list():
     )
     assert one.fallback
     assert not two.fallback
+    failed = Report(unread=frozenset({0, 1, 2}), irrelevant=frozenset({1}))
+    again = Report(unread=frozenset({0})).mapped([2, 1])
+    assert failed.followed(again, [2, 1]) == Report(unread=frozenset({0, 2}))
     assert input_order(2, report=one).report == one
 
 

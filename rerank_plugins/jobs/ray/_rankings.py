@@ -227,11 +227,15 @@ def _ranked_query(row: Mapping[str, Any]) -> RankedQuery:
         tuple(row["order"]),
         tuple(row["scores"]),
         row["score_kind"],
-        # A part that an earlier version wrote has no values for what was added later.
-        Usage(**{name: n for name, n in row["usage"].items() if n is not None}),
-        Report.from_plain(row["report"]),
+        Usage(**_given(row["usage"])),
+        Report.from_plain(_given(row["report"])),
     )
     return RankedQuery(row["query_id"], ranking, ids, None)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a row; a part that an earlier version wrote has none for later names."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _parquet() -> Any:

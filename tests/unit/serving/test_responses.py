@@ -30,7 +30,7 @@ from rerank_plugins.strategies import (
     TopDown,
     Tournament,
 )
-from rerank_plugins.testing import Oracle
+from rerank_plugins.testing import Failing, Oracle
 
 REQUEST = request_model(10, 100, 100).model_validate(
     {"query": "q", "documents": ["a", {"text": "b", "title": "B", "year": 1}], "speed": 1}
@@ -92,6 +92,14 @@ def test_a_response():
         (Ranking((1, 0)), {0, 1}),  # nothing was asked
         (Ranking((0, 1), report=Report(fallbacks=("BackendError",)), usage=Usage(calls=2)), {0, 1}),
         (Ranking((0, 1), report=Report(malformed=1), usage=Usage(calls=2)), {0, 1}),
+        (
+            Ranking(
+                (2, 1, 0),
+                report=Report(fallbacks=("late",), unread=frozenset({1}), missing=frozenset({0})),
+                usage=Usage(calls=2),
+            ),
+            {0, 1},
+        ),
         (Ranking((1, 0), report=Report(missing=frozenset({0})), usage=Usage(calls=2)), {0}),
         (Ranking((1, 0), (2.0, 1.0), "z-score", report=Report(missing=frozenset({1}))), {1}),
         (Ranking((1, 0), (2.0, 1.0), "logit", report=Report(fallbacks=("late",))), set()),
@@ -185,6 +193,31 @@ def test_what_no_model_read_never_has_a_score(strategy, n, query, failing, babbl
         assert None not in [r.relevance_score for r in results]
     scores = [r.relevance_score for r in results if r.relevance_score is not None]
     assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "unread"),
+    [
+        (PairScore(), {2}),
+        (QueryLikelihood(), {2}),
+        (Pointwise(), {2}),
+        (PointwiseGrade(), {2}),
+        (Blend(PairScore()), {2}),
+        (Hybrid(PairScore()), {2}),
+        (Cascade(first=PairScore(), then=Pairwise(), depth=1), {2}),
+        (Tournament(SingleToken(), size=3), {2, 4}),  # of the window that fails, 0 is in the final
+    ],
+)
+def test_a_call_that_fails_costs_the_score_of_what_it_was_about(strategy, unread):
+    documents = [f"<passage {i}>" for i in range(6)]
+    model = Failing(when=lambda call: "<passage 2>" in repr(call), otherwise=Oracle())
+    ranking = Reranker(strategy, model, on_error="keep_order").rank("fleas", documents)
+    request = RerankRequest(query="fleas", documents=documents)
+    found = response(ranking, request, request_id="", model="", version="1")
+    assert found.fallback
+    assert found.report.unread == unread
+    assert {r.index for r in found.results if r.relevance_score is None} == unread
+    assert {r.index for r in found.results if r.score is None} == unread
 
 
 def test_documents_are_returned_without_their_other_fields():

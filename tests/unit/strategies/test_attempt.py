@@ -46,7 +46,9 @@ def test_all_scores_are_known():
 def test_a_passage_without_a_score_keeps_its_place():
     scored = [Scored(1.0), Scored(None), Scored(3.0), GONE, Scored(2.0)]
     missing = Report(missing=frozenset({1}))  # not 3, which failed
-    assert rank_scored(scored, "logit") == Attempt(Ranking((2, 1, 4, 3, 0), report=missing), GONE)
+    assert rank_scored(scored, "logit") == Attempt(
+        Ranking((2, 1, 4, 3, 0), report=missing), GONE, unread=frozenset({3})
+    )
 
 
 def test_no_passages():
