@@ -19,6 +19,7 @@ Group = Literal["strategies", "backends"]
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     "strategies": {
         "blend": "rerank_plugins.strategies:Blend",
+        "calibrated": "rerank_plugins.strategies:Calibrated",
         "cascade": "rerank_plugins.strategies:Cascade",
         "consensus": "rerank_plugins.strategies:Consensus",
         "constrained-permutation": "rerank_plugins.strategies:ConstrainedPermutation",

@@ -1,6 +1,7 @@
 """Ranking algorithms, each written once: plans of calls that any backend can answer."""
 
 from ._attempt import Attempt
+from ._calibrated import Calibrated
 from ._cascade import Cascade
 from ._consensus import Consensus
 from ._full_list import FullList, Read
@@ -22,6 +23,7 @@ from ._sliding_window import SlidingWindow, windows
 __all__ = [
     "Attempt",
     "Blend",
+    "Calibrated",
     "Cascade",
     "Consensus",
     "ConstrainedPermutation",

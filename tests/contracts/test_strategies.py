@@ -8,6 +8,7 @@ from rerank_plugins import InputError, Passage, Reranker, registry
 from rerank_plugins.plans import run
 from rerank_plugins.strategies import (
     Blend,
+    Calibrated,
     Cascade,
     Consensus,
     ConstrainedPermutation,
@@ -95,6 +96,7 @@ TestCascade = contract(
 )
 TestConsensus = contract("Consensus", lambda: Consensus(SingleToken(), passes=4), most=26)
 TestConsensusOdd = contract("ConsensusOdd", lambda: Consensus(Permutation(), passes=5))
+TestCalibrated = contract("Calibrated", lambda: Calibrated(PairScore(), slope=2.0, places=0.5))
 TestHybrid = contract("Hybrid", lambda: Hybrid(Pointwise(), alpha=0.2))
 TestHybridAlone = contract("HybridAlone", lambda: Hybrid(Pointwise(), places=False))
 
