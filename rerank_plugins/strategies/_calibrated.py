@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from .._checks import at_least, positive
 from ..calls import Plan
 from ..ranking import Ranking, Strategy, check_inner
-from ..text import Passage
+from ..text import Passage, direction_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +72,8 @@ class Calibrated:
         ranking = yield from self.inner.rank(query, passages)
         if ranking.score_kind == "rank" or ranking.report.fallback:
             return ranking
-        placed = in_order(passages)
+        scores = [Passage.of(passage).score for passage in passages]
+        placed = direction_of(scores) in ("similarity", "distance")
         odds = {
             i: self.slope * score
             + self.intercept
@@ -84,23 +84,6 @@ class Calibrated:
         order = tuple(sorted(odds, key=lambda i: (-odds[i], i)))
         probabilities = tuple(logistic(odds[i]) for i in order)
         return Ranking(order, probabilities, "probability", report=ranking.report)
-
-
-def in_order(passages: Sequence[Passage]) -> bool:
-    """Whether the passages' own scores say that they are in a first stage's order.
-
-    Examples:
-        >>> falling = [Passage("a", score=2.0), Passage("b", score=1.0), Passage("c", score=1.0)]
-        >>> in_order(falling), in_order(falling[::-1]), in_order(falling[1:]), in_order(["a", "b"])
-        (True, True, False, False)
-    """
-    scores = [Passage.of(passage).score for passage in passages]
-    known = [score for score in scores if score is not None and math.isfinite(score)]
-    if len(known) < len(scores):
-        return False
-    rises = any(a < b for a, b in pairwise(known))
-    falls = any(a > b for a, b in pairwise(known))
-    return rises != falls
 
 
 def logistic(odds: float) -> float:
