@@ -44,6 +44,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "constant": "rerank_plugins.testing:Constant",
         "cross-encoder": "rerank_plugins.backends:CrossEncoderBackend",
         "logged": "rerank_plugins.testing:Logged",
+        "onnx-cross-encoder": "rerank_plugins.backends:OnnxCrossEncoderBackend",
         "openai": "rerank_plugins.backends:OpenAIBackend",
         "oracle": "rerank_plugins.testing:Oracle",
         "replay": "rerank_plugins.testing:Replay",

@@ -7,6 +7,7 @@ from ._local.cross_encoder import CrossEncoderBackend
 from ._local.loading import unpacked_gguf
 from ._local.seq2seq import Seq2SeqBackend
 from ._local.transformers import TransformersBackend
+from ._onnx.cross_encoder import OnnxCrossEncoderBackend
 from ._server import OpenAIBackend
 from ._several.balanced import Balanced
 from ._several.routed import Routed
@@ -17,6 +18,7 @@ __all__ = [
     "Backend",
     "Balanced",
     "CrossEncoderBackend",
+    "OnnxCrossEncoderBackend",
     "OpenAIBackend",
     "Routed",
     "Seq2SeqBackend",

@@ -4,10 +4,16 @@ import asyncio
 import math
 
 import pytest
+import tiny_exports
 import tiny_models
 
 from rerank_plugins import InputError, ModelLoadError, ModelOutputError, PromptTooLongError
-from rerank_plugins.backends import CrossEncoderBackend, Routed, Seq2SeqBackend
+from rerank_plugins.backends import (
+    CrossEncoderBackend,
+    OnnxCrossEncoderBackend,
+    Routed,
+    Seq2SeqBackend,
+)
 from rerank_plugins.calls import Message, NextToken, Prompt, Reply, ScorePair, Untrusted
 from rerank_plugins.errors import LabelError
 from rerank_plugins.registry import from_spec
@@ -73,6 +79,13 @@ class TestCrossEncoder(BackendContract):
     @pytest.fixture
     def backend(self, classifier):
         return classifier
+
+
+class TestOnnxCrossEncoder(BackendContract):
+    @pytest.fixture(params=["fp32", "int8"])
+    def backend(self, request, tmp_path):
+        tiny_exports.bert(tmp_path, precision=request.param)
+        return OnnxCrossEncoderBackend(tmp_path)
 
 
 class TestSeq2Seq(BackendContract):

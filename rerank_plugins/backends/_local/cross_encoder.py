@@ -107,6 +107,18 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
         templates = (self.query_template, self.passage_template)
         return _Loaded(model, self.max_tokens, self.batch_size, templates)
 
+    def classifier(self) -> Any:
+        """The loaded model, where it is one module: a classifier of transformers.
+
+        Raises:
+            ModelLoadError: It has a head that is a module of its own, or a chat template.
+        """
+        loaded = self._ready()
+        if len(loaded._model) != 1:
+            kinds = ", ".join(type(module).__name__ for module in loaded._model)
+            raise ModelLoadError(f"{self!r} is no sequence classifier alone: it is made of {kinds}")
+        return loaded._model[0]
+
     def _read(self, name: str) -> "CrossEncoder":
         extra("torch", "transformers")
         transformers = extra("transformers", "transformers")

@@ -74,7 +74,23 @@ def require_positions(name: str, tokens: int | None, model: Any) -> int:
     Raises:
         InputError: The model has fewer positions than ``tokens``.
     """
-    own = positions(model)
+    return fitting(name, tokens, positions(model))
+
+
+def fitting(name: str, tokens: int | None, own: int) -> int:
+    """Refuse a limit that is larger than a model's own.
+
+    Args:
+        name: The argument.
+        tokens: Its value; None for the model's own limit.
+        own: The tokens that the model's positions are for.
+
+    Returns:
+        The smaller of both limits.
+
+    Raises:
+        InputError: The model has fewer positions than ``tokens``.
+    """
     if tokens is not None and tokens > own:
         raise InputError(
             f"{name} is {tokens}, and the model reads {own} tokens at most",

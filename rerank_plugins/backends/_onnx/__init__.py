@@ -1,0 +1,1 @@
+"""Exported models under onnxruntime and tokenizers, without torch and transformers."""
