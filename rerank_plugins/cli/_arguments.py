@@ -22,7 +22,7 @@ AT_LEAST_ONE = click.IntRange(min=1)
 
 reranker_option = click.option("--reranker", required=True, help="A checkpoint, or a spec file.")
 split_option = click.option(
-    "--split", default="test", show_default=True, help="The split of the collection."
+    "--split", default="test", show_default=True, help="The judgements: a split, or a .tsv file."
 )
 queries_option = click.option("--queries", type=AT_LEAST_ONE, help="Only the first N queries.")
 
@@ -32,16 +32,21 @@ def json_option(prints: str) -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help=prints)
 
 
-def named_reranker(name: str) -> Reranker:
+def named_reranker(name: str, *, strategy: Any = None) -> Reranker:
     """Load the reranker of a spec file, or of a checkpoint where the name has no spec's suffix.
+
+    Args:
+        name: The name.
+        strategy: A strategy's spec, instead of the reranker's own.
 
     Raises:
         InputError: The file cannot be read.
         RerankError: The spec is wrong, or no checkpoint has this name.
     """
     if is_spec(name):
-        return Reranker.from_spec(load_spec(name))
-    return load_reranker(name)
+        spec = load_spec(name)
+        return Reranker.from_spec(spec | {"strategy": strategy} if strategy else spec)
+    return load_reranker(name, strategy=strategy)
 
 
 def is_spec(name: str) -> bool:

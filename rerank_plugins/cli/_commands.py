@@ -8,6 +8,7 @@ from ._compare import compare
 from ._evaluate import evaluate
 from ._explain import explain
 from ._feedback import feedback
+from ._judge import judge
 from ._models import models
 from ._rank import rank
 from ._serve import serve
@@ -20,5 +21,17 @@ def commands() -> None:
     """Run a subcommand."""
 
 
-for _command in (rank, evaluate, compare, explain, bench, models, feedback, batch, serve, train):
+for _command in (
+    rank,
+    evaluate,
+    judge,
+    compare,
+    explain,
+    bench,
+    models,
+    feedback,
+    batch,
+    serve,
+    train,
+):
     commands.add_command(_command)

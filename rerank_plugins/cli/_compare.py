@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..evaluation import Comparison, judged_run, load_collection, load_run
 from ..evaluation.report import movement, rank_movement, save
 from ._arguments import json_option, split_option
-from ._terminal import table, to_json
+from ._terminal import synthetic_note, table, to_json
 
 
 @click.command()
@@ -47,9 +47,11 @@ def compare(
     if as_json:
         means = {"measure": found.measure, "first": found.first, "second": found.second}
         details = {"not_compared": lost, "changes": dict(found.changes)}
+        details["synthetic"] = loaded.synthetic or None
         click.echo(to_json(means | difference_numbers(found) | details))
     else:
-        click.echo(comparison_text(found, loaded.queries, show, lost))
+        lines = comparison_text(found, loaded.queries, show, lost)
+        click.echo("\n".join([lines, *synthetic_note(loaded.synthetic)]))
     if plot:
         if not (changed := found.most_changed(1)):
             raise InputError("no query changed, so there is no movement to draw")

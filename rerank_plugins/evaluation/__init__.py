@@ -1,7 +1,7 @@
 """Collections, runs, metrics by ``ir_measures``, and comparisons of runs by SciPy."""
 
 from ._bm25 import bm25_scores, bm25_settings
-from ._collection import Collection, Qrels, load_collection, write_qrels
+from ._collection import Collection, Qrels, load_collection, synthetic_origin, write_qrels
 from ._measured import CostKind, Measured, comparisons, measured
 from ._metrics import evaluate, evaluate_each, evaluate_queries
 from ._runs import (
@@ -44,6 +44,7 @@ __all__ = [
     "rerank_run",
     "run_lines",
     "run_passages",
+    "synthetic_origin",
     "write_qrels",
     "write_run",
 ]

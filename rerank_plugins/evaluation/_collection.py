@@ -45,8 +45,8 @@ def load_collection(source: str | Path, *, split: str | None = "test") -> Collec
         source: A folder with ``corpus.jsonl``, ``queries.jsonl`` (or ``.gz``) and
             ``qrels/SPLIT.tsv``; or ``irds:NAME``, such as ``irds:beir/scifact/test``, which
             ``ir_datasets`` may download.
-        split: The judgements of a folder to read; None for a folder without any, which gives all
-            queries and no grades.
+        split: The judgements of a folder to read, or a file of judgements that ends in ``.tsv``
+            or ``.tsv.gz``; None for a folder without any, which gives all queries and no grades.
 
     Raises:
         InputError: The source is not a collection, a file is missing, damaged, empty or not of
@@ -56,33 +56,35 @@ def load_collection(source: str | Path, *, split: str | None = "test") -> Collec
     if str(source).startswith(IR_DATASETS):
         return _from_ir_datasets(str(source).removeprefix(IR_DATASETS), judged=split is not None)
     root = Path(source)
-    _check_folder(root, split)
-    qrels, synthetic = _judgements(root / "qrels" / f"{split}.tsv") if split else (None, "")
-    queries = _texts(root / "queries.jsonl")
-    return _checked(_texts(root / "corpus.jsonl"), queries, qrels, str(source), synthetic)
-
-
-def _check_folder(root: Path, split: str | None) -> None:
-    """Refuse a folder that is not a collection, or has no judgements of that name.
-
-    Raises:
-        InputError: It is not, or has none; the hint names what there is.
-    """
     if lost := [n for n in ("corpus.jsonl", "queries.jsonl") if not _is_there(root / n)]:
         what = f"has no {lost[0]}, plain or gzipped" if root.is_dir() else "is not a folder"
         raise InputError(
             f"{str(root)!r} is not a collection: it {what}",
             hint="Give a folder with corpus.jsonl, queries.jsonl and qrels/, or irds:NAME.",
         )
-    if split and not _is_there(root / "qrels" / f"{split}.tsv"):
-        files = sorted((root / "qrels").glob("*.tsv*"))
-        known = [file.name.removesuffix(".gz").removesuffix(".tsv") for file in files[:SHOWN]]
+    qrels, synthetic = _judgements(_judgement_file(root / "qrels", split)) if split else (None, "")
+    queries = _texts(root / "queries.jsonl")
+    return _checked(_texts(root / "corpus.jsonl"), queries, qrels, str(source), synthetic)
+
+
+def _judgement_file(folder: Path, split: str) -> Path:
+    """The file of a split in the folder of judgements, or the file that ``split`` names.
+
+    Raises:
+        InputError: There is none; the hint names the splits that there are.
+    """
+    if split.endswith((".tsv", ".tsv.gz")):
+        return Path(split)
+    if not _is_there(file := folder / f"{split}.tsv"):
+        files = sorted((*folder.glob("*.tsv"), *folder.glob("*.tsv.gz")))[:SHOWN]
+        known = [found.name.removesuffix(".gz").removesuffix(".tsv") for found in files]
         raise InputError(
-            f"there is no file {str(root / 'qrels' / f'{split}.tsv')!r}, plain or gzipped",
+            f"there is no file {str(file)!r}, plain or gzipped",
             hint=f"Give --split {' or '.join(known)}."
             if known
             else "Without judgements, a model can give grades: rerank-plugins judge --help.",
         )
+    return file
 
 
 def _is_there(path: Path) -> bool:
@@ -131,12 +133,9 @@ def _texts(path: Path) -> dict[str, str]:
 def _judgements(path: Path) -> tuple[dict[str, dict[str, int]], str]:
     """Grades by query and document of a file with a header, and what the header says of a model."""
     qrels: dict[str, dict[str, int]] = {}
-    synthetic = ""
     for number, line in lines_of(path):
-        if number == 1:  # the header, with a fourth column where a model wrote the grades
-            _, _, more = line.partition(SYNTHETIC)
-            synthetic = more.strip()
-            continue
+        if number == 1:
+            continue  # the header
         try:
             query, document, text = line.split("\t")
             grade = int(text)
@@ -147,7 +146,17 @@ def _judgements(path: Path) -> tuple[dict[str, dict[str, int]], str]:
                 f"line {number} of {path} judges {document!r} for the query {query!r} again, "
                 "with another grade"
             )
-    return qrels, synthetic
+    return qrels, synthetic_origin(path)
+
+
+def synthetic_origin(path: Path) -> str:
+    """Who gave the grades of a file of judgements, by its header; empty where people did.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    header = next((line for _, line in lines_of(path)), "")
+    return header.partition(SYNTHETIC)[2].strip()
 
 
 def write_qrels(path: str | Path, qrels: Qrels, *, synthetic: str = "") -> None:

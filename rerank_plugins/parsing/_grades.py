@@ -6,6 +6,7 @@ that a passage is useless, and never guessed from a number that was cut or is of
 
 import json
 import re
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ _PAIR = re.compile(
 )
 _INTEGER = re.compile(r"\A[\s\[*\"']*(\d{1,9})(?![\d%]|[.,]\d)")
 _WHOLE = re.compile(r"\A\s*\d{1,9}(?:\.0+)?\s*\Z")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # keeps every place
 _LONGEST = 100_000  # characters of an answer that are read
 
 
@@ -63,8 +65,16 @@ def parse_grades(text: str, n: int, top: int = 10, *, reasoning: bool = True) ->
     return _most(fenced, n, top) or _most(answer, n, top) or Grades({})
 
 
-def parse_grade(text: str, *, reasoning: bool = False) -> tuple[int, int, int] | None:
+def parse_grade(
+    text: str, *, reasoning: bool = False, before: str = ""
+) -> tuple[int, int, int] | None:
     """Read one integer at the start of an answer, after its reasoning if the prompt demanded any.
+
+    Args:
+        text: The model's answer.
+        reasoning: Whether the prompt demanded reasoning and then ``<answer>...</answer>``.
+        before: Text after which the integer stands: the last one counts, in any case. Where it
+            does not occur, the integer must be at the start.
 
     Returns:
         The integer, and the start and stop of its digits in ``text``; None if there is none.
@@ -74,8 +84,13 @@ def parse_grade(text: str, *, reasoning: bool = False) -> tuple[int, int, int] |
         (10, 27, 29)
         >>> parse_grade("7.5") is None
         True
+        >>> parse_grade("M: 1, T: 3, ##final score: 2", before="Final score:")
+        (2, 27, 28)
     """
     start, stop = answer_span(text, reasoning=reasoning)
+    small, mark = text.translate(_LOWER), before.translate(_LOWER)
+    if before and (place := small.rfind(mark, start, stop)) >= 0:
+        start = place + len(before)
     found = _INTEGER.match(text[start:stop])
     return (int(found[1]), start + found.start(1), start + found.end(1)) if found else None
 

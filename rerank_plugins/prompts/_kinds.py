@@ -132,6 +132,8 @@ class PointwisePrompt(PassageForm):
         user: The user's message with the fields ``{query}``, ``{passage}`` and ``{instruction}``.
         labels: The two words that may come next, the one for "relevant" first.
         top_grade: Instead of ``labels``: the model writes an integer from 0 to this.
+        before_grade: Text after which the grade stands, in any case, where other text may come
+            first; without it the answer begins with the grade.
         instruction: The meaning of relevance, unless the caller gives one.
         system: The system message, or nothing.
         prefill: The beginning of the answer.
@@ -151,6 +153,7 @@ class PointwisePrompt(PassageForm):
     user: str
     labels: tuple[str, ...] = ()
     top_grade: int | None = None
+    before_grade: str = ""
     instruction: str = ""
     system: str = ""
     prefill: str = ""
@@ -167,6 +170,8 @@ class PointwisePrompt(PassageForm):
             raise ConfigurationError("a pointwise prompt needs two labels or a top_grade")
         if self.top_grade is not None and self.top_grade < 1:
             raise ConfigurationError(f"top_grade is {self.top_grade}, expected at least 1")
+        if self.before_grade and self.top_grade is None:
+            raise ConfigurationError("before_grade needs a top_grade")
         at_least(1, max_query_tokens=self.max_query_tokens)
         self.check()
 

@@ -33,18 +33,21 @@ class PointwiseGrade:
 
     Args:
         prompt: A pointwise prompt with a ``top_grade``, or its versioned name: ``erank.v1``, and
-            ``grades.v1`` for models that were not trained to rerank.
+            ``grades.v1`` for models that were not trained to rerank, ``umbrela.v1`` for judges.
         instruction: The meaning of relevance, instead of the prompt's own words.
         expectation: Read the distribution over all grades. Without reasoning nothing is generated
             then. Grades of two digits are read digit by digit, which is how the tokenizers of
             Qwen, Gemma and SmolLM write them; for one that has tokens of two digits (Llama 3) use a
             prompt whose grades end at 9.
-        max_tokens: The longest answer; by default 4096 if the prompt asks for reasoning, else 8.
+        weighted: Multiply a grade by its probability. False leaves the integer that was written,
+            as judgements need it, and asks for no log-probabilities.
+        max_tokens: The longest answer; by default 4096 if the prompt asks for reasoning, 100 if
+            other text comes before the grade, else 8.
         sampling: How the answer is decoded.
 
     Raises:
         InputError: The prompt asks for words, ``max_tokens`` is not positive, or ``expectation`` is
-            set and the prompt's highest grade is above 19.
+            set and the prompt's highest grade is above 19, or other text comes before it.
 
     References:
         Cai et al., ERank, arXiv:2509.00520, 2025; Zhuang et al., Beyond Yes and No (expected
@@ -62,11 +65,13 @@ class PointwiseGrade:
     prompt: str | PointwisePrompt = "erank.v1"
     instruction: str | None = None
     expectation: bool = False
+    weighted: bool = True
     max_tokens: int | None = None
     sampling: Sampling = GREEDY
 
     def __post_init__(self) -> None:
-        top = require(self.prompt, PointwisePrompt).top_grade
+        template = require(self.prompt, PointwisePrompt)
+        top = template.top_grade
         if top is None:
             raise InputError(
                 f"{self.prompt!r} asks for one of two words and not for a grade",
@@ -76,6 +81,11 @@ class PointwiseGrade:
         if self.expectation and top > MOST_GRADES:
             raise InputError(
                 f"expectation needs a top_grade of at most {MOST_GRADES}, and the prompt's is {top}"
+            )
+        if self.expectation and template.before_grade:
+            raise InputError(
+                "expectation needs a prompt whose answer begins with the grade, and that of "
+                f"{self.prompt!r} has {template.before_grade!r} before it"
             )
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
@@ -97,11 +107,14 @@ class PointwiseGrade:
             read = yield from ask_fitted(render, lambda p: NextToken(p, digits), [passage], words)
             score = yield from _mean_grade(read.prompt, label_scores(read.answer, digits), top)
             return Scored(score, Report(truncated=read.cut))
-        room = self.max_tokens or (REASONING_TOKENS + 1024 if template.reasoning else 8)
+        room = self.max_tokens or _room(template)
         found = yield from ask_fitted(
-            render, lambda p: self.sampling.generate(p, room, logprobs=True), [passage], words
+            render,
+            lambda p: self.sampling.generate(p, room, logprobs=self.weighted),
+            [passage],
+            words,
         )
-        written = read_grade(found.answer, top, reasoning=template.reasoning)
+        written = read_grade(found.answer, template, weighted=self.weighted)
         report = written.report + Report(truncated=found.cut)
         if not self.expectation or written.score is None:
             return replace(written, report=report)
@@ -114,21 +127,28 @@ class PointwiseGrade:
         return Scored(score, report)
 
 
-def read_grade(answer: Completion, top: int, *, reasoning: bool) -> Scored:
-    """Grade times probability; no score where the answer has no grade of the scale."""
-    text = _text(answer)
-    cut = int(answer.finish_reason == "length" and reasoning)
-    found = parse_grade(text, reasoning=reasoning)
+def _room(template: PointwisePrompt) -> int:
+    """The tokens of the longest answer."""
+    if template.reasoning:
+        return REASONING_TOKENS + 1024
+    return 100 if template.before_grade else 8
+
+
+def read_grade(answer: Completion, template: PointwisePrompt, *, weighted: bool) -> Scored:
+    """Grade, times probability if ``weighted``; no score where the answer has no such grade."""
+    text, before = _text(answer), template.before_grade
+    cut = int(answer.finish_reason == "length" and (template.reasoning or bool(before)))
+    found = parse_grade(text, reasoning=template.reasoning, before=before)
     # A number at the very end of an answer that was cut may have lost a digit.
     if found is None or (cut and found[2] == len(text)):
         return Scored(None, Report(malformed=1, cut_answers=cut))
     grade, start, stop = found
     place, logprob = 0, 0.0
-    for token, value in answer.tokens:
+    for token, value in answer.tokens if weighted else ():
         if place < stop and place + len(token) > start:  # it has a character of the grade
             logprob += value
         place += len(token)
-    if grade > top or math.isnan(logprob):
+    if grade > (template.top_grade or 0) or math.isnan(logprob):
         return Scored(None, Report(invalid_grades=1))
     return Scored(grade * math.exp(min(logprob, 0.0)))
 

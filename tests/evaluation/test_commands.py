@@ -287,7 +287,7 @@ def test_an_explanation_of_texts(command, tmp_path, spec):
 def test_an_explanation_of_a_judged_query(command, collection, spec):
     source = ("--collection", collection, "--run", collection / "bad.trec", "--depth", 5)
     by_id = command("explain", "q1", *source, "--reranker", spec)
-    by_text = command("explain", "query <i>1</i> & more", *source, "--reranker", spec)
+    by_text = command("explain", "query <i>1</i> & more text", *source, "--reranker", spec)
     assert by_id.returncode == 0, by_id.stderr
     assert "grade" in by_id.stdout
     cut = [text.split(" s\n")[0].rsplit(",", 1)[0] for text in (by_id.stdout, by_text.stdout)]

@@ -117,3 +117,27 @@ def test_grades_stand_after_the_reasoning_of_every_family(reason):
     text = thought + "<Answer> 10</Answer>"
     assert parse_grade(text, reasoning=True) == (10, text.index("10"), text.index("10") + 2)
     assert parse_grade(thought.partition("9?")[0] + "<think>7") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("##final score: 2", 2),
+        ("M: 1\nT: 3\n## Final Score: 2", 2),
+        ("**FINAL SCORE:** 3", 3),
+        ("final score: 1, no, final score: 2", 2),
+        ("##final score: score", None),
+        ("##final score: 2.5", None),
+        ("the final score: is 2", None),
+        ("2", 2),
+        ("the passage is 2", None),
+        ("<think>final score: 1</think>3", 3),
+        ("<think>final score: 1</think>\u0130 final score: 2", 2),
+        ("", None),
+    ],
+)
+def test_a_grade_after_a_text(text, grade):
+    found = parse_grade(text, before="final score:")
+    assert (found and found[0]) == grade
+    if found:
+        assert text[found[1] : found[2]] == str(grade)

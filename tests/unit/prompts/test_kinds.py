@@ -38,7 +38,7 @@ LISTWISE = [
     "setwise.v1",
     "short-letters.v1",
 ]
-POINTWISE = ["erank.v1", "monot5.v1"]
+POINTWISE = ["erank.v1", "monot5.v1", "umbrela.v1"]
 # pairwise.v1 and qwen3-reranker.v1 have golden tests of their own; these are nobody's checkpoint's.
 OURS = ["full-list-tokens.v1", "grades.v1", "query-likelihood.v1", "yes-no.v1"]
 # The unit and number of the limit in each checkpoint's contract.

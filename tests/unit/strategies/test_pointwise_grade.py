@@ -6,7 +6,9 @@ import pytest
 
 from rerank_plugins import InputError, Reranker
 from rerank_plugins.calls import Completion, LabelLogprobs
+from rerank_plugins.plans import step
 from rerank_plugins.prompts import PointwisePrompt
+from rerank_plugins.ranking import Report
 from rerank_plugins.strategies import PointwiseGrade
 from rerank_plugins.testing import Scripted
 
@@ -71,7 +73,37 @@ def test_the_expectation_reads_ten_over_two_tokens():
     assert ranking.scores == pytest.approx((1 * 0.3 + 10 * 0.3 + 5 * 0.4,))
 
 
+UMBRELA = PointwiseGrade(prompt="umbrela.v1", weighted=False)
+
+
+def test_a_judge_s_grade_is_the_integer_it_wrote():
+    doubtful = tokens(("M: 3 ", 0.0), ("##final score: ", 0.0), ("2", math.log(0.5)))
+    ranking = Reranker(UMBRELA, Scripted([doubtful, "3"])).rank("q", ["a", "b"])
+    assert (ranking.order, ranking.scores) == ((1, 0), (3.0, 2.0))
+
+
+def test_a_judge_asks_for_a_hundred_tokens_and_no_log_probabilities():
+    ((call,),) = [step(UMBRELA.rank("q", ["a"]))]
+    assert (call.max_tokens, call.logprobs) == (100, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "counted"),
+    [
+        ("I cannot say", {"malformed": 1}),
+        ("##final score: 4", {"invalid_grades": 1}),
+        (tokens(("##final score: 1", 0.0), finish="length"), {"malformed": 1, "cut_answers": 1}),
+    ],
+)
+def test_what_a_judge_did_not_say_is_no_grade(answer, counted):
+    ranking = Reranker(UMBRELA, Scripted([answer])).rank("q", ["a"])
+    assert ranking.score_kind == "rank"
+    assert ranking.report == Report(missing=frozenset({0}), **counted)
+
+
 def test_refused_settings():
+    with pytest.raises(InputError, match="begins with the grade"):
+        PointwiseGrade(prompt="umbrela.v1", expectation=True)
     with pytest.raises(InputError, match="Use Pointwise"):
         PointwiseGrade(prompt="qwen3-reranker.v1")
     with pytest.raises(InputError, match="max_tokens is 0"):
