@@ -58,6 +58,8 @@ def test_its_options_are_there(line, tmp_path, monkeypatch):
 def place(tmp_path, collection, spec):
     """A folder with what the documents speak of; the model of checkpoints is an oracle."""
     (tmp_path / "scifact").symlink_to(collection)
+    graded = "query\tdocument\tgrade\tsynthetic: a model\nq1\td1\t2\n"
+    (collection / "qrels" / "judged.tsv").write_text(graded)
     dl19 = tmp_path / "dl19"
     dl19.mkdir()
     for file in collection.iterdir():
