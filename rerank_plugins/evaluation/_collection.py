@@ -150,7 +150,7 @@ def _judgements(path: Path) -> tuple[dict[str, dict[str, int]], str]:
 
 
 def synthetic_origin(path: Path) -> str:
-    """Who gave the grades of a file of judgements, by its header; empty where people did.
+    """The origin of the grades in a file of judgements, by its header; empty for people's.
 
     Raises:
         InputError: The file cannot be read.
