@@ -31,10 +31,10 @@ _OTHERS = (  # how models begin their reasoning, and how they end it
         r"here(?: is|['\u2019]s) my response:",
     ),  # Granite
 )
+_MARKS = "|".join([*(f"(?P<o{i}>{o})|(?P<c{i}>{c})" for i, (o, c) in enumerate(_OTHERS)), _TAG])
 _MARK = re.compile(
-    "|".join([*(f"(?P<o{i}>{o})|(?P<c{i}>{c})" for i, (o, c) in enumerate(_OTHERS)), _TAG]),
-    re.IGNORECASE,
-)
+    rf"(?=[<\uff1c\u25c1\[\uff3bah])(?:{_MARKS})", re.IGNORECASE
+)  # their first letters
 _ANSWER_OPEN = re.compile(r"<answer>", re.IGNORECASE)
 _ANSWER_CLOSE = re.compile(r"</answer>", re.IGNORECASE)
 _TURN_END = re.compile(r"<\|(?:end|return)\|>")
@@ -104,6 +104,8 @@ def answer_text(text: str, *, reasoning: bool = False) -> str:
 def answer_span(text: str, *, reasoning: bool = False) -> tuple[int, int]:
     """The start and the stop of `answer_text` in ``text``."""
     marks = list(_marks(text))
+    if not marks and "<" not in text:  # most answers
+        return (len(text) if reasoning else 0), len(text)
     start = max((mark.stop for mark in marks if mark.closes), default=0)
     stop = len(text)
     unclosed, closed = _unclosed(marks), False

@@ -200,12 +200,12 @@ class Ranking:
         if not self.scores and self.order:
             if self.score_kind != "rank":
                 raise ContractError(f"a ranking of kind {self.score_kind!r} came without scores")
-            object.__setattr__(self, "scores", tuple(1.0 / r for r in range(1, len(self) + 1)))
+            object.__setattr__(self, "scores", tuple([1.0 / r for r in range(1, len(self) + 1)]))
         if len(self.scores) != len(self.order) or len(set(self.order)) != len(self.order):
             raise ContractError(f"not a ranking: order {self.order}, {len(self.scores)} scores")
         if not all(map(math.isfinite, self.scores)):
             raise ContractError(f"scores must be finite: {self.scores}")
-        if any(a < b for a, b in zip(self.scores, self.scores[1:], strict=False)):
+        if sorted(self.scores, reverse=True) != list(self.scores):
             raise ContractError(f"scores must not rise along the order: {self.scores}")
 
     def __len__(self) -> int:

@@ -90,10 +90,10 @@ def parse_permutation(
     answer = text if usual else plain_characters(answer_text(text, reasoning=reasoning))
     if usual or _CHAIN.fullmatch(answer):
         return _parsed(_ITEM.findall(answer), n, alphabet)
-    places = _places(answer, n, alphabet)
+    places = _places(answer, n, alphabet) if "]" in answer else []
     if not any(place.items for place in places):
         bare = _BARE_LIST.match(answer.strip())
-        return _parsed(_ITEM.findall(answer) if bare else (), n, alphabet)
+        return _parsed(_ITEM.findall(answer), n, alphabet) if bare else Parsed(())
     read = [_parsed(_items(places, found), n, alphabet) for found in _lists(places)]
     if not any(found.positions for found in read):
         read += [_parsed(items, n, alphabet) for items in _looser(places, n, alphabet)]
