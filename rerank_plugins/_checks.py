@@ -6,9 +6,11 @@ from dataclasses import is_dataclass
 from functools import cache
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .errors import InputError
+
+T = TypeVar("T")
 
 
 def at_least(least: float, **values: object) -> None:
@@ -61,6 +63,24 @@ def positive(**values: object) -> None:
             or not 0 < float(value) < math.inf
         ):
             raise InputError(f"{name} is {value!r}, expected a positive number")
+
+
+def listed(name: str, values: Iterable[T]) -> list[T]:
+    """The values as a list; one string is refused, which is a list of its characters.
+
+    Raises:
+        InputError: It is one string, or nothing that can be iterated.
+
+    Examples:
+        >>> listed("queries", ("one", "two"))
+        ['one', 'two']
+        >>> listed("queries", "one")
+        Traceback (most recent call last):
+        rerank_plugins.errors.InputError: queries is of type str, expected a list
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError(f"{name} is of type {type(values).__name__}, expected a list")
+    return list(values)
 
 
 def flag(**values: object) -> None:

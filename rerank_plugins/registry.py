@@ -6,7 +6,8 @@ YAML files store. Plugins register a class under the entry-point group
 so a broken plugin breaks only itself.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -60,6 +61,7 @@ _PARTS = {  # of strategies: they nest in specs under these names
     "pointwise-prompt": "rerank_plugins.prompts:PointwisePrompt",
     "sampling": "rerank_plugins.strategies:Sampling",
 }
+_WORD = re.compile(r"\w+")
 _NESTED: Mapping[Group, frozenset[str]] = {  # arguments where a bare name stands for a spec
     "strategies": frozenset({"inner", "first", "then"}),
     "backends": frozenset({"backends", "inner", "pairs", "search", "text"}),
@@ -120,9 +122,10 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
         raise InputError(f"a spec is a name or a mapping, not {spec!r:.80}")
     if not isinstance(spec.get("name"), str):
         raise InputError(f"a spec needs a name: {dict(spec)!r}")
-    arguments = {k: _argument(group, k, v) for k, v in spec.items() if k != "name"}
     name = spec["name"]
     cls = _import(_PARTS[name]) if name in _PARTS else resolve(group, name)
+    nested = _NESTED[group] | _held(group, cls)
+    arguments = {k: _argument(group, nested, k, v) for k, v in spec.items() if k != "name"}
     if is_dataclass(cls):
         known = [f.name for f in fields(cls) if f.init]
         if unknown := sorted(set(arguments) - set(known)):
@@ -183,14 +186,29 @@ def _is_own(group: Group, key: str, value: object) -> bool:
     return key not in _NESTED[group] or not isinstance(value, str) or value in own
 
 
-def _argument(group: Group, key: str, value: object) -> object:
+def _argument(group: Group, nested: Set[str], key: str, value: object) -> object:
     if isinstance(value, Mapping) and "name" in value:
         return from_spec(group, value)
-    if key in _NESTED[group] and isinstance(value, str):
+    if key in nested and isinstance(value, str):
         return from_spec(group, value)
     if isinstance(value, list | tuple):
-        return tuple(_argument(group, key, item) for item in value)
+        return tuple(_argument(group, nested, key, item) for item in value)
     return value
+
+
+def _held(group: Group, cls: type[Any]) -> Set[str]:
+    """The fields of a class whose annotations name a strategy or a backend."""
+    kind = {"strategies": "Strategy", "backends": "Backend"}[group]
+    words = {name: set(_WORD.findall(str(hint))) for name, hint in _annotations(cls).items()}
+    return {name for name, found in words.items() if found & {kind, f"Any{kind}", f"Async{kind}"}}
+
+
+def _annotations(cls: type[Any]) -> dict[str, Any]:
+    """The annotations of a class and its bases, unresolved: a plugin's may name anything."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        found |= vars(base).get("__annotations__", {})
+    return found
 
 
 def _plain(group: Group, key: str, value: object) -> object:

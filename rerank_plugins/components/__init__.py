@@ -5,6 +5,7 @@ them, a `Reranker` ranks those, and `conclude` makes the component's result: whi
 their scores, and what to tell the user.
 """
 
+from .._checks import listed
 from .._threads import off_loop
 from ..handlers import AnyBackend
 from ..registry import Group
@@ -53,6 +54,7 @@ __all__ = [
     "first_strategy",
     "full_list_strategy",
     "groupwise_strategy",
+    "listed",
     "model_name",
     "off_loop",
     "ordering_at_least",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .._checks import known_keys
+from .._checks import known_keys, listed
 from .._runner import ASYNC_QUERIES, Runner, results_of
 from .._threads import off_loop
 from ..backends import Routed
@@ -87,7 +87,7 @@ class FeedbackSearch:
         self, queries: Sequence[str], vectors: Sequence[Vector] | None = None
     ) -> list[FeedbackResult]:
         """`search` for many queries together: index and model get common batches."""
-        queries = list(queries)
+        queries = listed("queries", queries)
         if vectors is None:
             vectors = [self._encoded(query) for query in queries]
         return results_of(self._runner.settle_many(self._plans(queries, vectors)))
@@ -106,7 +106,7 @@ class FeedbackSearch:
             vectors: Their vectors; made by ``encode``, in a thread, when None.
             max_concurrency: How many are under way at once where index and model are asynchronous.
         """
-        queries = list(queries)
+        queries = listed("queries", queries)
         if vectors is None:
             vectors = await off_loop(lambda: [self._encoded(query) for query in queries])
         plans = self._plans(queries, vectors)

@@ -1,13 +1,13 @@
 """Rerankers by name: public checkpoints, and folders of trained rerankers."""
 
 from .._shipped import package_folder
-from ._folder import FILE, HERE, is_saved, saved_parts, write_saved
-from ._load import DEFAULT, find_preset, list_presets, load_reranker, preset_parts
+from ._folder import RERANKER_FILE, THIS_FOLDER, is_saved, saved_parts, write_saved
+from ._load import DEFAULT_PRESET, find_preset, list_presets, load_reranker, preset_parts
 
 __all__ = [
-    "DEFAULT",
-    "FILE",
-    "HERE",
+    "DEFAULT_PRESET",
+    "RERANKER_FILE",
+    "THIS_FOLDER",
     "find_preset",
     "is_saved",
     "list_presets",

@@ -16,8 +16,12 @@ from ..prompts import list_prompts
 from ..ranking import Strategy
 from ..registry import is_built_in, to_spec
 
-FILE = "reranker.json"
-HERE = "."
+RERANKER_FILE = "reranker.json"
+"""The file in the folder of a trained reranker."""
+
+THIS_FOLDER = "."
+"""The folder itself, as the file names it."""
+
 _STAMP = Stamp("rerank-plugins reranker", 1)
 _BACKENDS = ("transformers", "cross-encoder", "seq2seq")
 _PATHS = ("model", "adapter")
@@ -41,12 +45,14 @@ def write_saved(
         InputError: The folder cannot be written.
     """
     spec = to_spec("strategies", strategy)
-    _STAMP.write(folder / FILE, {"strategy": spec, "backend": dict(backend), "about": dict(about)})
+    _STAMP.write(
+        folder / RERANKER_FILE, {"strategy": spec, "backend": dict(backend), "about": dict(about)}
+    )
 
 
 def is_saved(model: str | Path) -> bool:
     """Whether a folder holds a trained reranker."""
-    return (Path(model) / FILE).is_file()
+    return (Path(model) / RERANKER_FILE).is_file()
 
 
 def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
@@ -56,7 +62,7 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         ModelLoadError: The file is missing, damaged or of another version, or asks for something
             that is not loaded from a file.
     """
-    path = Path(folder) / FILE
+    path = Path(folder) / RERANKER_FILE
     try:
         spec = _STAMP.read(path, backend=dict)
     except InputError as error:
@@ -68,7 +74,7 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
             f"{str(path)!r} names a plugin or a server",
             hint="Only this library's own strategies and local backends are loaded from a file.",
         )
-    paths = [backend.get(name, HERE) for name in _PATHS]
+    paths = [backend.get(name, THIS_FOLDER) for name in _PATHS]
     if not all(isinstance(name, str) for name in paths) or not _own_prompts(strategy):
         raise ModelLoadError(
             f"{str(path)!r} names a file of prompts, or a model that is not a string",
@@ -79,7 +85,7 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
             f"{str(path)!r} sets {some_of(unknown)}",
             hint="A file says where the weights are; give other options to load_reranker.",
         )
-    here = {name: str(folder) for name in _PATHS if backend.get(name) == HERE}
+    here = {name: str(folder) for name in _PATHS if backend.get(name) == THIS_FOLDER}
     return strategy, backend | here
 
 

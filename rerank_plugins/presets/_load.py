@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-DEFAULT = "rerank-plugins/minilm-cross-encoder"
+DEFAULT_PRESET = "rerank-plugins/minilm-cross-encoder"
 """The model that `load_reranker` loads by default."""
 
 
 def load_reranker(
-    model: "str | Path" = DEFAULT,
+    model: "str | Path" = DEFAULT_PRESET,
     *,
     base: "str | Path | None" = None,
     preset: str | None = None,

@@ -6,13 +6,13 @@ breaking change and gets a new version. Rendering is pure and keeps queries and 
 """
 
 import tomllib
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_origin, get_type_hints
 
-from .._checks import nearest_of, some_of
+from .._checks import fits, nearest_of, some_of
 from ..errors import ConfigurationError, InputError, UnknownNameError
 from ._kinds import LikelihoodPrompt, ListwisePrompt, PointwisePrompt
 from ._templates import PassageForm, Rendered, chat, fill
@@ -103,15 +103,21 @@ def _parse(source: str, name: str) -> AnyPrompt:
     cls = _KINDS.get(values.pop("kind", ""))
     if cls is None:
         raise ConfigurationError(f"the prompt {name!r} needs kind = one of {sorted(_KINDS)}")
-    if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
+    known = {f.name: f for f in fields(cls)}
+    if unknown := sorted(values.keys() - known.keys()):
         raise ConfigurationError(
             f"the prompt {name!r} has no key {some_of(unknown)}",
-            hint=nearest_of(unknown[0], [f.name for f in fields(cls)], "It has"),
+            hint=nearest_of(unknown[0], list(known), "It has"),
         )
+    needed = [key for key, f in known.items() if f.default is f.default_factory is MISSING]
+    if missing := [key for key in needed if key not in values]:
+        raise ConfigurationError(f"the prompt {name!r} needs values for {some_of(missing)}")
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    hints = get_type_hints(cls)
+    for key, value in given.items():
+        if get_origin(hints[key]) is not Literal and not fits(value, hints[key]):
+            raise ConfigurationError(f"the prompt {name!r} has {value!r:.80} as {key}")
     try:
         return cls(**given)
-    except TypeError as error:
-        raise ConfigurationError(f"the prompt {name!r} is incomplete: {error}") from error
     except InputError as error:
         raise ConfigurationError(f"the prompt {name!r} is wrong: {error}") from error

@@ -15,8 +15,7 @@ from filelock import FileLock, Timeout
 from .._files import Stamp
 from ..errors import ConfigurationError, InputError
 from ..evaluation.report import save, training_curve
-from ..presets import FILE as RERANKER
-from ..presets import write_saved
+from ..presets import RERANKER_FILE, write_saved
 from ..ranking import Strategy
 from ..registry import to_spec
 from ._model import Trainee, base_shape, saved_backend
@@ -28,7 +27,14 @@ _RUN_FILE, _CURVE, _STATE = "training.json", "curve.svg", "trainer_state.json"
 _LOCK = "training.lock"
 _STAMP = Stamp("rerank-plugins training", 1)
 _MADE = (
-    *(RERANKER, _CURVE, "adapter_*", "*.safetensors", "*.safetensors.index.json", "config.json"),
+    *(
+        RERANKER_FILE,
+        _CURVE,
+        "adapter_*",
+        "*.safetensors",
+        "*.safetensors.index.json",
+        "config.json",
+    ),
     *("generation_config.json", "tokenizer*", "special_tokens_map.json", "chat_template.jinja"),
     *("vocab.json", "vocab.txt", "merges.txt"),
 )
@@ -144,7 +150,7 @@ def is_first_process() -> bool:
 
 def _claim(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
     path = folder / _RUN_FILE
-    if (folder / RERANKER).is_file() or any((folder / CHECKPOINTS).glob("*")):
+    if (folder / RERANKER_FILE).is_file() or any((folder / CHECKPOINTS).glob("*")):
         held = _held(path)
         if resume:
             hint = "Give another folder, or start from scratch: resume=False, or --anew."
@@ -176,7 +182,7 @@ def _held(path: Path) -> dict[str, Any] | None:
     Files of earlier versions name their format and no version.
 
     Raises:
-        InputError: There is no such file, or it is not a training run's.
+        InputError: There is no such file, it cannot be read, or it is not a training run's.
     """
     if not path.is_file():
         raise _foreign(path.parent)
@@ -184,6 +190,8 @@ def _held(path: Path) -> dict[str, Any] | None:
         held = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError):
         return None
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error}") from error
     if not isinstance(held, dict) or held.get("format") != _STAMP.format:
         raise _foreign(path.parent)
     return held

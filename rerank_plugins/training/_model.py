@@ -23,7 +23,7 @@ from ..backends._prompts.renderer import Renderer
 from ..calls import Batch, Replies, Reply
 from ..errors import InputError, ModelLoadError
 from ..handlers import AnyBackend
-from ..presets import HERE, find_preset, is_saved, preset_parts
+from ..presets import THIS_FOLDER, find_preset, is_saved, preset_parts
 from ..ranking import Strategy
 from ._batches import MODEL_INPUTS, Collator
 from ._encoding import EncodedList, PairEncoder, PromptEncoder
@@ -190,11 +190,11 @@ def saved_backend(trainee: Trainee, folder: Path, context: int | None) -> dict[s
             trainee.tokenizer.save_pretrained(folder)
     if classifier:
         limit = trainee.encode.context_tokens
-        return {"name": "cross-encoder", "model": HERE, "max_tokens": limit}
+        return {"name": "cross-encoder", "model": THIS_FOLDER, "max_tokens": limit}
     spec = {"context_tokens": context} if context else {}
     local = Path(trainee.base)  # may be opened from another folder later
     base = str(local.resolve()) if local.exists() else trainee.base
-    where = {"model": base, "adapter": HERE} if adapter else {"model": HERE}
+    where = {"model": base, "adapter": THIS_FOLDER} if adapter else {"model": THIS_FOLDER}
     return {"name": "transformers", **where, **spec}
 
 

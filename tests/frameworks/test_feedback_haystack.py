@@ -395,6 +395,8 @@ def test_one_of_many_queries_that_fails_leaves_the_others_alone(mode):
     assert "out of memory" in bad["meta"]["skipped"]
     with pytest.raises(InputError, match="2 queries and 1 embeddings"):
         composite.run_many(["a", "b"], [QUERY])
+    with pytest.raises(InputError, match="queries is of type str, expected a list"):
+        run_many(composite, mode, queries="ab", query_embeddings=[QUERY, QUERY])
     with pytest.raises(InputError, match="max_concurrency is 0"):
         asyncio.run(composite.run_many_async(**inputs, max_concurrency=0))
 

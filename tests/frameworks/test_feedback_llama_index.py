@@ -347,6 +347,9 @@ def test_many_queries_get_what_each_gets_alone(mode, events):
     ]
     with pytest.raises(InputError, match="max_concurrency is 0"):
         asyncio.run(retriever.aretrieve_many(queries, max_concurrency=0))
+    for several in (retriever.retrieve_many, lambda q: asyncio.run(retriever.aretrieve_many(q))):
+        with pytest.raises(InputError, match="queries is of type str, expected a list"):
+            several("ab")
 
 
 def test_prompts_of_the_reranker_can_be_seen():

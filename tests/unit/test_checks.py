@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rerank_plugins import InputError, Usage
-from rerank_plugins._checks import at_least, fits, flag, known_keys, one_of, positive
+from rerank_plugins._checks import at_least, fits, flag, known_keys, listed, one_of, positive
 
 
 @pytest.mark.parametrize("value", [1, 2, None, np.int64(7)])
@@ -88,3 +88,10 @@ def test_a_flag_is_true_or_false(value):
     flag(allow_none=True, other=False)
     with pytest.raises(InputError, match=r"allow_none is .*, expected True or False"):
         flag(allow_none=value)
+
+
+@pytest.mark.parametrize("value", ["ab", b"ab", None, 3])
+def test_a_list_is_not_one_string(value):
+    assert listed("queries", (x for x in "ab")) == ["a", "b"]
+    with pytest.raises(InputError, match=r"queries is of type .*, expected a list"):
+        listed("queries", value)

@@ -1,5 +1,6 @@
 """Names, specs and plugins."""
 
+import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 
@@ -8,8 +9,9 @@ import pytest
 from rerank_plugins import ConfigurationError, InputError, UnknownNameError
 from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.prompts import ListwisePrompt
+from rerank_plugins.ranking import Strategy
 from rerank_plugins.registry import BUILT_IN, from_spec, names, resolve, to_spec
-from rerank_plugins.strategies import KeepOrder, SingleToken, SlidingWindow
+from rerank_plugins.strategies import KeepOrder, PairScore, SingleToken, SlidingWindow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +24,21 @@ class Mine:
         raise AssertionError
 
 
+@dataclass(frozen=True)
+class Around:
+    """A strategy of somebody else that holds others under names of its own."""
+
+    outer: Strategy
+    rest: tuple[Strategy, ...] = ()
+    note: str = ""
+
+    def rank(self, query, passages):
+        raise AssertionError
+
+
 @pytest.fixture
 def plugin(monkeypatch):
     """An installed distribution with one good plugin and one that cannot be imported."""
-    import sys
-
     monkeypatch.setitem(sys.modules, "my_plugin", sys.modules[__name__])
     points = EntryPoints(
         [
@@ -99,3 +111,12 @@ def test_what_is_not_registered_has_no_spec():
 def test_bad_specs(spec, error, message):
     with pytest.raises(error, match=message):
         from_spec("strategies", spec)
+
+
+def test_a_bare_name_where_an_annotation_wants_a_strategy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "my_plugin", sys.modules[__name__])
+    points = EntryPoints([EntryPoint("around", "my_plugin:Around", "rerank_plugins.strategies")])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **kw: points.select(**kw))
+    spec = {"name": "around", "outer": "pair-score", "rest": ["single-token"], "note": "pair-score"}
+    built = from_spec("strategies", spec)
+    assert built == Around(PairScore(), (SingleToken(),), "pair-score")

@@ -160,3 +160,10 @@ def test_a_search_can_be_recorded_and_replayed(index, tmp_path):
     [again] = Replay(log).run(call)
     assert said.answer == again.answer
     assert [list(h.vector) for h in said.answer] == [list(h.vector) for h in again.answer]
+
+
+def test_one_query_is_no_list_of_queries(index):
+    search = searcher(index)
+    for several in (search.search_many, lambda q, v: asyncio.run(search.asearch_many(q, v))):
+        with pytest.raises(InputError, match="queries is of type str, expected a list"):
+            several("ab", [QUERY, QUERY])

@@ -37,7 +37,10 @@ def test_a_prompt_of_ones_own_from_a_file(tmp_path):
             "not letters, numbers or tokens",
         ),
         ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages"', "not a template"),
-        ('kind = "listwise"\nuser = "{query}{passages}"', "incomplete"),
+        ('kind = "listwise"\nuser = "{query}{passages}"', "needs values for alphabet$"),
+        ('kind = "likelihood"', "needs values for user$"),
+        ('kind = "likelihood"\nuser = 3', "has 3 as user$"),
+        ('kind = "likelihood"\nuser = "{passage}"\nchat = "no"', "has 'no' as chat$"),
         ('kind = "listwise"\nalphabet = "numbers"\nuser = "{passages}"', "lacks.*query"),
         (
             'kind = "listwise"\nalphabet = "numbers"\nuser = "{query}{passages}"\n'

@@ -84,6 +84,17 @@ def test_a_damaged_file_of_a_run(tmp_path, damage):
     assert json.loads((tmp_path / "training.json").read_text("utf-8"))["seed"] == 42
 
 
+def test_a_file_of_a_run_that_cannot_be_read(tmp_path, monkeypatch):
+    (started(tmp_path) / "training.json").write_text("{}")
+
+    def read_text(path, *arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with pytest.raises(InputError, match=r"cannot read .*training.json.*Permission denied"):
+        prepare(tmp_path, run_of(), MODEL, resume=True)
+
+
 def test_weights_that_two_patterns_name_are_removed_once(tmp_path):
     started(tmp_path)
     (tmp_path / "training.json").write_text(

@@ -17,6 +17,7 @@ from llama_index.postprocessor.rerank_plugins._base import Rerank
 
 from rerank_plugins import ConfigurationError, InputError, Ranking
 from rerank_plugins.calls import Call, Hit, Plan, Search
+from rerank_plugins.components import listed
 from rerank_plugins.components.feedback import (
     EmbedQuery,
     FetchVectors,
@@ -161,8 +162,12 @@ class FeedbackRetriever(BaseRetriever):
         super().__init__(callback_manager=callback_manager)
 
     def retrieve_many(self, queries: Sequence[QueryType]) -> List[List[NodeWithScore]]:
-        """`retrieve` for each query, one after the other."""
-        return [self.retrieve(query) for query in queries]
+        """`retrieve` for each query, one after the other.
+
+        Raises:
+            InputError: ``queries`` is no list.
+        """
+        return [self.retrieve(query) for query in listed("queries", queries)]
 
     async def aretrieve_many(
         self, queries: Sequence[QueryType], *, max_concurrency: int = 16
@@ -174,8 +179,9 @@ class FeedbackRetriever(BaseRetriever):
             max_concurrency: How many are under way at once.
 
         Raises:
-            InputError: ``max_concurrency`` is not positive.
+            InputError: ``max_concurrency`` is not positive, or ``queries`` is no list.
         """
+        queries = listed("queries", queries)
         if max_concurrency < 1:
             raise InputError(f"max_concurrency is {max_concurrency}, expected at least 1")
         slots = asyncio.Semaphore(max_concurrency)

@@ -13,7 +13,7 @@ from haystack_integrations.components.rankers.rerank_plugins._base import Ranker
 
 from rerank_plugins import InputError, UnsupportedCallError
 from rerank_plugins.calls import Call, Hit, Plan, Search
-from rerank_plugins.components import Checks, check_flag, check_part, check_top_k
+from rerank_plugins.components import Checks, check_flag, check_part, check_top_k, listed
 from rerank_plugins.components.feedback import (
     EmbedQuery,
     FetchVectors,
@@ -287,7 +287,7 @@ class FeedbackRetriever(Composite):
     def _plans(
         self, queries: list[str], embeddings: list[list[float]] | None
     ) -> list[Plan[FeedbackResult]]:
-        queries = list(queries)
+        queries = listed("queries", queries)
         given = [None] * len(queries) if embeddings is None else list(embeddings)
         if len(given) != len(queries):
             raise InputError(f"there are {len(queries)} queries and {len(given)} embeddings")
