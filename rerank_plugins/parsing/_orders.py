@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .._content import answer_text
 from ..text import Alphabet, plain_characters
 
+_ARROW = r">\u2192\u21d2\u21fe\u227b\u2265\u2794\u2798-\u27be\u27f6\u27f9\xbb"
 _ITEM = re.compile(r"[A-Za-z0-9]+")
 # The text between brackets: "3", or "3, 1, 2".
 _LIST = re.compile(r"[A-Za-z0-9]+(?:\s*[,;>]\s*[A-Za-z0-9]+)*")
@@ -27,14 +28,14 @@ _CHAIN = re.compile(r"\s?\[(?:[0-9]{1,9}|[A-Z])\](?:[ \n]?>[ \n]?\[(?:[0-9]{1,9}
 _NAMED = re.compile(r"\A(?:passage|document)?\s*\"?([A-Za-z]|\d{1,9})\"?[\s.]*\Z", re.IGNORECASE)
 # The text between two identifiers of a chain or a list.
 _LINK = re.compile(
-    r"(?:[\s>\u2192\u227b\u21d2\xbb\u2265=\u2248~,;|/&()\[*_`\"'#\u2022\u2013\u2014-]"
+    rf"(?:[\s{_ARROW}=\u2248~,;|/&()\[*_`\"'#\u2022\u2013\u2014-]|&gt;"
     r"|(?:and|then|passages?|documents?)\b|\d{1,3}[.):])*",
     re.IGNORECASE,
 )
-_ARROWS = re.compile(r"[>\u2192\u227b\u21d2\xbb\u2265=\u2248~]")
+_ARROWS = re.compile(rf"[{_ARROW}=\u2248~]|&gt;")
 _LIST_NUMBER = re.compile(r"\d[.):]")
-# Before an arrow: punctuation, two words at most, or a note in parentheses.
-_ASIDE = re.compile(r"[^\w(]*+(?:\w++[^\w(\n]*+){0,2}(?:\([^()\n]*+\)[^\w()]*+)?")
+# Before an arrow: punctuation, two words at most, or a note in parentheses; no tag's end.
+_ASIDE = re.compile(r"[^\w(<]*+(?:\w++[^\w(<\n]*+){0,2}(?:\([^()\n]*+\)[^\w()<]*+)?")
 _MARKUP = " \t*_`\"'(["
 _LONGEST_LINK = 200  # characters
 
@@ -289,7 +290,7 @@ def _starts_line(before: str) -> bool:
 
 
 def _ends_line(after: str) -> bool:
-    line = after.partition("\n")[0].strip(_MARKUP + ".,;!)|>")
+    line = after.partition("\n")[0].strip(_MARKUP + ".,;!)|>}")
     return not line or line.startswith(("<|", "</"))
 
 

@@ -207,7 +207,7 @@ def _unreachable(error: BaseException) -> bool:
 def mask(text: str, secrets: Collection[str]) -> str:
     """Replace secrets in a text, also where they are encoded.
 
-    As they are, with backslashes, with JSON's, Python's, URLs' and HTML's escapes (also several
+    As they are, in any case, with backslashes, with JSON's, Python's, URLs' and HTML's escapes (also several
     times over), in base64 (also within a longer text) and in hexadecimal.
 
     Examples:
@@ -222,7 +222,7 @@ def mask(text: str, secrets: Collection[str]) -> str:
 def _pattern(secrets: tuple[str, ...]) -> "re.Pattern[str] | None":
     forms = {form for secret in secrets if secret for form in (secret, *_encoded(secret))}
     spelt = ("".join(map(_any_spelling, form)) for form in sorted(forms, key=len, reverse=True))
-    return re.compile("|".join(spelt)) if forms else None
+    return re.compile("|".join(spelt), re.IGNORECASE) if forms else None
 
 
 def _encoded(secret: str) -> Iterator[str]:

@@ -250,3 +250,26 @@ def test_the_usual_chain_is_read_as_every_other(found, space, end, n, alphabet):
     assert read == parse_permutation(f"<think>[1]</think>{usual}", n, alphabet)
     assert read == parse_permutation(f"<answer>{usual}</answer>", n, alphabet, reasoning=True)
     assert parse_permutation(usual, n, alphabet, reasoning=True).positions == ()
+
+
+UNKNOWN = ["cot", "innerThoughts", "deliberation", "plan", "explanation", "step", "section"]
+
+
+@pytest.mark.parametrize("tag", UNKNOWN)
+@pytest.mark.parametrize("between", ["", " ", "\n", "\n\n"])
+def test_the_end_of_an_unknown_tag_is_no_arrow(tag, between):
+    """The last chain counts, and not one that goes on after the tag."""
+    answer = f"<{tag}>[2] > [1] > [3]</{tag}>{between}[3] > [2] > [1]"
+    found = parse_permutation(answer, 3)
+    assert (found.positions, found.duplicates) == ((2, 1, 0), 0)
+    assert parse_label(f"<{tag}>[1]</{tag}>{between}[3]", 3, "numbers") == 2
+
+
+@pytest.mark.parametrize("arrow", ["\u279c", "\u2794", "\u27a4", "\u27f6", "\u27f9", "&gt;", ">"])
+def test_arrows_of_all_kinds(arrow):
+    assert parse_permutation(f"[3] {arrow} [2] {arrow} [1]", 3).positions == (2, 1, 0)
+
+
+def test_an_order_in_json_comes_after_the_one_in_its_reasoning():
+    answer = '{"reasoning": "first [2] > [1] > [3]", "ranking": [3, 2, 1]}'
+    assert parse_permutation(answer, 3).positions == (2, 1, 0)

@@ -203,6 +203,8 @@ def escaped(template):
 
 SPELLINGS = {
     "plain": str,
+    "upper case": str.upper,
+    "lower case": str.lower,
     "json": lambda key: json.dumps(key)[1:-1],
     "json twice": lambda key: json.dumps(json.dumps(key))[3:-3],
     "json, every character": escaped("\\u{:04X}"),

@@ -219,6 +219,20 @@ def test_other_servers_of_pairs(served, shape):
     assert ranking.usage.prompt_tokens == 21
 
 
+def test_infinity_is_asked_for_logits(served):
+    """Without ``raw_scores`` it gives probabilities."""
+
+    def answer(path, body):
+        if path != "/rerank" or "documents" not in body:
+            return 422 if path == "/rerank" else 404, {"detail": "documents: field required"}
+        logits = [float(len(x)) for x in body["documents"]]
+        scores = logits if body.get("raw_scores") else [1 / (1 + math.exp(-x)) for x in logits]
+        return 200, {"results": [{"index": i, "relevance_score": x} for i, x in enumerate(scores)]}
+
+    ranking = Reranker(PairScore(), of(served(Answering(answer)))).rank("q", ["a", "bbb", "cc"])
+    assert (ranking.scores, ranking.score_kind) == ((3.0, 2.0, 1.0), "logit")
+
+
 def pair_server(shape, logit, probability, honours):
     """Scores by length; ``honours``: whether it returns logits when they are requested."""
 
