@@ -18,7 +18,7 @@ from llama_index.core import MockEmbedding, SummaryIndex, TreeIndex, VectorStore
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.indices.keyword_table import SimpleKeywordTableIndex
 from llama_index.core.llms import MockLLM
-from llama_index.core.schema import TextNode
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.rerank_plugins import PluginRerank
 from llama_index.retrievers.rerank_plugins import FeedbackRetriever as NodeFeedbackRetriever
 
@@ -140,3 +140,32 @@ def test_llama_index_takes_what_searches_by_vectors():
         NodeFeedbackRetriever(index.as_retriever(), "pair-score")
     with pytest.raises(InputError, match="expected a BaseEmbedding"):
         NodeFeedbackRetriever(index.as_retriever(), reranker, embed_model="local")
+
+
+class Lexical(BaseRetriever):
+    """A retriever of somebody's own, which cannot be recognised: by words, or by vectors."""
+
+    similarity_top_k = 20
+
+    def __init__(self, by_vectors):
+        super().__init__()
+        self.by_vectors = by_vectors
+
+    def _retrieve(self, query_bundle):
+        vector = query_bundle.embedding if self.by_vectors else [1.0, 0.0]
+        nodes = [TextNode(id_=str(i), text=f"{i}", embedding=[1.0, 0.1 * i]) for i in range(20)]
+        scored = [
+            NodeWithScore(node=n, score=vector[0] + vector[1] * n.embedding[1]) for n in nodes
+        ]
+        return sorted(scored, key=lambda n: -n.score)
+
+
+@pytest.mark.parametrize("by_vectors", [False, True])
+def test_a_retriever_that_ignores_the_embedding_is_named_once(caplog, by_vectors):
+    model = Oracle(key=lambda query, passage: float(passage))
+    reranker = PluginRerank(strategy="pair-score", backend=model)
+    retriever = NodeFeedbackRetriever(Lexical(by_vectors), reranker, method="bold", depth=5)
+    for _ in range(2):
+        assert retriever.retrieve(QueryBundle("q", embedding=[1.0, 0.2]))
+    found = [r.getMessage() for r in caplog.records if "Lexical found the same" in r.getMessage()]
+    assert len(found) == (0 if by_vectors else 1)

@@ -207,8 +207,8 @@ def _unreachable(error: BaseException) -> bool:
 def mask(text: str, secrets: Collection[str]) -> str:
     """Replace secrets in a text, also where they are encoded.
 
-    As they are, in any case, with backslashes, with JSON's, Python's, URLs' and HTML's escapes (also several
-    times over), in base64 (also within a longer text) and in hexadecimal.
+    In any case: as they are, with backslashes, with JSON's, Python's, URLs' and HTML's escapes
+    (also several times over), in base64 (also within a longer text) and in hexadecimal.
 
     Examples:
         >>> mask("wrong key sk-1234/x, or sk%2D1234%2Fx", ["sk-1234/x"])

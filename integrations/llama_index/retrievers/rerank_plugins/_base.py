@@ -76,7 +76,8 @@ class FeedbackRetriever(BaseRetriever):
 
     The reranker's opinion of the first nodes is distilled into the query's embedding; retrieving
     with that finds relevant nodes that were missed. No node is reranked twice. Works with every
-    retriever that uses `QueryBundle.embedding`, such as those of an index.
+    retriever that uses `QueryBundle.embedding`, such as those of an index. One that finds the same
+    nodes with the same scores for two embeddings seems not to; a warning says so, once.
 
     Args:
         retriever: The retriever. Its ``similarity_top_k`` is the number of nodes of each search:
@@ -159,6 +160,7 @@ class FeedbackRetriever(BaseRetriever):
         self._retriever, self._reranker = retriever, _uncut(reranker)
         self._embed_model = embed_model or getattr(retriever, "_embed_model", None)
         self._top_k = top_k
+        self._warned = False
         super().__init__(callback_manager=callback_manager)
 
     def retrieve_many(self, queries: Sequence[QueryType]) -> List[List[NodeWithScore]]:
@@ -191,6 +193,17 @@ class FeedbackRetriever(BaseRetriever):
                 return await self.aretrieve(query)
 
         return list(await asyncio.gather(*map(one, queries)))
+
+    def _warn_of_same(self, name: str) -> None:
+        """Say once that the retriever seems to ignore the query's embedding."""
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "FeedbackRetriever: %s found the same nodes with the same scores for another "
+                "embedding of the query. If it does not search with QueryBundle.embedding, "
+                "feedback changes nothing: give a retriever that does",
+                name,
+            )
 
     def _get_prompt_modules(self) -> PromptMixinType:
         prompted = {"retriever": self._retriever, "reranker": self._reranker}
@@ -231,6 +244,7 @@ class _Parts(PartsBackend):
     def __init__(self, held: Any, bundle: QueryBundle) -> None:
         self._held, self._bundle = held, bundle
         self.nodes: Dict[str, NodeWithScore] = {}
+        self._found: Dict[Sequence[float], List[Any]] = {}
 
     def answer(self, call: Call[Any]) -> Any:
         held = self._held
@@ -238,7 +252,7 @@ class _Parts(PartsBackend):
             case EmbedQuery():
                 return self._model().get_agg_embedding_from_queries(self._bundle.embedding_strs)
             case Search(vector=vector):
-                return self._hits(held._retriever.retrieve(self._with(vector)))
+                return self._hits(vector, held._retriever.retrieve(self._with(vector)))
             case RankHits(hits=hits):
                 nodes = self._given(hits)
                 if isinstance(held._reranker, Rerank):
@@ -257,7 +271,7 @@ class _Parts(PartsBackend):
                 texts = self._bundle.embedding_strs
                 return await self._model().aget_agg_embedding_from_queries(texts)
             case Search(vector=vector):
-                return self._hits(await held._retriever.aretrieve(self._with(vector)))
+                return self._hits(vector, await held._retriever.aretrieve(self._with(vector)))
             case RankHits(hits=hits):
                 nodes = self._given(hits)
                 if isinstance(held._reranker, Rerank):
@@ -290,9 +304,14 @@ class _Parts(PartsBackend):
             for hit in hits
         ]
 
-    def _hits(self, nodes: List[NodeWithScore]) -> tuple[Hit, ...]:
+    def _hits(self, vector: Sequence[float], nodes: List[NodeWithScore]) -> tuple[Hit, ...]:
         for node in nodes:
             self.nodes.setdefault(node.node.node_id, node)
+        found = [(n.node.node_id, n.score) for n in nodes]
+        held, known = self._held, [v for v, same in self._found.items() if same == found]
+        if any(score is not None for _, score in found) and set(known) - {vector}:
+            held._warn_of_same(type(held._retriever).__name__)
+        self._found[vector] = found
         return tuple(
             Hit(
                 n.node.node_id,

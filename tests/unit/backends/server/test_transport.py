@@ -1,16 +1,20 @@
 """Faults, limits, cancellation and deadlines of requests."""
 
 import asyncio
+import gzip
 import os
 import random
 import threading
 import time
+import traceback
+import tracemalloc
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -514,3 +518,35 @@ def test_a_forked_process_has_its_own_connections(served, held):
     assert os.waitstatus_to_exitcode(status) == 0
     assert backend._transport._client is client  # and the parent keeps its own
     assert ranker.rank("q", passages(4)).order == best_first(passages(4))
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_what_a_client_raises_shows_no_key(monkeypatch, colour):
+    key = "sk-secret-0123456789"
+
+    def stream(self, **arguments):
+        raise httpx.ConnectError(f"Illegal header value b'Bearer {key}'")
+
+    monkeypatch.setattr(httpx.Client, "stream", stream)
+    monkeypatch.setattr(httpx.AsyncClient, "stream", stream)
+    options = {"timeout_s": 5.0, "attempts": 1, "max_concurrency": 1, "secrets": (key,)}
+    sender = transport.Transport(base="http://localhost:1/v1", headers={}, **options)
+    request = Request("models")
+    found = sender.send(request) if colour == "sync" else asyncio.run(sender.asend(request))
+    shown = "".join(traceback.format_exception(found))
+    assert "cannot be reached" in str(found)
+    assert key not in shown
+
+
+def test_a_bomb_is_not_unpacked_into_memory(monkeypatch):
+    monkeypatch.setattr(transport, "LARGEST_ANSWER", 2**20)
+    bomb = gzip.compress(bytes(2**26))
+    body = transport._Body({"content-encoding": "gzip"})
+    tracemalloc.start()
+    try:
+        with pytest.raises(BackendError, match="larger than"):
+            body.add(bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**23
