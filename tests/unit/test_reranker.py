@@ -420,3 +420,18 @@ def test_on_a_loop_plans_advance_in_threads(native):
     asyncio.run(reranker.arank_many([("q", ["a", "b"])] * 3))
     assert seen
     assert threading.current_thread() not in seen
+
+
+def test_every_query_has_its_own_error():
+    """Although the backend answers all calls with one object."""
+
+    class Down:
+        def run(self, calls):
+            return [BackendError("down")] * len(calls)
+
+    texts = ["a", "b"]
+    one, other = Reranker(QueryLikelihood(), Down()).settle_many([("q", texts), ("r", texts)])
+    assert one == other
+    assert one is not other
+    one.__cause__ = ValueError()
+    assert other.__cause__ is None

@@ -167,7 +167,7 @@ class FeedbackRetriever(BaseRetriever):
         """`retrieve` for each query, one after the other.
 
         Raises:
-            InputError: ``queries`` is no list.
+            InputError: ``queries`` is not a list.
         """
         return [self.retrieve(query) for query in listed("queries", queries)]
 
@@ -181,7 +181,7 @@ class FeedbackRetriever(BaseRetriever):
             max_concurrency: How many are under way at once.
 
         Raises:
-            InputError: ``max_concurrency`` is not positive, or ``queries`` is no list.
+            InputError: ``max_concurrency`` is not positive, or ``queries`` is not a list.
         """
         queries = listed("queries", queries)
         if max_concurrency < 1:
