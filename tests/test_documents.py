@@ -1,5 +1,7 @@
 """The README and the documentation tell the truth: their code runs, their tables are the code's."""
 
+import contextlib
+import gc
 import json
 import re
 import socket
@@ -46,11 +48,35 @@ def pages():
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
-def test_every_python_block_of_the_documents_runs(page, application):
+def test_every_python_block_of_the_documents_runs(page, application, monkeypatch):
     namespace: dict[str, object] = {"__name__": "page"}  # later blocks build on earlier ones
     port = str(free_port())
-    for code in blocks(page):
-        exec(compile(code.replace("8080", port), str(page), "exec"), namespace)
+    with service(page) as url:
+        if url:
+            monkeypatch.setenv("COHERE_API_KEY", "the-key")
+        for code in blocks(page):
+            code = code.replace("8080", port).replace("http://localhost:8000", url)
+            exec(compile(code, str(page), "exec"), namespace)
+    if url:
+        close_clients()
+
+
+def close_clients():
+    """Close every connection: most clients of others have no method for it."""
+    httpx, requests = pytest.importorskip("httpx"), pytest.importorskip("requests")
+    for thing in gc.get_objects():
+        if issubclass(type(thing), httpx.Client | requests.Session):
+            thing.close()
+
+
+def service(page):
+    """The service of the page about it, for a key."""
+    if page.stem != "serving":
+        return contextlib.nullcontext("")
+    pytest.importorskip("fastapi")
+    from rerank_service import by_length, running
+
+    return running(by_length(), api_key="the-key")
 
 
 def free_port():

@@ -16,6 +16,8 @@ from ._arguments import is_spec, named_reranker
 @click.option("--port", default=8000, show_default=True, help="0: any free one.")
 @click.option("--model", help="Its name in requests.  [default: RERANKER]")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option("--strict", is_flag=True, help="Refuse requests that name another model.")
+@click.option("--page/--no-page", default=True, help="Pages for people: / and /docs.")
 @click.option("--api-key-env", metavar="NAME", help="The variable that holds the key.")
 @click.option("--api-key-file", metavar="FILE", help="The file that holds the key.")
 @click.option("--max-concurrency", default=4, show_default=True, help="Rankings at once.")

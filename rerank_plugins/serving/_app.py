@@ -17,9 +17,11 @@ from starlette.exceptions import HTTPException
 from ..errors import InputError, RerankError
 from ..reranker import Reranker
 from ._guards import RERANK_PATHS, bearer, bounded, keyed, measured, request_id_of
+from ._pages import pages_router
 from ._problems import Refusal, error_response, faults, problem
 from ._responses import response
 from ._schemas import (
+    Asked,
     Model,
     Models,
     NamedModel,
@@ -54,17 +56,18 @@ def create_app(
 ) -> FastAPI:
     """An ASGI application that ranks: Jina's and Cohere's interface over a reranker.
 
-    ``POST /v1/rerank``, ``/v2/rerank`` and ``/rerank`` rank. ``GET /health`` says that the process
-    lives, ``/ready`` that the model is loaded, ``/v1/models`` lists its names, ``/metrics`` counts
-    for Prometheus, and ``/openapi.json`` describes all of this in detail. The model is loaded when
-    the application starts and closed when it ends.
+    ``POST /v1/rerank``, ``/v2/rerank`` and ``/rerank`` rank. ``GET /`` is a page to try it on, and
+    ``/docs`` describes its interface; both load nothing from elsewhere. ``GET /health`` says that
+    the process lives, ``/ready`` that the model is loaded, ``/v1/models`` lists its names,
+    ``/metrics`` counts for Prometheus, and ``/openapi.json`` describes all of this in detail. The
+    model is loaded when the application starts and closed when it ends.
 
     Args:
         reranker: The reranker. With ``on_error="keep_order"`` a failing model costs the order and
             not the answer, whose ``fallback`` and ``meta.warnings`` then say so. Passages that no
             model read have the scores null.
-        api_key: If not None, every request but ``/health`` and ``/ready`` needs the header
-            ``Authorization: Bearer <api_key>``. Prometheus can send one (``authorization``).
+        api_key: If not None, every request but ``/health``, ``/ready`` and the pages needs the
+            header ``Authorization: Bearer <api_key>``. Prometheus can send one (``authorization``).
         settings: The limits; `ServiceSettings` with its defaults when None.
 
     Raises:
@@ -89,12 +92,14 @@ def create_app(
         version=version("rerank-plugins"),
         lifespan=_lifespan,
         exception_handlers=HANDLERS,
-        docs_url=None,  # they load scripts from elsewhere
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.service = service = Service(reranker, chosen, gate, Metrics(gate))
     app.include_router(probes)
+    if chosen.page:
+        app.include_router(pages_router())
     locked = [] if api_key is None else [Security(HTTPBearer(auto_error=False))]  # for OpenAPI
     responses = {} if api_key is None else _described(NO_KEY)
     for router in (_rerank_router(chosen), about):
@@ -131,15 +136,17 @@ def _service(request: Request) -> Service:
 async def rerank(question: RerankRequest, request: Request) -> RerankResponse:
     """Answer a request with the ranking of its documents."""
     service = _service(request)
-    names = service.settings.names
-    if question.model not in (None, *names):
-        raise Refusal(404, f"there is no such model here, only: {', '.join(names)}")
-    ranking = await while_connected(service.rank(question), request.receive)
+    settings = service.settings
+    if settings.strict and question.model not in (None, *settings.names):
+        raise Refusal(404, f"there is no such model here, only: {', '.join(settings.names)}")
+    asked: list[Asked] | None = [] if question.explain and settings.page else None
+    ranking = await while_connected(service.rank(question, asked), request.receive)
     return response(
         ranking,
         question,
         request_id=request_id_of(request.scope),
-        model=service.settings.model,
+        settings=settings,
+        asked=asked,
         version="2" if request.url.path.endswith("/v2/rerank") else "1",
     )
 

@@ -17,12 +17,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import InputError
+from ._pages import PAGES
 from ._problems import Refusal, logger, problem
 from ._service import Gate, Metrics, ServiceSettings
 
 RERANK_PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
-OPEN_PATHS = ("/health", "/ready")
-"""Paths that need no key: an orchestrator's probes have none."""
+OPEN_PATHS = ("/health", "/ready", *PAGES)
+"""Paths that need no key: an orchestrator has none, and people type theirs into the pages."""
 KNOWN_PATHS = (*RERANK_PATHS, *OPEN_PATHS, "/v1/models", "/metrics", "/openapi.json")
 
 NO_ANSWER = 499

@@ -1,12 +1,14 @@
 """From a ranking to the body of a response."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..ranking import Ranking, ScoreKind
 from ._problems import public_cause
 from ._schemas import (
     ApiVersion,
+    Asked,
     BilledUnits,
     Meta,
     RerankRequest,
@@ -16,6 +18,7 @@ from ._schemas import (
     Tokens,
     TokenUsage,
 )
+from ._service import ServiceSettings
 
 SEARCH_UNIT = 100
 """Documents of one of Cohere's search units."""
@@ -24,7 +27,13 @@ MAX_WARNINGS = 8
 
 
 def response(
-    ranking: Ranking, request: RerankRequest, *, request_id: str, model: str, version: str
+    ranking: Ranking,
+    request: RerankRequest,
+    *,
+    request_id: str,
+    settings: ServiceSettings,
+    version: str,
+    asked: Sequence[Asked] | None = None,
 ) -> RerankResponse:
     """The response to a request.
 
@@ -32,16 +41,21 @@ def response(
         ranking: The ranking of the request's documents.
         request: The request.
         request_id: Its id in the log.
-        model: The model's name, whatever name the request used.
+        settings: The service's; the answer has its model's name, whatever name the request used.
         version: The version of Cohere's interface.
+        asked: The calls to the model, if the request wants to see them.
     """
     usage, fallbacks = ranking.usage, tuple(map(public_cause, ranking.report.fallbacks))
     kept = [f"part of the order is the request's: {cause}" for cause in dict.fromkeys(fallbacks)]
     ignored = [f"{name[:50]!a} is not supported and was ignored" for name in request.ignored]
+    if request.explain and asked is None:
+        ignored.append("explain is switched off in this service and was ignored")
+    if request.model not in (None, *settings.names):
+        ignored.insert(0, f"there is one model here, {settings.model}, and it answered")
     warnings = [*kept[:MAX_WARNINGS], *ignored[:MAX_WARNINGS]]
     return RerankResponse(
         id=request_id,
-        model=model,
+        model=settings.model,
         results=_results(ranking, request),
         score_kind=ranking.score_kind,
         fallback=ranking.report.fallback,
@@ -60,6 +74,7 @@ def response(
             tokens=Tokens(input_tokens=usage.prompt_tokens, output_tokens=usage.generated_tokens),
             **({"warnings": warnings} if warnings else {}),
         ),
+        **({} if asked is None else {"asked": list(asked)}),
     )
 
 

@@ -62,6 +62,10 @@ class RerankRequest(BaseModel):
         default=None, description="Whether results repeat their documents."
     )
 
+    explain: Truth | None = Field(
+        default=None, description="Whether the answer shows what the model was asked."
+    )
+
     @property
     def passages(self) -> list[Passage]:
         """The documents as passages."""
@@ -179,6 +183,15 @@ class Meta(BaseModel):
     )
 
 
+class Asked(BaseModel):
+    """A call to the model, with its answer."""
+
+    kind: str = Field(description="The kind of the call, such as `NextToken` or `ScorePair`.")
+    question: str = Field(description="The prompt, or the texts that were scored.")
+    answer: str = Field(description="What came back; the name of the error if it failed.")
+    failed: bool
+
+
 class RerankResponse(BaseModel):
     """The documents in order of relevance, best first, with cost and report."""
 
@@ -192,6 +205,9 @@ class RerankResponse(BaseModel):
     usage: TokenUsage
     report: Report = Field(description="Repairs and fallbacks, by number or position.")
     meta: Meta
+    asked: list[Asked] | None = Field(
+        default=None, description="The first calls to the model, if the request has `explain`."
+    )
 
 
 class Fault(BaseModel):

@@ -15,8 +15,9 @@ from .._checks import at_least
 from ..errors import InputError
 from ..ranking import Ranking
 from ..reranker import Reranker
+from ._asked import watched
 from ._problems import Refusal, logger
-from ._schemas import RerankRequest
+from ._schemas import Asked, RerankRequest
 
 T = TypeVar("T")
 
@@ -31,7 +32,11 @@ class ServiceSettings:
     Args:
         model: The model's name in requests and answers.
         aliases: Other names that requests may use, such as ``rerank-v3.5`` for a client whose
-            model name is fixed. All other names are refused with 404.
+            model name is fixed.
+        strict: Refuse all other names with 404. By default a request with another name is answered
+            by the one model there is, and ``meta.warnings`` says so.
+        page: Whether there are pages for people, ``/`` and ``/docs``, and whether requests may ask
+            with ``explain`` for the prompts of the model.
         max_documents: Documents of a request at most.
         max_query_chars: Characters of a query at most.
         max_document_chars: Characters of a document at most.
@@ -63,6 +68,8 @@ class ServiceSettings:
 
     model: str = "reranker"
     aliases: tuple[str, ...] = ()
+    strict: bool = False
+    page: bool = True
     max_documents: int = 1_000
     max_query_chars: int = 10_000
     max_document_chars: int = 100_000
@@ -215,19 +222,22 @@ class Service:
         else:
             self.state = "ready"
 
-    async def rank(self, request: RerankRequest) -> Ranking:
+    async def rank(self, request: RerankRequest, asked: list[Asked] | None = None) -> Ranking:
         """Rank when there is a place, within the time limit.
+
+        Args:
+            request: The request.
+            asked: A list that gets the calls to the model, if not None.
 
         Raises:
             Refusal: The time limit passed.
             RerankError: The ranking failed.
         """
         scope = asyncio.timeout(self.settings.timeout_s)
+        reranker = self.reranker if asked is None else watched(self.reranker, asked)
         try:
             async with scope, self.gate.place():
-                ranking = await self.reranker.arank(
-                    request.query, request.passages, top_k=request.top_n
-                )
+                ranking = await reranker.arank(request.query, request.passages, top_k=request.top_n)
         except TimeoutError:
             if not scope.expired():
                 raise  # the backend's own

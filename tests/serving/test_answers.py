@@ -61,6 +61,30 @@ def test_a_document_without_a_title(url, document, wanted):
     assert found["results"][0]["document"] == {"text": "the text"}
 
 
+@pytest.mark.parametrize("name", ["rerank-v9", "", "x" * 10_000, "<b>\n"])
+def test_another_models_name_is_answered_with_a_note(url, name):
+    found = httpx.post(f"{url}/v1/rerank", json={**QUESTION, "model": name}).json()
+    assert [r["index"] for r in found["results"]] == [1, 2, 0]
+    assert found["model"] == "reranker"
+    note = "there is one model here, reranker, and it answered"
+    assert found["meta"]["warnings"] == [note]
+    for known in ("reranker", "rerank-v3.5", None):
+        found = httpx.post(f"{url}/v1/rerank", json={**QUESTION, "model": known}).json()
+        assert "warnings" not in found["meta"]
+
+
+def test_what_the_model_was_asked(url):
+    found = httpx.post(f"{url}/v1/rerank", json={**QUESTION, "explain": True}).json()
+    assert found["usage"]["calls"] == len(found["asked"]) == 3
+    assert found["asked"][1] == {
+        "kind": "ScorePair",
+        "question": f"[first text] flea\n\n[second text] {DOCUMENTS[1]}",
+        "answer": "23.0000",
+        "failed": False,
+    }
+    assert "asked" not in httpx.post(f"{url}/v1/rerank", json=QUESTION).json()
+
+
 def test_what_is_ignored_is_said(url):
     asked = {**QUESTION, "max_chunks_per_doc": 3, "rank_fields": ["a"]}
     found = httpx.post(f"{url}/v1/rerank", json=asked).json()

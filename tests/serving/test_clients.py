@@ -28,8 +28,9 @@ def test_the_cohere_client_shows_why_it_was_refused():
         refused = pytest.raises(cohere.UnauthorizedError, match="the API key is missing or wrong")
         with cohere.ClientV2("another key", base_url=locked) as client, refused:
             client.rerank(model="reranker", query="flea", documents=DOCUMENTS)
+    with running(by_length(), strict=True) as strict:
         refused = pytest.raises(cohere.NotFoundError, match="no such model here, only: reranker")
-        with cohere.ClientV2(KEY, base_url=locked) as client, refused:
+        with cohere.ClientV2(KEY, base_url=strict) as client, refused:
             client.rerank(model="rerank-v3.5", query="flea", documents=DOCUMENTS)
 
 

@@ -34,7 +34,6 @@ from rerank_plugins.serving import create_app
         (b'{"query": "q", "documents": ["a"], "top_n": "3"}', 422, "top_n"),
         (b'{"query": "q", "documents": ["a"], "top_n": 1e400}', 422, ""),
         (b'{"query": "\\ud800", "documents": ["a"]}', 422, ""),
-        (b'{"query": "q", "documents": ["a"], "model": "gpt"}', 404, "only: reranker"),
         (b"[" * 100_000, 400, ""),
     ],
 )
@@ -50,10 +49,20 @@ def test_malformed_bodies(url, body, status, said):
     assert problem["retryable"] is False
 
 
+def test_a_strict_service_refuses_other_models():
+    with running(by_length(), strict=True, aliases=("rerank-v3.5",)) as strict:
+        for name in ("reranker", "rerank-v3.5", None):
+            asked = {**QUESTION, "model": name}
+            assert httpx.post(f"{strict}/v1/rerank", json=asked).status_code == 200
+        answer = httpx.post(f"{strict}/v1/rerank", json={**QUESTION, "model": "gpt"})
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "there is no such model here, only: reranker, rerank-v3.5"
+
+
 def test_other_paths_and_methods(url):
     assert httpx.get(f"{url}/v1/nothing").status_code == 404
     assert httpx.get(f"{url}/v1/rerank").status_code == 405
-    assert httpx.get(f"{url}/docs").status_code == 404
+    assert httpx.get(f"{url}/redoc").status_code == 404
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rerank_plugins import BackendError, Ranking, Report, Reranker, Usage
 from rerank_plugins.calls import Completion, Generate, Reply
+from rerank_plugins.serving import ServiceSettings
 from rerank_plugins.serving._responses import relevance, response, unread_positions
 from rerank_plugins.serving._schemas import RerankRequest, request_model
 from rerank_plugins.strategies import (
@@ -67,7 +68,9 @@ def test_scores_by_their_definition(score, kind, expected):
 def respond(request: RerankRequest, **report):
     usage = Usage(calls=2, prompt_tokens=30, generated_tokens=4, seconds=0.5)
     ranking = Ranking((1, 0), (0.75, 0.5), "probability", report=Report(**report), usage=usage)
-    return response(ranking, request, request_id="id", model="mine", version="2")
+    return response(
+        ranking, request, request_id="id", settings=ServiceSettings(model="mine"), version="2"
+    )
 
 
 def test_a_response():
@@ -115,7 +118,7 @@ def test_a_passage_that_no_model_read_has_no_score():
     usage, report = Usage(calls=3), Report(missing=frozenset({0}))
     ranking = Ranking((1, 0, 2), report=report, usage=usage)
     request = RerankRequest(query="q", documents=["a", "b", "c"])
-    found = response(ranking, request, request_id="", model="", version="1")
+    found = response(ranking, request, request_id="", settings=ServiceSettings(), version="1")
     assert [(r.index, r.relevance_score, r.score) for r in found.results] == [
         (1, 1.0, 1.0),
         (0, None, None),
@@ -184,7 +187,9 @@ def test_what_no_model_read_never_has_a_score(strategy, n, query, failing, babbl
     model = Unreliable(random.Random(seed), failing, babbling)
     ranking = Reranker(strategy, model, on_error="keep_order").rank(query, documents)
     request = RerankRequest(query=query, documents=documents)
-    results = response(ranking, request, request_id="", model="", version="1").results
+    results = response(
+        ranking, request, request_id="", settings=ServiceSettings(), version="1"
+    ).results
     assert sorted(r.index for r in results) == list(range(n))
     for result in results:
         if documents[result.index] not in model.read:
@@ -213,7 +218,7 @@ def test_a_call_that_fails_costs_the_score_of_what_it_was_about(strategy, unread
     model = Failing(when=lambda call: "<passage 2>" in repr(call), otherwise=Oracle())
     ranking = Reranker(strategy, model, on_error="keep_order").rank("fleas", documents)
     request = RerankRequest(query="fleas", documents=documents)
-    found = response(ranking, request, request_id="", model="", version="1")
+    found = response(ranking, request, request_id="", settings=ServiceSettings(), version="1")
     assert found.fallback
     assert found.report.unread == unread
     assert {r.index for r in found.results if r.relevance_score is None} == unread
@@ -232,7 +237,7 @@ def test_search_units_are_hundreds_of_documents():
     for n, units in ((0, 0), (1, 1), (100, 1), (101, 2)):
         request = RerankRequest(query="q", documents=["a"] * n)
         ranking = Ranking(tuple(range(n)), (0.0,) * n)
-        found = response(ranking, request, request_id="", model="", version="1")
+        found = response(ranking, request, request_id="", settings=ServiceSettings(), version="1")
         assert found.meta.billed_units.search_units == units
 
 
