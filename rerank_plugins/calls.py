@@ -17,6 +17,7 @@ A_co = TypeVar("A_co", covariant=True)
 T = TypeVar("T")
 
 Role = Literal["system", "user", "assistant"]
+PairKind = Literal["logit", "similarity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,10 @@ class Likelihood(Call[ContinuationLogprob]):
 
 @dataclass(frozen=True, slots=True)
 class ScorePair(Call[float]):
-    """Asks how relevant ``passage`` is to ``query``: a raw logit, higher is better."""
+    """Asks how relevant ``passage`` is to ``query``: higher is better.
+
+    The answer is a raw logit or a similarity; `Reply.score_kind` says which.
+    """
 
     query: str
     passage: str
@@ -246,12 +250,15 @@ class Reply(Generic[A_co]):
         generated_tokens: Tokens the model wrote for it.
         truncated: Which of the prompt's untrusted parts were cut to their ``max_tokens``
             (positions in `Prompt.untrusted`).
+        score_kind: The kind of the answer to a `ScorePair`: a raw ``"logit"``, or a
+            ``"similarity"`` of vectors.
     """
 
     answer: A_co
     prompt_tokens: int = 0
     generated_tokens: int = 0
     truncated: tuple[int, ...] = ()
+    score_kind: PairKind = field(default="logit", repr=False)
 
 
 class _Costly(Protocol):

@@ -13,7 +13,7 @@ from .text import Passage
 
 T = TypeVar("T")
 
-ScoreKind = Literal["logit", "logprob", "probability", "grade", "z-score", "rank"]
+ScoreKind = Literal["logit", "logprob", "probability", "similarity", "grade", "z-score", "rank"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +170,9 @@ class Ranking:
         scores: Aligned with ``order``: finite, never increasing, comparable with each other.
             Left out, they are reciprocal ranks (``score_kind="rank"``).
         score_kind: What the scores are: raw ``logit``, ``logprob`` (nats), ``probability``,
-            ``grade``, ``z-score`` (standard deviations above the list's mean, comparable within
-            the list alone), or ``rank`` (1, 1/2, 1/3, ...: the order and nothing more).
+            ``similarity`` (of vectors: a cosine or the mean of several), ``grade``, ``z-score``
+            (standard deviations above the list's mean, comparable within the list alone), or
+            ``rank`` (1, 1/2, 1/3, ...: the order and nothing more).
         model_scores: The model's own scores, by position in the caller's list, where ``scores``
             mix them with others: a threshold is compared with these. Else empty.
         model_score_kind: The kind of ``model_scores``.

@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..ranking import Ranking, Report, ScoreKind
 from ..text import Direction, Passage, direction_of
 
-_COMPARABLE = ("logit", "logprob", "probability")
+_COMPARABLE = ("logit", "logprob", "probability", "similarity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +171,15 @@ def _unit(
     if not scale:
         return float
     return {
-        "logit": lambda x: 1 / (1 + math.exp(min(-x, 700.0))),  # beyond, exp has no float
+        "logit": _logistic,
+        "similarity": _logistic,
         "logprob": lambda x: math.exp(min(x, 0.0)),
         "grade": lambda x: min(max(x / (top_grade or 1.0), 0.0), 1.0),
     }.get(kind, float)
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(min(-x, 700.0)))  # beyond, exp has no float
 
 
 def _strength(score: float | None) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from ..ranking import Ranking, Report, ScoreKind
 from ._fusion import K
 
-_ACROSS: tuple[ScoreKind, ...] = ("logit", "probability", "grade")
+_ACROSS: tuple[ScoreKind, ...] = ("logit", "probability", "similarity", "grade")
 """Scores that mean the same in every list."""
 
 

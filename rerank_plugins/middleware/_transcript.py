@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ..calls import (
     Likelihood,
     Message,
     NextToken,
+    PairKind,
     Plan,
     Prompt,
     Replies,
@@ -137,7 +139,7 @@ def _answers(reply: Reply[Any] | CallError, call: Call[Any]) -> bool:
     if isinstance(reply, CallError):
         return fits(reply.retryable, bool)
     counts = (reply.prompt_tokens, reply.generated_tokens, reply.truncated)
-    whole = fits(counts, tuple[int, int, tuple[int, ...]])
+    whole = fits(counts, tuple[int, int, tuple[int, ...]]) and fits(reply.score_kind, PairKind)
     return whole and fits(reply.answer, _ANSWERS[type(call)])
 
 
@@ -169,6 +171,8 @@ def encode_reply(reply: Reply[Any] | CallError) -> dict[str, Any]:
             **{name: tokens for name, tokens in cost.items() if tokens},
         }
     data = asdict(reply)
+    if not isinstance(reply.answer, Real):
+        del data["score_kind"]  # only scores have one
     if isinstance(reply.answer, tuple):  # hits, whose vectors may be arrays
         data["answer"] = [
             {**hit, "vector": [float(x) for x in hit["vector"]]} for hit in data["answer"]

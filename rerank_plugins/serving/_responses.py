@@ -126,6 +126,7 @@ def relevance(score: float, kind: ScoreKind) -> float:
     logit         the logistic function, as for cross-encoders
     logprob       the probability; for query likelihoods, that of a token on average
     probability   unchanged
+    similarity    the logistic function: only the order counts
     z-score       the logistic function: comparable within a request only
     grade         ``g / (1 + g)``: prompts have different scales, so only the order counts
     rank          unchanged: 1, 1/2, 1/3, ... the order and nothing more
@@ -137,7 +138,7 @@ def relevance(score: float, kind: ScoreKind) -> float:
         >>> relevance(0.0, "logit"), relevance(0.0, "logprob"), relevance(3.0, "grade")
         (0.5, 1.0, 0.75)
     """
-    if kind in ("logit", "z-score"):
+    if kind in ("logit", "similarity", "z-score"):
         small = math.exp(-abs(score))  # never overflows
         return 1.0 / (1.0 + small) if score >= 0 else small / (1.0 + small)
     if kind == "logprob":

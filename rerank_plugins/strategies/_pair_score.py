@@ -1,11 +1,11 @@
-"""Scores of single passages from a classifier of query and passage."""
+"""Scores of single passages from a model that scores pairs of query and passage."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..calls import Plan, ScorePair
-from ..errors import CallError, ModelOutputError
+from ..calls import Plan, Reply, ScorePair
+from ..errors import CallError, ConfigurationError, ModelOutputError
 from ..plans import ask_replies
 from ..prompts import PassageForm
 from ..ranking import Ranking, Report
@@ -14,10 +14,11 @@ from ._attempt import Attempt, Scored, rank_scored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairScore:
-    """Score a passage by a cross-encoder or another classifier of query and passage.
+    """Score a passage by a cross-encoder, by late interaction, or by another model of pairs.
 
-    One pass per passage, all of them in one batch. Scores are the model's raw logits
-    (``score_kind="logit"``), comparable across passages and queries.
+    One call per passage, all of them in one batch. Scores are what the backend says that they are,
+    comparable across passages and queries: a classifier's raw logits (``score_kind="logit"``), or
+    similarities of vectors (``"similarity"``).
 
     Args:
         titled: The form of a passage that has a title, with the fields ``{title}`` and
@@ -58,4 +59,10 @@ class PairScore:
             else:
                 message = f"the model's score is {reply.answer}, not a finite number"
                 scored.append(ModelOutputError(message))
-        return rank_scored(scored, "logit")
+        kinds = {reply.score_kind for reply in replies if isinstance(reply, Reply)}
+        if len(kinds) > 1:
+            raise ConfigurationError(
+                "some of the scores are logits and others similarities",
+                hint="Use backends that run the same model.",
+            )
+        return rank_scored(scored, kinds.pop() if kinds else "logit")

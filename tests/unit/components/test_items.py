@@ -241,6 +241,16 @@ def test_grades_of_an_unknown_scale_stay_as_they_are():
     assert "the scale of the grades is unknown" in outcome.warning
 
 
+def test_similarities_have_a_threshold_and_a_scale_from_0_to_1():
+    ranking = Ranking((0, 1, 2), (math.log(3), 0.0, -0.5), "similarity")
+    assert len(conclude(ranking, THREE, top_k=None, score_threshold=0.0).lines) == 2
+    outcome = conclude(ranking, THREE, top_k=None, score_threshold=0.5, scale_score=True)
+    assert [score for _, score in outcome.lines] == pytest.approx([0.75, 0.5])
+    assert outcome.meta["score_kind"] == "similarity"
+    same = conclude(Ranking((0, 1, 2), (0.5, 0.5, 0.5), "similarity"), THREE, top_k=None)
+    assert "the same score" in same.warning
+
+
 def test_a_threshold_is_compared_with_the_model_s_own_scores():
     ranking = Ranking(
         (2, 0, 1),

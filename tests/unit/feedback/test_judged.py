@@ -44,6 +44,7 @@ def test_scores_of_one_list_do_not_decide_between_lists():
     logits = Judged(("a", "b"), {"a": 1.0, "b": -1.0}, "logit")
     merged = logits.with_ranking(("c", "d"), replace(second, score_kind="logit"), level)
     assert merged.order[:2] == ("c", "d")
+    assert replace(logits, kind="similarity").comparable(replace(second, score_kind="similarity"))
 
 
 def test_merging_by_level():

@@ -142,6 +142,7 @@ def whole_transcript():
         (NextToken(prompt, ("A", "B")), Reply(LabelLogprobs({"A": -0.5}), truncated=(0,))),
         (Generate(prompt, 5, stop=("x",)), Reply(Completion("[1]", tokens=(("[", -0.1),)))),
         (Likelihood(prompt, Untrusted("q", "query")), Reply(ContinuationLogprob(-3.5, 4))),
+        (ScorePair("q", "p"), Reply(0.5, 3, score_kind="similarity")),
         (Search((0.5, 1.0), 3), Reply((Hit("1", "text", (0.5,), 2.0), Hit("2", "more")))),
     ]
     return [{"call": encode_call(c), "reply": encode_reply(r)} for c, r in entries], entries

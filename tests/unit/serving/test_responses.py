@@ -39,7 +39,7 @@ REQUEST = request_model(10, 100, 100).model_validate(
 
 
 def test_scores_of_every_kind_keep_their_order():
-    for kind in ("logit", "logprob", "probability", "grade", "rank"):
+    for kind in ("logit", "logprob", "probability", "similarity", "grade", "rank"):
         values = [relevance(x / 10, kind) for x in range(-50, 60)]
         assert values == sorted(values)
         assert min(values) >= 0
@@ -51,6 +51,7 @@ def test_scores_of_every_kind_keep_their_order():
     [
         (math.log(3), "logit", 0.75),
         (-math.log(3), "z-score", 0.25),
+        (math.log(3), "similarity", 0.75),
         (-1e6, "logit", 0.0),
         (1e6, "logit", 1.0),
         (math.log(0.25), "logprob", 0.25),

@@ -29,6 +29,18 @@ def test_scores_are_the_models_and_one_batch_asks_for_all():
     assert (ranking.usage.calls, ranking.usage.batches) == (3, 1)
 
 
+def test_the_kind_of_the_scores_is_the_backends():
+    model = Model(*(Reply(x, score_kind="similarity") for x in (0.2, 0.5)))
+    ranking = Reranker(PairScore(), model).rank("q", ["a", "b"])
+    assert (ranking.order, ranking.score_kind) == ((1, 0), "similarity")
+
+
+def test_logits_and_similarities_are_not_compared():
+    model = Model(Reply(0.5, score_kind="similarity"), Reply(3.0))
+    with pytest.raises(ConfigurationError, match="logits and others similarities"):
+        Reranker(PairScore(), model).rank("q", ["a", "b"])
+
+
 def test_titles_are_part_of_the_passage():
     passages = [Passage("a", title="T"), Passage("b")]
     for titled, first in (
