@@ -44,6 +44,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "balanced": "rerank_plugins.backends:Balanced",
         "constant": "rerank_plugins.testing:Constant",
         "cross-encoder": "rerank_plugins.backends:CrossEncoderBackend",
+        "late-interaction": "rerank_plugins.backends:LateInteractionBackend",
         "logged": "rerank_plugins.testing:Logged",
         "onnx-cross-encoder": "rerank_plugins.backends:OnnxCrossEncoderBackend",
         "openai": "rerank_plugins.backends:OpenAIBackend",

@@ -3,6 +3,8 @@
 from .._loading import loading
 from ..handlers import AsyncBackend, Backend
 from ._base import by_kind
+from ._late.backend import LateInteractionBackend
+from ._late.store import TokenVectors
 from ._local.cross_encoder import CrossEncoderBackend
 from ._local.loading import unpacked_gguf
 from ._local.seq2seq import Seq2SeqBackend
@@ -18,10 +20,12 @@ __all__ = [
     "Backend",
     "Balanced",
     "CrossEncoderBackend",
+    "LateInteractionBackend",
     "OnnxCrossEncoderBackend",
     "OpenAIBackend",
     "Routed",
     "Seq2SeqBackend",
+    "TokenVectors",
     "TransformersBackend",
     "VLLMBackend",
     "by_kind",

@@ -15,6 +15,7 @@ from openai_server import MODEL, Echoing, OpenAIServer, Scoring, SGLang
 from rerank_plugins import RerankError
 from rerank_plugins.backends import (
     CrossEncoderBackend,
+    LateInteractionBackend,
     OnnxCrossEncoderBackend,
     OpenAIBackend,
     Seq2SeqBackend,
@@ -67,6 +68,7 @@ def _in_process():
     yield "`Seq2SeqBackend`", _declared(Seq2SeqBackend.kinds)
     yield "`CrossEncoderBackend`", _declared(CrossEncoderBackend.kinds)
     yield "`OnnxCrossEncoderBackend`", _declared(OnnxCrossEncoderBackend.kinds)
+    yield "`LateInteractionBackend`", _declared(LateInteractionBackend.kinds)
     for runner in ("generate", "pooling"):
         kinds = VLLMBackend("a/model", runner=runner).kinds
         yield f'`VLLMBackend`, `runner="{runner}"`', _declared(kinds)
