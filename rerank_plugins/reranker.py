@@ -1,12 +1,14 @@
 """A strategy and a backend together: the object that applications hold."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ._checks import known_keys, one_of
 from ._runner import ASYNC_QUERIES, Runner, results_of
-from .calls import Plan
+from .calls import Plan, ScorePair
 from .errors import CallError, ContractError, InputError, UnsupportedCallError
 from .handlers import AnyBackend, AsyncBackend, Backend, lifecycle, on_loop
 from .middleware import Limits
@@ -17,6 +19,8 @@ from .text import Passage, direction_of
 
 OnError = Literal["raise", "keep_order"]
 Request = tuple[str, Sequence[str]]
+_TOGETHER = 256
+"""Passages that a plan is asked about when they are prepared."""
 
 
 class Reranker:
@@ -171,6 +175,47 @@ class Reranker:
             )
         return replace(ranking.top(top_k), usage=usage, report=ranking.report + known)
 
+    def prepare(self, passages: Iterable[str], path: "str | Path | None" = None) -> Any:
+        """Have the backend encode passages beforehand, in the form in which it will be asked.
+
+        Only encoders can: `rerank_plugins.backends.LateInteractionBackend`, which looks into the
+        vectors from then on. Another process gets them as ``prepared``.
+
+        Args:
+            passages: Texts, with titles where the ranked ones will have some.
+            path: A file to write; without one, the vectors are in memory only.
+
+        Returns:
+            The `rerank_plugins.backends.TokenVectors`.
+
+        Raises:
+            UnsupportedCallError: The backend reads query and passage together, or the strategy asks
+                about several passages at once.
+            InputError: The file cannot be written.
+            CallError: A passage cannot be encoded.
+        """
+        backend = _preparing(self.backend)
+        if backend is None:
+            raise UnsupportedCallError(
+                f"{type(self.backend).__name__} cannot encode passages without a query",
+                hint="Use LateInteractionBackend.",
+            )
+        return backend.prepare(self._asked(passages), path)
+
+    def _asked(self, passages: Iterable[str]) -> Iterator[str]:
+        """The texts that the strategy asks about, a few passages at a time."""
+        left = iter(passages)
+        while some := list(islice(left, _TOGETHER)):
+            state = step(self.strategy.rank("query", [Passage.of(p) for p in some]))
+            calls = () if isinstance(state, Done) else state
+            texts = [call.passage for call in calls if isinstance(call, ScorePair)]
+            if not texts:
+                raise UnsupportedCallError(
+                    f"{type(self.strategy).__name__} does not ask for scores of single passages",
+                    hint="Use PairScore.",
+                )
+            yield from texts
+
     def _plans(self, requests: Iterable[Request], top_k: int | None) -> list[Plan[Ranking]]:
         return [self.plan(query, passages, top_k=top_k) for query, passages in _pairs(requests)]
 
@@ -236,6 +281,15 @@ def _backend(given: AnyBackend | str | Mapping[str, Any]) -> AnyBackend:
     if isinstance(built, type) or not isinstance(built, Backend | AsyncBackend):
         raise InputError(f"{built!r} is not a backend", hint="It needs run(calls) or arun(calls).")
     return built
+
+
+def _preparing(backend: Any) -> Any:
+    """The backend, or one inside it, that encodes passages beforehand; None if there is none."""
+    if hasattr(backend, "prepare"):
+        return backend
+    inner = getattr(backend, "inner", None)
+    members = getattr(backend, "members", () if inner is None else (inner,))
+    return next((found for m in members if (found := _preparing(m)) is not None), None)
 
 
 def _limits(given: Limits | Mapping[str, Any] | None) -> Limits | None:

@@ -10,6 +10,7 @@ from ._explain import explain
 from ._feedback import feedback
 from ._judge import judge
 from ._models import models
+from ._prepare import prepare
 from ._rank import rank
 from ._serve import serve
 from ._train import train
@@ -29,6 +30,7 @@ for _command in (
     explain,
     bench,
     models,
+    prepare,
     feedback,
     batch,
     serve,

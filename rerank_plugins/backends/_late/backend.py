@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from ..._checks import at_least, one_of
 from ..._extras import extra
+from ..._loading import loading
 from ..._threads import abandoned
 from ...calls import Call, Reply, ScorePair
 from ...errors import CallError, InputError, ModelLoadError, ModelOutputError
@@ -129,14 +130,14 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
             InputError: The file cannot be written.
             CallError: A passage cannot be encoded.
         """
-        with self._lock:
-            ready = self._ready()
-        kind, seen = ready.kind(), set[bytes]()
+        with self._turn:
+            ready = self._loaded_now()
+            kind, seen = ready.kind(), set[bytes]()
 
         def records() -> Iterator[bytes]:
             for group in _groups(list(passages), self.batch_size):
                 texts = [text for text in dict.fromkeys(group) if text_digest(text) not in seen]
-                with self._lock:
+                with self._turn:
                     found = ready.vectors(texts, keep=False)[0]
                 for text in texts:
                     packed = found[text]
@@ -150,7 +151,7 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         else:
             write_file(Path(path), kind, records())
             prepared = TokenVectors.load(path)
-        with self._lock:
+        with self._turn:
             ready.cache.add(prepared)
         return prepared
 
@@ -173,16 +174,22 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         one_of("role", role, get_args(Role))
         if self.vectors != "pooled":
             raise InputError("vectors is 'tokens'", hint="Use a backend with vectors='pooled'.")
+        with self._turn:
+            ready = self._loaded_now()
         rows = []
         for group in _groups(list(texts), self.batch_size):
-            with self._lock:
-                found = self._ready().encode(group, role)
+            with self._turn:
+                found = ready.encode(group, role)
             for one in found:
                 if isinstance(one, CallError):
                     raise one
                 mean = one.vectors.mean(axis=0)
                 rows.append(mean / max(float(np.linalg.norm(mean)), 1e-12))
-        return np.stack(rows) if rows else np.empty((0, self._ready().kind().dim), np.float32)
+        return np.stack(rows) if rows else np.empty((0, ready.kind().dim), np.float32)
+
+    def _loaded_now(self) -> "_Loaded":
+        with loading(), self._lock:
+            return self._ready()
 
     def _load(self) -> "_Loaded":
         return _Loaded(self, self._encoder())

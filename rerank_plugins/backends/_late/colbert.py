@@ -103,9 +103,12 @@ class ColBERTEncoder:
                 "the device ran out of memory", hint="Lower batch_size or max_tokens."
             ) from error
         padding = self._model.tokenizer.pad_token_id
-        rows = [one["token_embeddings"][one["attention_mask"].bool()] for one in found]
-        read = [int((one["input_ids"] != padding).sum()) for one in found]
-        return [one.float().cpu().numpy() for one in rows], read
+        rows, read = list[Any](), list[int]()
+        for one in found:
+            counts = one["attention_mask"].bool()
+            rows.append(one["token_embeddings"][counts].float().cpu().numpy())
+            read.append(int((counts | (one["input_ids"] != padding)).sum()))
+        return rows, read
 
     def _parts(self, text: str) -> tuple[list[str], bool]:
         """The parts of a passage, and whether its end was cut."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._checks import at_least, one_of
 from ..._extras import extra
+from ...backends import TokenVectors
 from ...calls import Batch, Call, Hit, Replies, Reply, Search
 from ...errors import ConfigurationError, InputError, UnsupportedCallError
 from ...text import Passage
@@ -31,10 +32,14 @@ class FaissIndex:
         texts: One for each vector, for the reranker.
         vectors: The vectors themselves, shape ``(n, dim)``, kept beside an index that cannot give
             them back or only approximately.
+        tokens: The token vectors of the texts (`LateInteractionBackend.prepare`), kept and saved
+            beside them: ``LateInteractionBackend(model, prepared=index.tokens)`` reranks the hits
+            without encoding them again.
 
     Raises:
         MissingExtraError: FAISS is not installed.
-        InputError: Lengths disagree, ids repeat, or the metric is neither of the two.
+        InputError: Lengths disagree, ids repeat, the metric is neither of the two, or ``tokens``
+            has another type.
         ConfigurationError: The index cannot give vectors back, and there are none beside it.
 
     Examples:
@@ -54,9 +59,15 @@ class FaissIndex:
         ids: Iterable[str],
         texts: Iterable[str],
         vectors: Any = None,
+        tokens: TokenVectors | None = None,
     ) -> None:
         faiss = extra("faiss", "faiss")
-        self.index = index
+        if tokens is not None and not isinstance(tokens, TokenVectors):
+            raise InputError(
+                f"tokens is of type {type(tokens).__name__}",
+                hint="Give what LateInteractionBackend.prepare returned.",
+            )
+        self.index, self.tokens = index, tokens
         self.ids, self.texts = tuple(ids), tuple(texts)
         _check_passages(index, self.ids, self.texts)
         metrics: dict[int, Metric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
@@ -83,6 +94,7 @@ class FaissIndex:
         texts: Iterable[str],
         factory: str = "Flat",
         metric: Metric = "ip",
+        tokens: TokenVectors | None = None,
     ) -> "FaissIndex":
         """Index vectors.
 
@@ -93,6 +105,7 @@ class FaissIndex:
             factory: The kind of index, as FAISS names it: ``"Flat"``, ``"HNSW32"``,
                 ``"IVF256,Flat"``, ``"IVF256,PQ48"``, ... It is trained on the vectors if needed.
             metric: ``"ip"`` (inner product) or ``"l2"``.
+            tokens: As for the class.
 
         Raises:
             MissingExtraError: FAISS is not installed.
@@ -111,7 +124,7 @@ class FaissIndex:
             raise InputError(f"FAISS cannot build {factory!r} of {table.shape}: {error}") from error
         if (lists := _inverted_lists(index)) is not None:
             lists.make_direct_map()
-        return cls(index, ids=ids, texts=texts)
+        return cls(index, ids=ids, texts=texts, tokens=tokens)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -170,7 +183,8 @@ class FaissIndex:
         if not getattr(faiss, "get_num_gpus", int)():
             raise ConfigurationError("this FAISS finds no GPU", hint="Install faiss-gpu.")
         moved = faiss.index_cpu_to_all_gpus(self.index)
-        return FaissIndex(moved, ids=self.ids, texts=self.texts, vectors=self.vectors)
+        kept = {"vectors": self.vectors, "tokens": self.tokens}
+        return FaissIndex(moved, ids=self.ids, texts=self.texts, **kept)
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a folder, which always holds a whole index: this or the old one.
@@ -181,7 +195,7 @@ class FaissIndex:
         self._check_unchanged()
         titles = [Passage.of(text).passage_title for text in self.texts]
         texts = [str(text) for text in self.texts]
-        parts = storage.Parts(self.index, self.ids, texts, titles, self.vectors)
+        parts = storage.Parts(self.index, self.ids, texts, titles, self.vectors, self.tokens)
         storage.save(parts, Path(folder), metric=self.metric)
 
     @classmethod
@@ -192,12 +206,12 @@ class FaissIndex:
             InputError: There is no index, or its files are damaged, do not belong together, or
                 are of another version.
         """
-        index, ids, texts, titles, vectors = storage.load(Path(folder))
+        index, ids, texts, titles, vectors, tokens = storage.load(Path(folder))
         passages = [
             Passage(text, title=title) if title else text
             for text, title in zip(texts, titles, strict=True)
         ]
-        return cls(index, ids=ids, texts=passages, vectors=vectors)
+        return cls(index, ids=ids, texts=passages, vectors=vectors, tokens=tokens)
 
     def _check_unchanged(self) -> None:
         if self.index.ntotal != len(self.ids):

@@ -25,11 +25,13 @@ from ..._files import (
     sync_files,
     write_lines,
 )
+from ...backends import TokenVectors
 from ...errors import InputError
 
 MANIFEST = "manifest.json"
 STAMP = Stamp("rerank-plugins index", 1)
 _INDEX, _PASSAGES, _VECTORS = "index.faiss", "passages.jsonl", "vectors.npy"
+_TOKENS = "tokens.vectors"
 _GENERATION = "generation-"
 _ATTEMPTS = 20
 
@@ -43,6 +45,7 @@ class Parts(NamedTuple):
         texts: One for each vector.
         titles: One for each vector; empty where there is none.
         vectors: The vectors, shape ``(n, dim)``, where they are kept beside the index.
+        tokens: The token vectors of the texts, where they are kept.
     """
 
     index: Any
@@ -50,6 +53,7 @@ class Parts(NamedTuple):
     texts: Sequence[str]
     titles: Sequence[str]
     vectors: Any | None
+    tokens: TokenVectors | None = None
 
 
 def save(parts: Parts, folder: Path, *, metric: str) -> None:
@@ -146,6 +150,8 @@ def _write(parts: Parts, generation: Path) -> None:
     write_lines(generation / _PASSAGES, map(json.dumps, rows))
     if parts.vectors is not None:
         np.save(generation / _VECTORS, parts.vectors, allow_pickle=False)
+    if parts.tokens is not None:
+        parts.tokens.save(generation / _TOKENS)
     sync_files(generation)
 
 
@@ -188,6 +194,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Parts:
         [row["text"] for row in rows],
         [row.get("title", "") for row in rows],
         _array(generation / _VECTORS) if _VECTORS in manifest["files"] else None,
+        TokenVectors.load(generation / _TOKENS) if _TOKENS in manifest["files"] else None,
     )
 
 

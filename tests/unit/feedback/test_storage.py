@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 
 from rerank_plugins import InputError, Passage
 from rerank_plugins._files import digest
+from rerank_plugins.backends._late.encoding import Encoded
+from rerank_plugins.backends._late.packing import pack
+from rerank_plugins.backends._late.store import Kind, in_memory, record, text_digest
 from rerank_plugins.feedback import FaissIndex
 
 N, DIM = 600, 16
@@ -363,3 +366,28 @@ def test_what_a_killed_save_left_is_removed_a_day_later(tmp_path):
     assert mine.exists()
     assert (outside / "index.faiss").exists()
     assert len(FaissIndex.load(tmp_path)) == 9
+
+
+def test_token_vectors_are_kept_beside_an_index(tmp_path):
+    """They belong to the texts, and are checked as the index's other files are."""
+    kind = Kind("k", 2, "float32")
+    texts = ["one", "two"]
+    rows = [pack(Encoded(np.eye(2, dtype=np.float32), 3), "float32") for _ in texts]
+    digests = map(text_digest, texts)
+    tokens = in_memory(kind, map(record, digests, rows))
+    FaissIndex.build(np.eye(2), ids=["a", "b"], texts=texts, tokens=tokens).save(tmp_path)
+    found = FaissIndex.load(tmp_path).tokens
+    assert all(text in found for text in texts)
+    assert found.kind == kind
+    [file] = tmp_path.glob("*/tokens.vectors")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"tokens\.vectors"):
+        FaissIndex.load(tmp_path)
+
+
+def test_an_index_without_token_vectors_has_none(tmp_path):
+    index = FaissIndex.build(np.eye(2), ids=["a", "b"], texts=["one", "two"])
+    index.save(tmp_path)
+    assert FaissIndex.load(tmp_path).tokens is None
+    with pytest.raises(InputError, match="tokens is of type list"):
+        FaissIndex.build(np.eye(2), ids=["a", "b"], texts=["one", "two"], tokens=[])

@@ -186,7 +186,7 @@ def test_a_cancelled_batch_stops(folder):
     replies = sync_handler(backend, timeout_s=0.2)([ScorePair("flea", p) for p in PASSAGES])
     assert all(type(r).__name__ == "BudgetError" for r in replies)
     gate.set()
-    with backend._lock:  # the batch that was given up has ended
+    with backend._turn:  # the batch that was given up has ended
         pass
     assert len(seen) < 1 + len(PASSAGES)
 
