@@ -3,21 +3,25 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
 from ..._checks import at_least, one_of
 from ..._extras import extra
 from ..._loading import loading
 from ..._threads import abandoned
 from ...calls import Call, Reply, ScorePair
-from ...errors import CallError, InputError, ModelLoadError, ModelOutputError
+from ...errors import CallError, InputError, MissingExtraError, ModelLoadError, ModelOutputError
 from .._base import SECRET, Answers, LocalModel, Table, in_order
+from .._onnx.encoder import OnnxEncoder
+from .._onnx.files import Exported, find_exported
+from .._onnx.session import Device as OnnxDevice
 from .cache import VectorCache
 from .colbert import ColBERTEncoder, load_colbert
 from .encoding import Encoded, PlainEncoder, Recipe, Role, TokenEncoder
 from .packing import Packed, Precision, Total, pack, similarity
-from .published import Published, published
+from .published import Published, file_reader, published
 from .store import Kind, TokenVectors, in_memory, record, text_digest, write_file
 from .torch_encoder import hub_reader, load_torch_encoder
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
 Vectors = Literal["tokens", "pooled"]
+Engine = Literal["auto", "onnx", "torch"]
 _CHARACTERS = 512
 """Characters of a text on average, for the size of what runs together."""
 
@@ -48,8 +53,17 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
             was trained (one a part, where a passage is read in parts: the best part counts).
         total: ``"sum"`` gives the sum over the query's tokens, as ColBERT's authors publish it: the
             same order within a query, and no common scale across queries.
-        device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device.
-        dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype.
+        engine: ``"onnx"`` runs exported weights under onnxruntime, without torch; ``"torch"`` the
+            checkpoint's own; ``"auto"`` exported ones where there are some and onnxruntime is
+            installed. ColBERT and its relatives need torch.
+        precision: For exported weights: ``"fp32"``, ``"int8"``, or ``"auto"``: 32 bits where there
+            are both.
+        threads: For exported weights, the threads of a forward pass; when None, what
+            ``OMP_NUM_THREADS`` says, or else one for each core.
+        device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device; for exported
+            weights ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype; only
+            for torch.
         max_tokens: Tokens of a passage that are read. Longer ones are cut; replies say so, and the
             first time the log.
         part_tokens: Tokens that are read together, with special ones; what the encoder was trained
@@ -57,7 +71,7 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         query_prefix: Stands before a query, for plain encoders; what the encoder states when None.
         passage_prefix: As ``query_prefix``, for passages.
         batch_size: Texts of about 500 characters that run together, where the device is not a CPU.
-        precision: The type in which passages' vectors are kept: ``"int8"``, ``"float16"`` or
+        cache_precision: The type in which passages' vectors are kept: ``"int8"``, ``"float16"`` or
             ``"float32"``; ``"auto"`` is int8 for tokens, and float32 for pooled vectors. Scores are
             computed from what is kept, so they do not change when a passage is forgotten.
         cache_bytes: Bytes of vectors in memory at most; those used last are kept. A passage with
@@ -89,6 +103,9 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
     model: "str | Path | MultiVectorEncoder" = field(kw_only=False)
     vectors: Vectors = "tokens"
     total: Total = "mean"
+    engine: Engine = "auto"
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    threads: int | None = None
     device: str = "auto"
     dtype: str = "auto"
     max_tokens: int = 512
@@ -96,7 +113,7 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
     query_prefix: str | None = None
     passage_prefix: str | None = None
     batch_size: int = 32
-    precision: Precision | Literal["auto"] = "auto"
+    cache_precision: Precision | Literal["auto"] = "auto"
     cache_bytes: int = 256 * 2**20
     cache_folder: str | None = None
     prepared: "str | TokenVectors | None" = None
@@ -109,9 +126,12 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
             raise InputError("model is None", hint="Give a hub id, a folder or a loaded encoder.")
         one_of("vectors", self.vectors, get_args(Vectors))
         one_of("total", self.total, get_args(Total))
-        one_of("precision", self.precision, ("auto", *get_args(Precision)))
+        one_of("engine", self.engine, get_args(Engine))
+        one_of("precision", self.precision, ("auto", "fp32", "int8"))
+        one_of("cache_precision", self.cache_precision, ("auto", *get_args(Precision)))
         at_least(1, max_tokens=self.max_tokens, batch_size=self.batch_size)
         at_least(8, part_tokens=self.part_tokens)
+        at_least(1, threads=self.threads)
         at_least(0, cache_bytes=self.cache_bytes)
         if isinstance(self.prepared, Path):
             self.prepared = str(self.prepared)
@@ -198,12 +218,39 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         if not isinstance(self.model, str):
             return self._colbert(self.model)
         source: dict[str, Any] = {"revision": self.revision, "token": self._hub_token()}
-        stated = published(self.model, hub_reader(self.model, **source))
+        files = self._exported()
+        read = file_reader(self.model, files.folder) if files else hub_reader(self.model, **source)
+        stated = published(self.model, read)
         options = {"device": self.device, "dtype": self.dtype, **source}
         if stated.colbert:
             return self._colbert(load_colbert(self.model, **options))
-        hidden = load_torch_encoder(self.model, **options)
-        return PlainEncoder(hidden, self._recipe(stated, hidden.limit))
+        if files is None:
+            hidden = load_torch_encoder(self.model, **options)
+            return PlainEncoder(hidden, self._recipe(stated, hidden.limit))
+        device = cast(OnnxDevice, self.device)
+        exported = OnnxEncoder.of(files, device=device, threads=self.threads)
+        return PlainEncoder(exported, self._recipe(stated, exported.limit))
+
+    def _exported(self) -> "Exported | None":
+        """The exported weights, where they should run.
+
+        Raises:
+            MissingExtraError, ModelLoadError: There are none, or onnxruntime is not installed, and
+                torch should not or cannot run.
+        """
+        if self.engine == "torch" or self.device not in get_args(OnnxDevice):
+            if self.engine == "onnx":
+                one_of("device", self.device, get_args(OnnxDevice))
+            return None
+        try:
+            extra("onnxruntime", "onnx")
+            return find_exported(
+                str(self.model), self.precision, revision=self.revision, token=self._hub_token
+            )
+        except (MissingExtraError, ModelLoadError):
+            if self.engine == "onnx" or find_spec("torch") is None:
+                raise
+            return None
 
     def _colbert(self, model: Any) -> ColBERTEncoder:
         """Wrap a multi-vector encoder."""
@@ -250,7 +297,7 @@ class _Loaded:
     def __init__(self, options: LateInteractionBackend, encoder: TokenEncoder) -> None:
         self._options, self._encoder = options, encoder
         small: Precision = "int8" if options.vectors == "tokens" else "float32"
-        self._precision = small if options.precision == "auto" else options.precision
+        self._precision = small if options.cache_precision == "auto" else options.cache_precision
         prepared = options.prepared
         if isinstance(prepared, str):
             prepared = TokenVectors.load(prepared)

@@ -1,7 +1,9 @@
 """The facts that a published encoder states about itself in the files beside its weights."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from ...errors import ModelLoadError
@@ -67,6 +69,24 @@ def published(name: str, read: Read) -> Published:
         query_prefix=str(prompts.get("query") or ""),
         passage_prefix=str(passage or ""),
     )
+
+
+def file_reader(name: str, folder: Path) -> Read:
+    """A function that reads the JSON files of a folder.
+
+    Args:
+        name: The checkpoint's, for messages.
+        folder: The folder.
+    """
+
+    def read(file: str) -> Any:
+        path = folder / file
+        try:
+            return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise ModelLoadError(f"{file} of {name!r} is damaged: {error}") from error
+
+    return read
 
 
 def _pooling(read: Read) -> Pooling | None:

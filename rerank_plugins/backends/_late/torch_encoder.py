@@ -1,7 +1,6 @@
 """Plain encoders, through transformers and torch: token ids in, hidden states out."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from .._local.loading import (
     quiet,
 )
 from .._prompts.renderer import Renderer
-from .published import Read
+from .published import Read, file_reader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,9 +179,9 @@ def hub_reader(name: str, revision: str | None, token: str | None) -> Read:
                 _raise_exceptions_for_missing_entries=False,
                 _raise_exceptions_for_connection_errors=False,
             )
-            return json.loads(Path(path).read_text("utf-8")) if path else {}
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
             raise unloadable(name, error) from error
+        return file_reader(name, Path(path).parent)(Path(path).name) if path else {}
 
     return read
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..._files import digest
 from ...errors import ModelLoadError
-from .files import Exported, Precision, find_exported
+from .files import CONFIG, Exported, Precision, find_exported
+from .limits import positions
 from .session import Device, Session
 from .tokens import FILE, Row, Tokens
 
@@ -48,6 +49,18 @@ class OnnxEncoder:
                 hint="Export the encoder: `rerank-plugins export MODEL FOLDER`.",
             )
         self._output = name
+
+    @classmethod
+    def of(cls, files: Exported, *, device: Device, threads: int | None) -> "OnnxEncoder":
+        """Load the encoder of these files."""
+        tokens = Tokens(files)
+        return cls(files, Session(files, device, threads, tokens.padding), tokens)
+
+    @property
+    def limit(self) -> int:
+        """Tokens that the model reads at most, with special ones."""
+        stated = self._tokens.stated_limit
+        return min(positions(self._files.values(CONFIG, needed=True)), stated)
 
     @cached_property
     def key(self) -> str:
@@ -94,5 +107,4 @@ def load_encoder(
 ) -> OnnxEncoder:
     """Load an exported encoder; arguments and errors as of `OnnxCrossEncoderBackend`."""
     files = find_exported(model, precision, revision=revision, token=token)
-    tokens = Tokens(files)
-    return OnnxEncoder(files, Session(files, device, threads, tokens.padding), tokens)
+    return OnnxEncoder.of(files, device=device, threads=threads)

@@ -183,8 +183,8 @@ class FaissIndex:
         if not getattr(faiss, "get_num_gpus", int)():
             raise ConfigurationError("this FAISS finds no GPU", hint="Install faiss-gpu.")
         moved = faiss.index_cpu_to_all_gpus(self.index)
-        kept = {"vectors": self.vectors, "tokens": self.tokens}
-        return FaissIndex(moved, ids=self.ids, texts=self.texts, **kept)
+        passages = {"ids": self.ids, "texts": self.texts}
+        return FaissIndex(moved, **passages, vectors=self.vectors, tokens=self.tokens)
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a folder, which always holds a whole index: this or the old one.

@@ -88,7 +88,7 @@ class TestPooled(BackendContract):
 def test_scores_are_those_of_the_definition(folder, states):
     query = unit(states("life of flea"))
     for total, norm in (("mean", len(query)), ("sum", 1)):
-        backend = LateInteractionBackend(folder, precision="float32", total=total)
+        backend = LateInteractionBackend(folder, cache_precision="float32", total=total)
         for passage, found in zip(PASSAGES, scores(backend), strict=True):
             rows = unit(states(passage))[1:-1]
             best = [max(float(q @ p) for p in rows) for q in query]
@@ -96,9 +96,9 @@ def test_scores_are_those_of_the_definition(folder, states):
 
 
 def test_eight_bits_move_scores_little(folder, states):
-    exact = scores(LateInteractionBackend(folder, precision="float32"))
+    exact = scores(LateInteractionBackend(folder, cache_precision="float32"))
     assert scores(LateInteractionBackend(folder)) == pytest.approx(exact, abs=5e-3)
-    half = LateInteractionBackend(folder, precision="float16")
+    half = LateInteractionBackend(folder, cache_precision="float16")
     assert scores(half) == pytest.approx(exact, abs=5e-4)
 
 
@@ -118,7 +118,7 @@ def test_the_kind_of_the_scores_is_similarity(backend):
 
 
 def test_long_passages_are_read_in_parts_and_the_cut_is_said_once(folder, states, caplog):
-    backend = LateInteractionBackend(folder, precision="float32", max_tokens=20)
+    backend = LateInteractionBackend(folder, cache_precision="float32", max_tokens=20)
     long = " ".join(["cat", "sea"] * 10)
     whole, cut = backend.run([ScorePair("flea", long), ScorePair("flea", f"{long} flea")])
     assert (whole.truncated, cut.truncated) == ((), (0,))
@@ -131,10 +131,10 @@ def test_long_passages_are_read_in_parts_and_the_cut_is_said_once(folder, states
 
 
 def test_prefixes_are_read(folder):
-    plain = LateInteractionBackend(folder, precision="float32")
+    plain = LateInteractionBackend(folder, cache_precision="float32")
     [expected] = scores(plain, ["y : cat"], "x : flea")
     prefixed = LateInteractionBackend(
-        folder, precision="float32", query_prefix="x : ", passage_prefix="y : "
+        folder, cache_precision="float32", query_prefix="x : ", passage_prefix="y : "
     )
     assert scores(prefixed, ["cat"], "flea") == [expected]
 
@@ -314,7 +314,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_scores(folder, tmp_path, caplog
     [
         ({"vectors": "words"}, "vectors is 'words'"),
         ({"total": "max"}, "total is 'max'"),
-        ({"precision": "int4"}, "precision is 'int4'"),
+        ({"cache_precision": "int4"}, "cache_precision is 'int4'"),
         ({"max_tokens": 0}, "max_tokens is 0"),
         ({"part_tokens": 3}, "part_tokens is 3"),
         ({"batch_size": 0}, "batch_size is 0"),

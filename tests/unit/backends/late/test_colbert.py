@@ -58,7 +58,7 @@ def folder(tmp_path_factory, attend):
 
 @pytest.fixture
 def backend(folder):
-    return LateInteractionBackend(folder, precision="float32")
+    return LateInteractionBackend(folder, cache_precision="float32")
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +112,7 @@ def test_scores_are_those_of_the_published_recipe(backend, folder, rows, attend,
     call = ScorePair("life of flea", passage)
     [reply] = backend.run([call])
     assert reply.answer == pytest.approx(best.mean(), abs=1e-5)
-    summed = LateInteractionBackend(folder, precision="float32", total="sum")
+    summed = LateInteractionBackend(folder, cache_precision="float32", total="sum")
     assert summed.run([call])[0].answer == pytest.approx(best.sum(), abs=1e-4)
 
 
@@ -125,7 +125,7 @@ def test_tokens_and_cut_queries(backend):
 
 
 def test_a_long_passage_is_read_in_parts(folder, rows, attend):
-    backend = LateInteractionBackend(folder, precision="float32", max_tokens=16)
+    backend = LateInteractionBackend(folder, cache_precision="float32", max_tokens=16)
     words = ["cat", "sea"] * 8
     whole, cut = backend.run(
         [ScorePair("flea", " ".join(words)), ScorePair("flea", " ".join([*words, "flea"]))]
