@@ -58,7 +58,7 @@ def said(command, *arguments):
 
 def test_evaluate_and_bench_agree(folder):
     first = ("--run", folder / "bm25.trec", "--reranker", "slow", "--queries", 1)
-    [_, row] = json.loads(said(_evaluate.evaluate, folder, *first, "--json"))
+    [_, row] = json.loads(said(_evaluate.evaluate, folder, *first, "--json"))["rankers"]
     sizes = ("--reranker", "slow", "--passages", N, "--repeat", 2, "--json")
     timed = json.loads(said(_bench.bench, *sizes))
     times = row["usage"]["seconds"], timed["timings"][0]["median"]
