@@ -24,7 +24,13 @@ from ..evaluation import (
     load_run,
     measured,
 )
-from ..evaluation.report import effectiveness_cost, recall_by_depth, save, write_report
+from ..evaluation.report import (
+    differences,
+    effectiveness_cost,
+    recall_by_depth,
+    save,
+    write_report,
+)
 from ..jobs import Query, Trec, rank_file, read_manifest, run_requests
 from ._arguments import (
     AT_LEAST_ONE,
@@ -180,6 +186,8 @@ def _write(
     )
     write_report(folder / "report.html", rows, collection)
     for suffix in (".svg", ".png"):
+        if len(rows) > 1:
+            save(differences(rows, measure), folder / f"differences{suffix}")
         save(effectiveness_cost(rows, measure), folder / f"effectiveness_cost{suffix}")
         save(recall_by_depth(rows, collection.qrels), folder / f"recall_by_depth{suffix}")
 

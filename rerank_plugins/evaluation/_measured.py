@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..errors import InputError
 from ..ranking import Usage
 from ._collection import Qrels
 from ._metrics import evaluate_queries
@@ -42,6 +43,17 @@ class Measured:
     def measures(self) -> dict[str, float]:
         """The mean of each measure."""
         return {name: sum(v.values()) / len(v) for name, v in self.each.items()}
+
+    def changes_from(self, first: "Measured", measure: str) -> dict[str, float]:
+        """The change of a measure from another ranker, of every query that both answer.
+
+        Raises:
+            InputError: There is no such query.
+        """
+        before, after = first.each[measure], self.each[measure]
+        if not (changes := {q: after[q] - before[q] for q in before if q in after}):
+            raise InputError("the runs have no judged query in common")
+        return changes
 
     def cost_per_query(self, cost: CostKind) -> float | None:
         """The mean cost of a query; None where it is not known.

@@ -3,36 +3,19 @@
 import shutil
 
 import pytest
+from report_rows import HOSTILE, hostile_collection, hostile_rows
 
-from rerank_plugins import Usage
-from rerank_plugins.evaluation import Collection, measured
-from rerank_plugins.evaluation.report import (
-    write_report,
-)
-
-HOSTILE = "</td><script>document.title='taken'</script><img src=x onerror=\"document.title='x'\">"
+from rerank_plugins.evaluation.report import write_report
 
 
 @pytest.fixture
 def collection():
-    documents = {f"d{j}": f"text {j} $x^2$ {HOSTILE}" for j in range(30)}
-    queries = {f"q{i}": f"query {i} {HOSTILE}" for i in range(8)}
-    return Collection(
-        documents=documents, queries=queries, qrels={q: {"d3": 2, "d5": 1} for q in queries}
-    )
+    return hostile_collection()
 
 
 @pytest.fixture
 def rows(collection):
-    ids = list(collection.documents)
-    first = dict.fromkeys(collection.queries, ids[:20])
-    better = {q: ids[i : i + 4] + ids[:i] + ids[i + 4 : 20] for i, q in enumerate(first)}
-    usage = Usage(calls=80, prompt_tokens=9000, generated_tokens=8, seconds=12.5)
-    measures = ("nDCG@10", "R@100")
-    return [
-        measured("first", first, collection.qrels, measures),
-        measured(f"better {HOSTILE}", better, collection.qrels, measures, usage=usage),
-    ]
+    return hostile_rows(collection)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +54,9 @@ def test_in_a_browser(browser, rows, collection, tmp_path):
     assert page.title() == "Reranking report"
     assert HOSTILE in page.inner_text("#queries")  # shown, not run
     pictures = page.eval_on_selector_all("img", "images => images.map(i => i.naturalWidth)")
-    assert len(pictures) == 2 + 4
+    changes = rows[1].changes_from(rows[0], "nDCG@10").values()
+    gained, lost = (sum(sign * c > 0 for c in changes) for sign in (1, -1))
+    assert len(pictures) == 4 + min(3, gained) + min(6 - min(3, gained), lost)
     assert min(pictures) > 100
     page.click("#queries th:nth-child(4) button")
     values = [float(v) for v in column(page, "queries", 3)]
@@ -84,3 +69,19 @@ def test_in_a_browser(browser, rows, collection, tmp_path):
     page.click("#rankers th:nth-child(4) button")  # what is not known stays below
     assert column(page, "rankers", 3)[-1] == ""
     assert said == []
+
+
+@pytest.mark.parametrize("width", [1280, 1200, 400])
+def test_only_tables_scroll_on_a_narrow_screen(browser, rows, collection, tmp_path, width):
+    write_report(tmp_path / "report.html", rows, collection)
+    page, _ = opened(browser, tmp_path / "report.html")
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    images = page.eval_on_selector_all(
+        "img", "all => all.map(i => i.getBoundingClientRect().right)"
+    )
+    assert max(images) <= width
+    tables = page.eval_on_selector_all(
+        ".scroll", "all => all.map(s => s.scrollWidth - s.clientWidth)"
+    )
+    assert (tables[0] > 0) == (width == 400)  # the columns of rankers fit on a wide one

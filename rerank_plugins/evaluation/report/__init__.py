@@ -2,6 +2,8 @@
 
 from ._page import report_page, write_report
 from ._pictures import (
+    changes_by_query,
+    differences,
     effectiveness_cost,
     movement,
     rank_movement,
@@ -11,6 +13,8 @@ from ._pictures import (
 )
 
 __all__ = [
+    "changes_by_query",
+    "differences",
     "effectiveness_cost",
     "movement",
     "rank_movement",

@@ -2,19 +2,42 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..._extras import extra
 from ..._files import replacing
 from ...errors import InputError
-from .. import Collection, Measured, compare_values, comparisons
-from ._pictures import as_svg, effectiveness_cost, movement, rank_movement, recall_by_depth
+from .. import Collection, Measured, comparisons
+from ._pictures import (
+    as_svg,
+    changes_by_query,
+    differences,
+    effectiveness_cost,
+    movement,
+    rank_movement,
+    recall_by_depth,
+)
 
-MOVED = 4  # queries whose movement is drawn
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOVED = 6  # queries whose movement is drawn
+CHANGED = 5  # queries that gained most, and that lost most, of each ranker
+MOVES = 4  # passages in a line
 QUERIES = 500  # lines of the table of queries
+
+
+class Change(NamedTuple):
+    """A query that a ranker changed: its measure before and after, and how passages moved."""
+
+    query: str
+    before: float
+    after: float
+    moves: str
 
 
 def write_report(path: str | Path, rows: Sequence[Measured], collection: Collection) -> None:
@@ -66,6 +89,8 @@ def report_page(
         rows=rows,
         comparisons=comparisons(rows),
         pictures=_pictures(rows, collection),
+        changes={row.name: _changes(rows[0], row, collection) for row in rows[1:]},
+        movements=_movements(rows, collection),
         queries=list(rows[0].each[measure])[:QUERIES],
         collection=collection,
     )
@@ -73,27 +98,84 @@ def report_page(
 
 
 def _pictures(rows: Sequence[Measured], collection: Collection) -> list[tuple[str, str]]:
-    """Titles and addresses of the pictures; the last ones are of the queries that changed most."""
+    """Titles and addresses of the pictures of all queries together."""
     measure = next(iter(rows[0].each))
-    drawn: list[tuple[str, Any]] = [
-        (f"{measure} against seconds per query", effectiveness_cost(rows, measure)),
-        ("Recall by depth", recall_by_depth(rows, collection.qrels)),
-    ]
+    drawn: list[tuple[str, Any]] = []
     if len(rows) > 1:
-        first, second = rows[:2]
-        found = compare_values(first.each[measure], second.each[measure], measure)
-        for query, change in found.most_changed(MOVED):
-            before, after = movement(first.run, second.run, query)
-            labels = {i: f"{i}  {collection.documents.get(i, '')}" for i in after}
-            figure = rank_movement(before, after, grades=collection.qrels[query], labels=labels)
-            text = collection.queries[query]
-            drawn.append((f"{query}: {text} ({change:+.4f} by {second.name})", figure))
-    images = (base64.b64encode(as_svg(figure).encode()).decode() for _, figure in drawn)
-    titles = (title for title, _ in drawn)
+        drawn = [
+            (f"Difference from {rows[0].name}, paired 95 % intervals", differences(rows, measure)),
+            ("Change of every query", changes_by_query(rows, measure)),
+        ]
+    if any(row.cost_per_query("seconds") for row in rows):
+        about = f"{measure} and cost; bars are the intervals of the paired difference"
+        drawn.append((about, effectiveness_cost(rows, measure)))
+    drawn.append(("Recall by depth", recall_by_depth(rows, collection.qrels)))
+    return [(title, _address(figure)) for title, figure in drawn]
+
+
+def _changes(first: Measured, row: Measured, collection: Collection) -> list[Change]:
+    """The queries that gained most, and then those that lost most, the largest loss last."""
+    measure = next(iter(first.each))
+    changes = row.changes_from(first, measure)
+    ordered = sorted((query for query in changes if changes[query]), key=lambda q: -changes[q])
+    gained = [query for query in ordered if changes[query] > 0][:CHANGED]
+    lost = [query for query in ordered if changes[query] < 0][-CHANGED:]
     return [
-        (title, f"data:image/svg+xml;base64,{image}")
-        for title, image in zip(titles, images, strict=True)
+        Change(
+            query,
+            first.each[measure][query],
+            row.each[measure][query],
+            moves(first.run[query], row.run[query], collection.qrels[query]),
+        )
+        for query in gained + lost
     ]
+
+
+def moves(before: Sequence[str], after: Sequence[str], grades: Mapping[str, int]) -> str:
+    r"""The new ranks of the relevant passages of a query, best grades first.
+
+    A passage that is not in a list has a hyphen for its rank.
+
+    Examples:
+        >>> moves(["a", "b", "c"], ["c", "a", "d"], {"c": 2, "b": 1, "a": 0}).replace("\xa0", " ")
+        'c (2): 3 → 1, b (1): 2 → -'
+    """
+    old, new = ({d: rank for rank, d in enumerate(side, start=1)} for side in (before, after))
+    moved = [d for d in {**new, **old} if grades.get(d, 0) > 0 and old.get(d) != new.get(d)]
+    moved.sort(key=lambda d: (-grades[d], new.get(d, math.inf), old.get(d, math.inf)))
+    shown = [f"{d} ({grades[d]}): {old.get(d, '-')} → {new.get(d, '-')}" for d in moved[:MOVES]]
+    if len(moved) > MOVES:
+        shown.append(f"and {len(moved) - MOVES} more")
+    return ", ".join(text.replace(" ", "\xa0") for text in shown)  # lines end between passages
+
+
+def _movements(rows: Sequence[Measured], collection: Collection) -> list[tuple[str, str]]:
+    """Titles and addresses of pictures of the queries that gained most and that lost most."""
+    measure, first = next(iter(rows[0].each)), rows[0]
+    changed = [
+        (change, query, row)
+        for row in rows[1:]
+        for query, change in row.changes_from(first, measure).items()
+    ]
+    chosen: dict[str, Measured] = {}
+    for sign, room in ((1, MOVED // 2), (-1, MOVED)):
+        for change, query, row in sorted(changed, key=lambda item: -sign * item[0]):
+            if sign * change > 0 and len(chosen) < room:
+                chosen.setdefault(query, row)
+    drawn = []
+    for query, row in chosen.items():
+        before, after = movement(first.run, row.run, query)
+        labels = {d: collection.documents.get(d, "") for d in after}
+        figure = rank_movement(before, after, grades=collection.qrels[query], labels=labels)
+        values = f"{first.each[measure][query]:.4f} to {row.each[measure][query]:.4f}"
+        title = f"{query}: {collection.queries[query]} ({measure} {values} by {row.name})"
+        drawn.append((title, _address(figure)))
+    return drawn
+
+
+def _address(figure: "Figure") -> str:
+    """A picture as an address that holds it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(as_svg(figure).encode()).decode()}"
 
 
 def _part(name: str) -> str:

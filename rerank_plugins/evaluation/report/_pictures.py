@@ -1,6 +1,7 @@
 """Pictures as matplotlib figures, which need no window."""
 
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,41 +18,121 @@ if TYPE_CHECKING:
 DEPTHS = (1, 2, 5, 10, 20, 50, 100)
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#333333")
 _PALE = "#b5b5b5"
+_WIDTH, _HEIGHT = 4.8, 3.4  # in inches: letters stay readable on a page of 400 pixels
+
+
+def differences(rows: Sequence[Measured], measure: str = "nDCG@10") -> "Figure":
+    """The difference of every ranker from the first, with its paired 95 % interval.
+
+    Args:
+        rows: Rankers: the first stage, and at least one other.
+        measure: One of their measures.
+
+    Raises:
+        InputError: There is nothing to compare, or a ranker lacks the measure.
+        MissingExtraError: matplotlib or SciPy is not installed.
+    """
+    _check(rows, measure)
+    if len(rows) < 2:
+        raise InputError("rows has one ranker: there is no difference to draw")
+    first, *others = rows
+    figure, axes = _figure(_WIDTH, max(_HEIGHT, 0.9 + 0.36 * len(others)))
+    for place, row in enumerate(others):
+        values = list(row.changes_from(first, measure).values())
+        change, (low, high) = sum(values) / len(values), interval(values)
+        ends = [[change - low], [high - change]]
+        colour = _COLOURS[(place + 1) % len(_COLOURS)]
+        axes.errorbar([change], [place], xerr=ends, fmt="o", color=colour, capsize=3)
+    axes.axvline(0, color=_PALE, zorder=0)
+    axes.set_yticks(range(len(others)), [one_line(row.name, length=24) for row in others])
+    axes.tick_params(axis="y", length=0)
+    axes.set(ylim=(len(others) - 0.4, -0.6), xlabel=f"{measure} minus that of {_name(first)}")
+    axes.locator_params(axis="x", nbins=6)
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+def changes_by_query(rows: Sequence[Measured], measure: str = "nDCG@10") -> "Figure":
+    """The change of every query from the first ranker, for each of the others, sorted.
+
+    Args:
+        rows: Rankers: the first stage, and at least one other.
+        measure: One of their measures.
+
+    Raises:
+        InputError: There is nothing to compare, or a ranker lacks the measure.
+        MissingExtraError: matplotlib or SciPy is not installed.
+    """
+    _check(rows, measure)
+    if len(rows) < 2:
+        raise InputError("rows has one ranker: there is no change to draw")
+    first, *others = rows
+    figure, axes = _figure(_WIDTH, _HEIGHT)
+    for i, row in enumerate(others, start=1):
+        values = sorted(row.changes_from(first, measure).values(), reverse=True)
+        better, worse = sum(value > 0 for value in values), sum(value < 0 for value in values)
+        label = f"{_name(row)}: {better} better, {worse} worse"
+        places = range(1, len(values) + 1)
+        axes.plot(
+            places, values, drawstyle="steps-mid", color=_COLOURS[i % len(_COLOURS)], label=label
+        )
+    axes.axhline(0, color=_PALE, zorder=0)
+    axes.set(xlabel="queries, those that gained most first", ylabel=f"change of {measure}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    _legend(figure, columns=1)
+    return figure
 
 
 def effectiveness_cost(
     rows: Sequence[Measured], measure: str = "nDCG@10", *, cost: CostKind = "seconds"
 ) -> "Figure":
-    """Every ranker as a point of effectiveness and cost, with the 95 % interval of its mean.
+    """Every ranker as a point of effectiveness and cost.
+
+    Bars are 95 % intervals of the paired difference from the first ranker: one that does not reach
+    the first ranker's line is a difference that the queries support.
 
     Args:
         rows: Rankers; one whose cost is not known is drawn as a horizontal line.
         measure: One of their measures.
-        cost: The cost of a query: ``"seconds"``, ``"tokens"`` (read and written) or ``"calls"``.
+        cost: The cost of a query: ``"seconds"`` (without the loading of a model), ``"tokens"``
+            (read and written) or ``"calls"``.
 
     Raises:
         InputError: There are no rankers, or they lack the measure.
-        MissingExtraError: matplotlib is not installed.
+        MissingExtraError: matplotlib or SciPy is not installed.
     """
-    if not rows:
-        raise InputError("rows is empty: there is nothing to draw")
-    if lacking := [row.name for row in rows if measure not in row.each]:
-        raise InputError(f"{lacking[0]!r} was not measured by {measure}")
-    figure, axes = _figure(6.4, 4.4)
+    _check(rows, measure)
+    first = rows[0]
+    figure, axes = _figure(_WIDTH, _HEIGHT)
     for i, row in enumerate(rows):
         colour = _COLOURS[i % len(_COLOURS)]
         mean, price = row.measures[measure], row.cost_per_query(cost)
         if not price:
-            axes.axhline(mean, color=colour, linestyle=":", label=row.name)
+            axes.axhline(mean, color=colour, linestyle=":", label=_name(row))
             continue
-        low, high = interval(list(row.each[measure].values()))
-        ends = [[mean - low], [high - mean]]
-        axes.errorbar([price], [mean], ends, fmt="o", color=colour, capsize=3, label=row.name)
-    if any(row.cost_per_query(cost) for row in rows):
-        axes.set_xscale("log")
-    axes.set(xlabel=f"{cost} per query", ylabel=measure)
-    axes.legend(frameon=False, fontsize="small")
+        values = list(row.changes_from(first, measure).values())
+        change, (low, high) = sum(values) / len(values), interval(values)
+        ends = [[change - low], [high - change]]
+        axes.errorbar([price], [mean], ends, fmt="o", color=colour, capsize=3, label=_name(row))
+    if known := [price for row in rows if (price := row.cost_per_query(cost))]:
+        _readable_log(axes, known)
+    unit = "seconds per query, without loading" if cost == "seconds" else f"{cost} per query"
+    axes.set(xlabel=unit, ylabel=measure)
+    _legend(figure)
     return figure
+
+
+def _readable_log(axes: Any, values: Sequence[float]) -> None:
+    """A logarithmic axis around values, with few ticks, written as plain numbers."""
+    axes.set_xscale("log")
+    low, high = min(values) / 4, max(values) * 4
+    axes.set_xlim(low, high)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(decades) < 4 else (1,)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xticks(shown, [f"{tick:,.10g}" for tick in shown])
+    axes.minorticks_off()
 
 
 def recall_by_depth(
@@ -70,18 +151,36 @@ def recall_by_depth(
     """
     if not rows or not depths:
         raise InputError("rows or depths is empty: there is nothing to draw")
-    figure, axes = _figure(6.4, 4.4)
+    figure, axes = _figure(_WIDTH, _HEIGHT)
     names = [f"R@{depth}" for depth in depths]
     for i, row in enumerate(rows):
         found = evaluate(row.run, qrels, names)
         values = [found[name] for name in names]
-        axes.plot(depths, values, marker="o", color=_COLOURS[i % len(_COLOURS)], label=row.name)
+        axes.plot(depths, values, marker="o", color=_COLOURS[i % len(_COLOURS)], label=_name(row))
     axes.set_xscale("log")
     axes.set_xticks(depths, [str(depth) for depth in depths], minor=False)
     axes.minorticks_off()
-    axes.set(xlabel="passages", ylabel="recall", ylim=(0, 1.02))
-    axes.legend(frameon=False, fontsize="small")
+    axes.set(xlabel="passages", ylabel="recall")
+    axes.set_ylim(bottom=0)
+    _legend(figure)
     return figure
+
+
+def _check(rows: Sequence[Measured], measure: str) -> None:
+    """Refuse rows of which nothing can be drawn."""
+    if not rows:
+        raise InputError("rows is empty: there is nothing to draw")
+    if lacking := [row.name for row in rows if measure not in row.each]:
+        raise InputError(f"{lacking[0]!r} was not measured by {measure}")
+
+
+def _legend(figure: "Figure", columns: int = 2) -> None:
+    """The names below the axes, where they hide nothing."""
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
+
+
+def _name(row: Measured) -> str:
+    return one_line(row.name, length=26)
 
 
 def rank_movement(
@@ -113,7 +212,7 @@ def rank_movement(
     old, new = ({d: i for i, d in enumerate(side, 1)} for side in (before, after))
     shown = [d for d in before if min(old[d], new[d]) <= depth]
     edge = min(depth, len(before)) + 1
-    figure, axes = _figure(6.4, max(2.4, 0.26 * edge + 0.8))
+    figure, axes = _figure(_WIDTH, max(1.8, 0.2 * edge + 0.6))
     for document in shown:
         relevant = (grades or {}).get(document, 0) > 0
         places = [min(side[document], edge) for side in (old, new)]
@@ -126,14 +225,14 @@ def rank_movement(
             markersize=4,
             zorder=2 if relevant else 1,
         )
-        label = one_line((labels or {}).get(document, document))
+        label = one_line((labels or {}).get(document, document), length=42)
         for x, place, text, side in (
-            (-0.03, places[0], one_line(document), "right"),
+            (-0.03, places[0], one_line(document, length=14), "right"),
             (1.03, places[1], label, "left"),
         ):
             if place < edge:
                 axes.text(x, place, text, ha=side, va="center", fontsize=7)
-    axes.set(xlim=(-0.5, 2.0 if labels else 1.5), ylim=(edge + 0.5, 0.5), title=one_line(title))
+    axes.set(xlim=(-0.45, 2.6 if labels else 1.45), ylim=(edge + 0.5, 0.5), title=one_line(title))
     axes.set_xticks([0, 1], ["before", "after"])
     axes.set_yticks([])
     for spine in axes.spines.values():

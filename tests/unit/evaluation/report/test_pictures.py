@@ -1,10 +1,14 @@
 """Pictures: points, lines and labels where the numbers are."""
 
+from dataclasses import replace
+
 import pytest
 
 from rerank_plugins import InputError, Usage
-from rerank_plugins.evaluation import Collection, measured
+from rerank_plugins.evaluation import Collection, interval, measured
 from rerank_plugins.evaluation.report import (
+    changes_by_query,
+    differences,
     effectiveness_cost,
     movement,
     rank_movement,
@@ -40,6 +44,8 @@ def rows(collection):
 def test_pictures_are_the_same_bytes_each_time(rows, collection):
     for draw in (
         lambda: effectiveness_cost(rows),
+        lambda: differences(rows),
+        lambda: changes_by_query(rows),
         lambda: recall_by_depth(rows, collection.qrels, depths=(1, 5, 20)),
         lambda: rank_movement(["a", "b"], ["b", "a"], grades={"b": 1}, labels={"a": "$^é漢"}),
     ):
@@ -56,6 +62,50 @@ def test_effectiveness_against_cost(rows, cost):
     assert cost in axes.get_xlabel()
 
 
+def test_bars_are_intervals_of_the_paired_difference(rows):
+    """Queries differ much, and the gain is the same for each: unpaired bars would hide it."""
+    qrels = {f"q{i}": {"d": 1} for i in range(12)}
+    first = {q: [*(f"x{j}" for j in range(1 + i % 6)), "d"] for i, q in enumerate(qrels)}
+    second = {q: [*found[1:-1], "d", found[0]] for q, found in first.items()}
+    usage = Usage(calls=12, seconds=6.0)
+    pair = [
+        measured("first", first, qrels, ["RR@10"]),
+        measured("second", second, qrels, ["RR@10"], usage=usage),
+    ]
+    low, high = interval(list(pair[1].changes_from(pair[0], "RR@10").values()))
+    assert low > 0
+    before = pair[0].measures["RR@10"]
+    (axes,) = differences(pair, "RR@10").axes
+    ((_, caps, _),) = axes.containers
+    assert [cap.get_xdata()[0] for cap in caps] == pytest.approx([low, high])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["second"]
+    (axes,) = effectiveness_cost(pair, "RR@10").axes
+    ((_, caps, _),) = axes.containers
+    assert [cap.get_ydata()[0] - before for cap in caps] == pytest.approx([low, high])
+
+
+@pytest.mark.parametrize("seconds", [[0.16], [0.001, 40.0], [1.0, 1.1, 1.2], [1e-7, 1e5]])
+def test_ticks_of_costs_are_few_and_plain(rows, seconds):
+    paid = [replace(rows[1], usage=Usage(seconds=8 * s), name=str(s)) for s in seconds]
+    (axes,) = effectiveness_cost([rows[0], *paid]).axes
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    low, high = axes.get_xlim()
+    assert 3 <= len(labels) <= 16
+    assert all(low <= tick <= high for tick in axes.get_xticks())
+    assert [float(label.replace(",", "")) for label in labels] == pytest.approx(axes.get_xticks())
+    assert not len(axes.get_xticks(minor=True))
+    assert low < min(seconds) <= max(seconds) < high
+
+
+def test_changes_are_sorted(rows):
+    (axes,) = changes_by_query(rows).axes
+    values = list(axes.lines[0].get_ydata())
+    changes = rows[1].changes_from(rows[0], "nDCG@10")
+    assert values == sorted(changes.values(), reverse=True)
+    gained = sum(change > 0 for change in changes.values())
+    assert f"{gained} better" in axes.lines[0].get_label()
+
+
 def test_a_movement_is_drawn_where_passages_stand():
     (axes,) = rank_movement(["a", "b", "c", "d"], ["d", "a", "b", "c"], depth=2).axes
     lines = [tuple(line.get_ydata()) for line in axes.lines]
@@ -69,6 +119,9 @@ def test_pictures_that_cannot_be_drawn(rows, tmp_path):
         effectiveness_cost(rows, "RR@10")
     with pytest.raises(InputError, match="nothing to draw"):
         effectiveness_cost([])
+    for draw in (differences, changes_by_query):
+        with pytest.raises(InputError, match="rows has one ranker"):
+            draw(rows[:1])
     for name in ("x.nonsense", "no/x.svg"):
         with pytest.raises(InputError, match="cannot write the picture"):
             save(rank_movement(["a"], ["a"]), tmp_path / name)
