@@ -15,7 +15,9 @@ if __name__ == "__main__":
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        page = browser.new_context(offline=True, viewport={"width": 1280, "height": 1115}).new_page()
+        page = browser.new_context(
+            offline=True, viewport={"width": 1280, "height": 1115}
+        ).new_page()
         page.goto(report.as_uri())
         page.screenshot(path=Path(__file__).parent / "report.png")
         browser.close()
