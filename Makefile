@@ -19,7 +19,7 @@ PYTHONS := 3.12 3.13
 # Workers end together: files are handed out in the order of tests/helpers/collecting.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-pythons check vllm bench docs clean
+.PHONY: demo test test-fast test-pythons check vllm bench docs dist clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -50,6 +50,14 @@ docs: $(VENV)/.docs
 	$(BIN)/python docs/tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# Wheels and source archives of everything that is published, in dist/.
+PUBLISHED := . models $(wildcard distributions/*)
+dist: $(VENV)/.test
+	rm -rf dist
+	for folder in $(PUBLISHED); do \
+	  $(BIN)/python -m build --no-isolation --outdir dist $$folder || exit 1; done
+	$(BIN)/python -m twine check --strict dist/*
+
 # The types of NumPy 1 and of NumPy 2 differ: a user may have either.
 check: $(VENV)/.test $(VENV)-numpy2/.done
 	$(BIN)/ruff format --check .
@@ -59,7 +67,7 @@ check: $(VENV)/.test $(VENV)-numpy2/.done
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(VENV)-numpy2 $(VENV)-vllm $(VENV)-rerankers $(PYTHONS:%=$(VENV)-%) site
+	rm -rf $(VENV) $(VENV)-numpy2 $(VENV)-vllm $(VENV)-rerankers $(PYTHONS:%=$(VENV)-%) site dist
 
 $(VENV)/.base: pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
