@@ -56,6 +56,12 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "vllm": "rerank_plugins.backends:VLLMBackend",
     },
 }
+ALIASES: Mapping[Group, Mapping[str, Mapping[str, Any]]] = {
+    "strategies": {"first": {"name": "sliding-window", "inner": "single-token"}},
+    "backends": {},
+}
+"""Names that stand for a spec; further keys of a spec with such a name are added to it."""
+
 _PARTS = {  # of strategies: they nest in specs under these names
     "likelihood-prompt": "rerank_plugins.prompts:LikelihoodPrompt",
     "listwise-prompt": "rerank_plugins.prompts:ListwisePrompt",
@@ -74,7 +80,7 @@ def names(group: Group) -> tuple[str, ...]:
     from importlib.metadata import entry_points  # imported here: slow, and rarely needed
 
     installed = entry_points(group=f"rerank_plugins.{group}").names
-    return tuple(sorted({*BUILT_IN[group], *installed}))
+    return tuple(sorted({*BUILT_IN[group], *ALIASES[group], *installed}))
 
 
 def resolve(group: Group, name: str) -> type[Any]:
@@ -86,6 +92,7 @@ def resolve(group: Group, name: str) -> type[Any]:
     """
     from importlib.metadata import entry_points  # imported here: slow, and rarely needed
 
+    name = ALIASES[group].get(name, {}).get("name", name)
     if name in BUILT_IN[group]:
         return _import(BUILT_IN[group][name])
     for point in entry_points(group=f"rerank_plugins.{group}", name=name):
@@ -107,7 +114,8 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
     Args:
         group: Whether a strategy or a backend is wanted.
         spec: A name, or a mapping with ``name`` and constructor arguments; arguments that are
-            mappings with a ``name`` are built first, also those in a list.
+            mappings with a ``name`` are built first, also those in a list. The strategy ``first``
+            is FIRST, a ``single-token`` in a ``sliding-window``.
 
     Raises:
         UnknownNameError: A name is not known.
@@ -116,6 +124,8 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
     Examples:
         >>> from_spec("strategies", {"name": "sliding-window", "inner": "single-token"}).size
         20
+        >>> from_spec("strategies", "first").inner
+        SingleToken(prompt='first.v1', policy='keep_order')
     """
     if isinstance(spec, str):
         spec = {"name": spec}
@@ -124,9 +134,10 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
     if not isinstance(spec.get("name"), str):
         raise InputError(f"a spec needs a name: {dict(spec)!r}")
     name = spec["name"]
+    values = {**ALIASES[group].get(name, {}), **spec}
     cls = _import(_PARTS[name]) if name in _PARTS else resolve(group, name)
     nested = _NESTED[group] | _held(group, cls)
-    arguments = {k: _argument(group, nested, k, v) for k, v in spec.items() if k != "name"}
+    arguments = {k: _argument(group, nested, k, v) for k, v in values.items() if k != "name"}
     if is_dataclass(cls):
         known = [f.name for f in fields(cls) if f.init]
         if unknown := sorted(set(arguments) - set(known)):
@@ -178,7 +189,7 @@ def is_built_in(group: Group, spec: object) -> bool:
 
 def _is_own(group: Group, key: str, value: object) -> bool:
     """As `_argument`, which builds what is named."""
-    own = [*BUILT_IN[group], *_PARTS]
+    own = [*BUILT_IN[group], *ALIASES[group], *_PARTS]
     if isinstance(value, Mapping):
         named = "name" not in value or value["name"] in own
         return named and all(_is_own(group, str(k), v) for k, v in value.items())

@@ -255,6 +255,8 @@ class Reranker:
         """The reranker that ``spec`` describes."""
         if not isinstance(spec, Mapping):
             raise InputError(f"a reranker's spec is a mapping, not {spec!r:.80}")
+        if "model" in spec:
+            raise InputError("this spec names a model", hint="Give it to load_reranker.")
         known_keys("a reranker's spec", spec, ("strategy", "backend", "on_error", "limits"))
         if missing := sorted({"strategy", "backend"} - set(spec)):
             raise InputError(f"a reranker's spec needs {missing}")

@@ -16,6 +16,7 @@ from rerank_plugins import ConfigurationError, Ranking, Reranker, components
 __all__ = ["PluginRerank"]
 
 _Values = Dict[str, Any]
+_NAMES = ("model", "backend", "preset", "strategy", "base_url", "limits")
 _FIXED = Field(frozen=True)  # what the reranker is built from
 
 
@@ -26,10 +27,11 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
     model fails, documents keep order and metadata, and a warning, the report and the trace say why.
 
     Args:
-        strategy: A strategy, its name, or a dictionary; a known checkpoint has its own.
-        backend: A backend, its name, or a dictionary.
-        model: Instead of ``backend``: a language model of this process.
-        preset: Instead of all three: a known checkpoint.
+        model: A name, as of `rerank_plugins.load_reranker`; the small reranker when None.
+        base_url: The server where ``model`` runs.
+        preset: A known checkpoint of which ``model`` is a copy.
+        strategy: A strategy, its name, or a dictionary, instead of the model's own.
+        backend: Instead of ``model``: a backend, its name, or a dictionary.
         backend_options: Further arguments of the backend, such as ``{"device": "cuda"}``.
         limits: What one query may cost, such as ``{"timeout_s": 30}``.
         raise_on_failure: Raise when a call fails, instead of keeping the order.
@@ -51,9 +53,10 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, hide_input_in_errors=True)
 
+    model: Annotated[Any, _FIXED] = None
     strategy: Annotated[Any, _FIXED] = None
     backend: Annotated[Any, _FIXED] = None
-    model: Annotated[Optional[str], _FIXED] = None
+    base_url: Annotated[Optional[str], _FIXED] = None
     preset: Annotated[Optional[str], _FIXED] = None
     backend_options: Annotated[Optional[_Values], _FIXED] = None
     limits: Annotated[Optional[_Values], _FIXED] = None
@@ -70,12 +73,9 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
 
         def __init__(self, **values: Any) -> None:
             super().__init__(**values)
-            strategy = components.choose_strategy(self.strategy, self.model, self.preset)
-            given = (self.backend, self.model, self.backend_options)
-            backend = components.build_backend(*given, preset=self.preset)
-            self._reranker = components.build_reranker(
-                strategy, backend, raise_on_failure=self.raise_on_failure, limits=self.limits
-            )
+            names = {key: getattr(self, key) for key in _NAMES}
+            options, loud = self.backend_options, self.raise_on_failure
+            self._reranker = components.reranker_of(names, options, raise_on_failure=loud)
 
     @property
     def reranker(self) -> Reranker:

@@ -4,23 +4,24 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
-from .._extras import extra
 from ..errors import InputError
 from ..evaluation import Run, Scores, load_run, load_scores
-from ..presets import load_reranker
+from ..presets import DEFAULT_PRESET, is_address, is_spec, load_reranker, load_spec
 from ..reranker import Reranker
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SPECS = (".json", ".yaml", ".yml")
-"""The suffixes of a spec file."""
+NAME_HELP = "A checkpoint, a folder, a model file, a server's URL, a spec file, or a spec as JSON."
+"""What `--reranker` takes, in every command."""
 
 AT_LEAST_ONE = click.IntRange(min=1)
 
-reranker_option = click.option("--reranker", required=True, help="A checkpoint, or a spec file.")
+RERANKER_HELP = f"{NAME_HELP}  [default: {DEFAULT_PRESET}]"
+reranker_option = click.option("--reranker", metavar="NAME", help=RERANKER_HELP)
 split_option = click.option(
     "--split", default="test", show_default=True, help="The judgements: a split, or a .tsv file."
 )
@@ -32,47 +33,44 @@ def json_option(prints: str) -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help=prints)
 
 
-def named_reranker(name: str, *, strategy: Any = None) -> Reranker:
-    """Load the reranker of a spec file, or of a checkpoint where the name has no spec's suffix.
+def named_reranker(name: str | None = None, *, strategy: Any = None) -> Reranker:
+    """Load a reranker by its name; the default one, and a line that says so, without a name.
 
     Args:
-        name: The name.
+        name: A name as of `rerank_plugins.load_reranker`, or a spec as JSON.
         strategy: A strategy's spec, instead of the reranker's own.
 
     Raises:
-        InputError: The file cannot be read.
-        RerankError: The spec is wrong, or no checkpoint has this name.
+        InputError: The spec cannot be read, or is wrong.
+        RerankError: See `rerank_plugins.load_reranker`.
     """
-    if is_spec(name):
-        spec = load_spec(name)
-        return Reranker.from_spec(spec | {"strategy": strategy} if strategy else spec)
-    return load_reranker(name, strategy=strategy)
+    if name is None:
+        click.echo(f"without --reranker, {DEFAULT_PRESET} ranks", err=True)
+        return load_reranker(strategy=strategy)
+    given = parse_json(name, "--reranker") if is_json(name) else name
+    return load_reranker(given, strategy=strategy)
 
 
-def is_spec(name: str) -> bool:
-    """Whether a name is that of a spec file."""
-    return Path(name).suffix in SPECS
+def is_json(text: str) -> bool:
+    """Whether the value of an option is a mapping as JSON, and not a name."""
+    return text.lstrip().startswith("{")
 
 
-def load_spec(path: str) -> dict[str, Any]:
-    """Read a spec from a JSON or YAML file.
+def reranker_label(name: str) -> str:
+    """A name of a reranker, short enough for tables and files, of what has none by itself.
 
-    Raises:
-        InputError: The file cannot be read, or is not a mapping.
-        MissingExtraError: It is YAML, and PyYAML is not installed.
+    Examples:
+        >>> reranker_label("http://localhost:8000/v1"), reranker_label('{"model": "a/b"}')
+        ('localhost-8000', 'a/b')
+        >>> reranker_label("castorini/first_mistral")
+        'castorini/first_mistral'
     """
-    text = read_text(path, "the spec ")
-    if Path(path).suffix == ".json":
-        found = parse_json(text, repr(path))
-    else:
-        yaml = extra("yaml", "cli")
-        try:
-            found = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"{path!r} is not YAML: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path!r} is not a mapping", hint="Give one with strategy and backend.")
-    return found
+    if is_address(name):
+        return urlsplit(name).netloc.replace(":", "-")
+    if is_json(name):
+        spec = parse_json(name, "--reranker")
+        return str(spec.get("model", "reranker"))
+    return name
 
 
 def strategy_spec(given: str) -> Any:
@@ -83,7 +81,7 @@ def strategy_spec(given: str) -> Any:
     """
     if is_spec(given):
         return load_spec(given)
-    return parse_json(given, "--strategy") if given.lstrip().startswith("{") else given
+    return parse_json(given, "--strategy") if is_json(given) else given
 
 
 def read_text(path: str, kind: str = "") -> str:

@@ -4,13 +4,14 @@ from typing import Any
 
 import click
 
-from ._arguments import load_spec
+from ..presets import is_spec, load_spec
+from ._arguments import RERANKER_HELP, named_reranker
 
 
 @click.command()
 @click.argument("requests", metavar="INPUT", type=click.Path(exists=True))
 @click.argument("output", type=click.Path(file_okay=False))
-@click.option("--spec", required=True, help="The reranker: a .json, .yaml or .yml file.")
+@click.option("--reranker", "--spec", metavar="NAME", help=RERANKER_HELP)
 @click.option("--top-k", type=int, help="Positions of each ranking.  [default: all]")
 @click.option("--actors", default=2, show_default=True, help="The number of rerankers.")
 @click.option("--batch-size", default=16, show_default=True, help="Queries ranked together.")
@@ -19,7 +20,9 @@ from ._arguments import load_spec
 @click.option("--gpus-per-actor", default=0.0, show_default=True, help="Reserved by Ray.")
 @click.option("--retry-failed", is_flag=True, help="Rank again the queries that failed before.")
 @click.option("--run", help="A file for the rankings as a TREC run.")
-def batch(requests: str, output: str, spec: str, run: str | None, **options: Any) -> None:
+def batch(
+    requests: str, output: str, reranker: str | None, run: str | None, **options: Any
+) -> None:
     """Rank the queries of INPUT into the folder OUTPUT, or resume a job that was interrupted.
 
     INPUT is a .jsonl or .parquet file, or a folder of them, with query_id, query, and passages or
@@ -27,7 +30,9 @@ def batch(requests: str, output: str, spec: str, run: str | None, **options: Any
     """
     from ..jobs.ray import rank_dataset, write_run
 
-    counts = rank_dataset(requests, load_spec(spec), output, **options)
+    given = load_spec(reranker) if reranker and is_spec(reranker) else {}
+    spec = given if "backend" in given else named_reranker(reranker).to_spec()
+    counts = rank_dataset(requests, spec, output, **options)
     if run:
         write_run(output, run)
     if counts.failed:

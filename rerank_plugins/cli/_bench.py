@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..jobs import Progress
 from ..ranking import Usage
 from ..reranker import Reranker
-from ._arguments import json_option, named_reranker
+from ._arguments import json_option, named_reranker, reranker_option
 from ._terminal import progress, table, to_json
 
 TEXT = "a flea lives for some weeks while cats sleep and wolves hunt in packs"
@@ -42,16 +42,19 @@ class Timing:
 
 
 @click.command()
-@click.option("--reranker", help="A checkpoint, or a spec file.  [default: none: the engine]")
+@reranker_option
+@click.option("--engine", is_flag=True, help="Time this library alone: the model answers at once.")
 @click.option("--passages", default="10,20,50,100", show_default=True, help="Sizes.")
 @click.option("--words", default=60, show_default=True, help="Words of a passage.")
 @click.option("--repeat", default=5, show_default=True, help="Rankings of each size.")
 @json_option("Print the table as JSON.")
-def bench(reranker: str | None, passages: str, words: int, repeat: int, as_json: bool) -> None:
+def bench(
+    reranker: str | None, engine: bool, passages: str, words: int, repeat: int, as_json: bool
+) -> None:
     """Time a reranker on this machine.
 
-    Sizes take turns, so that other load on the machine affects all of them. Without --reranker
-    the model answers at once, and only this library is timed: FIRST in windows of 20, a call each.
+    Sizes take turns, so that other load on the machine affects all of them. With --engine only
+    this library is timed: FIRST in windows of 20, a call each.
     """
     try:
         sizes = [int(part) for part in passages.split(",")]
@@ -59,10 +62,9 @@ def bench(reranker: str | None, passages: str, words: int, repeat: int, as_json:
         raise InputError(f"--passages is {passages!r}, expected numbers like 10,100") from error
     at_least(2, **{"--passages": min(sizes)})
     at_least(1, **{"--words": words, "--repeat": repeat})
-    if reranker:
-        timed = named_reranker(reranker)
-    else:
-        timed = Reranker({"name": "sliding-window", "inner": "single-token"}, "constant")
+    if engine and reranker:
+        raise InputError("give either --reranker or --engine")
+    timed = Reranker("first", "constant") if engine else named_reranker(reranker)
     with progress("timed", len(sizes) * repeat) as tell, watch_loading() as watch:
         found = timings(timed, sizes, words=words, repeat=repeat, tell=tell)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

@@ -34,9 +34,11 @@ from ..evaluation.report import (
 from ..jobs import Query, Trec, rank_file, read_manifest, run_requests
 from ._arguments import (
     AT_LEAST_ONE,
+    NAME_HELP,
     json_option,
     named_reranker,
     queries_option,
+    reranker_label,
     split_option,
 )
 from ._compare import difference_numbers
@@ -48,7 +50,13 @@ from ._terminal import FELL_BACK, make_folder, progress, synthetic_note, table, 
 @click.argument("collection")
 @click.option("--run", "runs", multiple=True, help="A TREC run; repeatable.")
 @first_stage_options
-@click.option("--reranker", "rerankers", multiple=True, help="Reranks the first stage; repeatable.")
+@click.option(
+    "--reranker",
+    "rerankers",
+    metavar="NAME",
+    multiple=True,
+    help=f"Reranks the first stage; repeatable. {NAME_HELP}",
+)
 @split_option
 @click.option("--measure", "measures", multiple=True, help="[default: nDCG@10, R@100]")
 @click.option(
@@ -84,7 +92,7 @@ def evaluate(
     """Measure runs and rerankers on COLLECTION: a BEIR folder, or irds:NAME.
 
     --first-stage searches the collection; without it, the first --run is the first stage. Every
-    --reranker (a checkpoint, or a spec file) reranks it, and everything is compared with it.
+    --reranker reranks it, and everything is compared with it.
     Measures are written as ir_measures does: nDCG@10, R@100, RR@10. With --output, the same command
     resumes an evaluation that was interrupted.
 
@@ -146,7 +154,7 @@ def unused_name(path: str, taken: Sequence[str]) -> str:
         >>> unused_name("mine.yaml", ["bm25", "mine"])
         'mine-2'
     """
-    name = short_name(path)
+    name = short_name(reranker_label(path))
     numbered = (f"{name}-{i}" for i in itertools.count(2))
     return next(n for n in itertools.chain([name], numbered) if n not in taken)
 

@@ -42,7 +42,7 @@ Exchange = tuple[Call[Any], Reply[Any] | CallError]
 @json_option("Print every call and reply as JSON.")
 def explain(
     query: str,
-    reranker: str,
+    reranker: str | None,
     passages: str | None,
     collection: str | None,
     run: str | None,

@@ -12,8 +12,7 @@ import click
 from .._extras import extra
 from ..errors import InputError
 from ..evaluation import Collection, interval, judged_run, load_collection, load_run
-from ..presets import load_reranker
-from ._arguments import queries_option, split_option, strategy_spec
+from ._arguments import RERANKER_HELP, named_reranker, queries_option, split_option, strategy_spec
 from ._terminal import write_table
 
 if TYPE_CHECKING:  # imported late: they need numpy
@@ -29,9 +28,9 @@ Encode = Callable[[Sequence[str]], Any]
 @split_option
 @click.option("--encoder", default=ENCODER, show_default=True, help="A dense encoder.")
 @click.option("--index", help="A folder that keeps the vectors for the next run.")
-@click.option("--model", help="The reranker: a checkpoint, a folder or a GGUF file.")
+@click.option("--reranker", "--model", metavar="NAME", help=RERANKER_HELP)
 @click.option("--strategy", help="How it ranks: a name, or a spec, as JSON or in a file.")
-@click.option("--run", help="A TREC run instead of a model: its order is the reranker's.")
+@click.option("--run", help="A TREC run instead of a reranker: its order is the reranker's.")
 @click.option("--method", default="safe", show_default=True, help="safe, bold, refit or first.")
 @click.option("--k", default=100, show_default=True, help="Hits of each search.")
 @click.option("--depth", type=int, help="Hits that are reranked.  [default: all]")
@@ -46,7 +45,7 @@ def feedback(
     split: str,
     encoder: str,
     index: str | None,
-    model: str | None,
+    reranker: str | None,
     strategy: str | None,
     run: str | None,
     measure: str | None,
@@ -65,13 +64,13 @@ def feedback(
     from ..feedback.measure import Teacher, compare
 
     collection = load_collection(folder, split=split)
-    if run is not None and model is None:
+    if run and (reranker or strategy):
+        raise InputError("give either --reranker or --run")
+    if run:
         teacher = Teacher.by_run(judged_run(load_run(run), collection))
-    elif model is not None and run is None:
-        spec = strategy_spec(strategy) if strategy else None
-        teacher = Teacher.by_reranker(load_reranker(model, strategy=spec))
     else:
-        raise InputError("give either --model or --run")
+        spec = strategy_spec(strategy) if strategy else None
+        teacher = Teacher.by_reranker(named_reranker(reranker, strategy=spec))
     chosen = FeedbackOptions(rerank_new=False, on_error="keep_order", **options)
     encode = load_encoder(encoder)
     searched = collection_index(collection, encode, index)

@@ -23,7 +23,7 @@ from ..evaluation import (
 from ..jobs import Jsonl, Query, rank_file, read_manifest, run_requests
 from ..ranking import Usage
 from ..reranker import Reranker
-from ._arguments import AT_LEAST_ONE, json_option, named_reranker, queries_option, reranker_option
+from ._arguments import AT_LEAST_ONE, NAME_HELP, json_option, named_reranker, queries_option
 from ._first_stage import first_stage_options, found_runs, short_name
 from ._terminal import FELL_BACK, make_folder, progress, synthetic_note, to_json
 
@@ -58,7 +58,7 @@ class Judged:
     "--run", "runs", multiple=True, help="A TREC run whose documents are judged; repeatable."
 )
 @first_stage_options
-@reranker_option
+@click.option("--reranker", required=True, metavar="NAME", help=NAME_HELP)
 @click.option("--output", required=True, help="The file of judgements: FOLDER/qrels/NAME.tsv.")
 @click.option(
     "--depth",

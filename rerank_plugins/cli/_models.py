@@ -7,7 +7,7 @@ import click
 
 from ..errors import RerankError
 from ..plans import Done, step
-from ..presets import find_preset, list_presets, preset_parts
+from ..presets import find_preset, list_presets, preset_parts, size_of
 from ..registry import from_spec
 from ..text import Passage
 from ._terminal import call_text
@@ -26,7 +26,8 @@ EXAMPLE_PASSAGES = (
 def models(name: str | None, show_prompt: bool) -> None:
     """List the public checkpoints, or describe one of them.
 
-    Every NAME works with load_reranker(NAME), and as model= or preset= of the components.
+    Every NAME works with load_reranker(NAME), as --reranker NAME, and as model= of the components;
+    with or without its organisation. Weights are in millions or billions (M, B).
     """
     if name is None and show_prompt:
         raise click.UsageError("--show-prompt needs the NAME of a model")
@@ -37,10 +38,25 @@ def models(name: str | None, show_prompt: bool) -> None:
 
 
 def listing() -> str:
-    """Every checkpoint with its description, one on each line."""
+    """Every checkpoint with its weights and its description, one on each line."""
     found = list_presets()
     width = max(map(len, found))
-    return "\n".join(f"{name:<{width}}  {about}" for name, about in found.items())
+    return "\n".join(
+        f"{name:<{width}}  {weights_of(name):>6}  {about}" for name, about in found.items()
+    )
+
+
+def weights_of(name: str) -> str:
+    """The number of a checkpoint's weights, in millions or billions.
+
+    Examples:
+        >>> weights_of("castorini/first_mistral"), weights_of("ms-marco-MiniLM-L6-v2")
+        ('7.2 B', '23 M')
+    """
+    billions = (find_preset(name) or {}).get("billions")
+    if billions is None:
+        return ""
+    return f"{billions:.1f} B" if billions >= 1 else f"{1000 * billions:.0f} M"
 
 
 def description(name: str) -> str:
@@ -50,8 +66,9 @@ def description(name: str) -> str:
         UnknownNameError: No checkpoint has this name.
     """
     preset = _preset(name)
-    keys = ("id", "description", "licence", "source", "unverified", "strategy", "backend")
-    return "\n".join(f"{key:<12} {preset[key]}" for key in keys if key in preset)
+    keys = ("id", "description", "size", "licence", "source", "unverified", "strategy", "backend")
+    known = {**preset, "size": size_of(preset)}
+    return "\n".join(f"{key:<12} {known[key]}" for key in keys if key in known)
 
 
 def example_prompt(name: str) -> str:

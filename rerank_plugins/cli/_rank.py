@@ -45,7 +45,7 @@ PIPE = "-"
 def rank(
     requests: str,
     output: str,
-    reranker: str,
+    reranker: str | None,
     form: str | None,
     on_error: Literal["raise", "keep_order"] | None,
     as_json: bool,
@@ -63,7 +63,8 @@ def rank(
     A manifest beside OUTPUT records what made it. The same command again ranks what is missing.
 
     \b
-    rerank-plugins rank queries.jsonl out.jsonl --reranker castorini/first_mistral
+    rerank-plugins rank queries.jsonl out.jsonl
+    rerank-plugins rank queries.jsonl out.jsonl --reranker first_mistral
     rerank-plugins rank bm25.trec out.trec --collection scifact --reranker reranker.yaml
     """  # noqa: D301 - click's mark for a paragraph that keeps its lines
     chosen = named_reranker(reranker)

@@ -7,14 +7,16 @@ from typing import Any
 import click
 
 from ..errors import InputError
-from ._arguments import is_spec, named_reranker
+from ..presets import DEFAULT_PRESET, is_spec
+from ._arguments import named_reranker, reranker_label, reranker_option
 
 
 @click.command()
-@click.argument("reranker")
+@click.argument("given", metavar="[NAME]", required=False)
+@reranker_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: every network.")
 @click.option("--port", default=8000, show_default=True, help="0: any free one.")
-@click.option("--model", help="Its name in requests.  [default: RERANKER]")
+@click.option("--model", help="Its name in requests.  [default: NAME]")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
 @click.option("--strict", is_flag=True, help="Refuse requests that name another model.")
 @click.option("--page/--no-page", default=True, help="Pages for people: / and /docs.")
@@ -24,7 +26,8 @@ from ._arguments import is_spec, named_reranker
 @click.option("--max-queue", default=64, show_default=True, help="Requests that may wait.")
 @click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="In seconds.")
 def serve(
-    reranker: str,
+    given: str | None,
+    reranker: str | None,
     host: str,
     port: int,
     model: str | None,
@@ -34,12 +37,16 @@ def serve(
 ) -> None:
     """Answer /v1/rerank in the shape of Jina's and Cohere's, until SIGTERM or Ctrl-C.
 
-    RERANKER is a spec (a .json, .yaml or .yml file) or a checkpoint that `rerank-plugins models`
-    lists. Without a key, everyone who can reach the port may send requests.
+    NAME is that of --reranker, which may be left out. Without a key, everyone who can reach the
+    port may send requests.
     """
     from .. import serving
 
-    name = model or (Path(reranker).stem if is_spec(reranker) else reranker)
+    if given and reranker:
+        raise InputError("give either NAME or --reranker NAME")
+    chosen = named_reranker(reranker or given)
+    short = reranker_label(reranker or given or DEFAULT_PRESET)
+    name = model or (Path(short).stem if is_spec(short) else short)
     settings = serving.ServiceSettings(model=name, **limits)
     # A key on the command line could be read by every user of the machine.
     if api_key_env and api_key_file:
@@ -52,5 +59,5 @@ def serve(
             key = Path(api_key_file).read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             raise InputError(f"--api-key-file: cannot read {api_key_file!r}") from error
-    app = serving.create_app(named_reranker(reranker), api_key=key, settings=settings)
+    app = serving.create_app(chosen, api_key=key, settings=settings)
     serving.serve(app, host=host, port=port)

@@ -8,8 +8,19 @@ their scores, and what to tell the user.
 from .._checks import listed
 from .._threads import off_loop
 from ..handlers import AnyBackend
+from ..presets import DEFAULT_PRESET, UNTRAINED, Named
 from ..registry import Group
-from ._backends import build_backend, build_reranker, chat_options, model_name, plain_part
+from ._backends import (
+    build_backend,
+    build_reranker,
+    chat_options,
+    find_checkpoint,
+    find_parts,
+    model_name,
+    plain_part,
+    refuse_download,
+    reranker_of,
+)
 from ._checked import Checked, Checks, check_flag, check_names, check_part, check_text
 from ._items import Candidates, Outcome, candidates, check_threshold, check_top_k, conclude
 from ._prompts import find_prompts, with_prompt
@@ -18,25 +29,28 @@ from ._strategies import (
     FULL_LIST_MODEL,
     GROUPWISE_MODEL,
     POINTWISE_MODEL,
-    choose_strategy,
     first_strategy,
     full_list_strategy,
     groupwise_strategy,
     ordering_at_least,
     pointwise_strategy,
     top_grade,
+    usual_policy,
 )
 
 __all__ = [
+    "DEFAULT_PRESET",
     "FIRST_MODEL",
     "FULL_LIST_MODEL",
     "GROUPWISE_MODEL",
     "POINTWISE_MODEL",
+    "UNTRAINED",
     "AnyBackend",
     "Candidates",
     "Checked",
     "Checks",
     "Group",
+    "Named",
     "Outcome",
     "build_backend",
     "build_reranker",
@@ -48,8 +62,9 @@ __all__ = [
     "check_text",
     "check_threshold",
     "check_top_k",
-    "choose_strategy",
     "conclude",
+    "find_checkpoint",
+    "find_parts",
     "find_prompts",
     "first_strategy",
     "full_list_strategy",
@@ -60,6 +75,9 @@ __all__ = [
     "ordering_at_least",
     "plain_part",
     "pointwise_strategy",
+    "refuse_download",
+    "reranker_of",
     "top_grade",
+    "usual_policy",
     "with_prompt",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from .._checks import at_least
 from ..errors import InputError
-from ..presets import find_preset, list_presets, preset_parts
+from ..presets import Named, find_preset
 from ..prompts import AnyPrompt, PointwisePrompt, require
 from ..ranking import Strategy
 from ..registry import from_spec
@@ -24,16 +24,16 @@ from ..strategies import (
 )
 
 FIRST_MODEL = "castorini/first_mistral"
-"""The default checkpoint of FIRST components, without a model and a backend."""
+"""The checkpoint that FIRST components suggest to those who name no model."""
 
 FULL_LIST_MODEL = "liuwenhan/RankMistral100"
-"""The default checkpoint of full-list components."""
+"""The checkpoint that full-list components suggest."""
 
 GROUPWISE_MODEL = "AQ-MedAI/Diver-GroupRank-7B"
-"""The default checkpoint of groupwise components."""
+"""The checkpoint that groupwise components suggest."""
 
 POINTWISE_MODEL = "Qwen/Qwen3-Reranker-0.6B"
-"""The default checkpoint of pointwise components."""
+"""The checkpoint that pointwise components suggest."""
 
 AnyPromptSpec = str | Mapping[str, Any] | AnyPrompt | None
 
@@ -57,6 +57,20 @@ def first_strategy(
     return SlidingWindow(
         inner=SingleToken(prompt=chosen, policy=policy), size=window, stride=stride
     )
+
+
+def usual_policy(named: Named, *, chat: bool) -> Policy:
+    """The policy of FIRST for labels that are not reported, where the user gives none.
+
+    A model that was not trained for FIRST and is not in this process may report none of them.
+
+    Args:
+        named: The model.
+        chat: Whether it is the application's own chat model.
+    """
+    backend = named.backend if isinstance(named.backend, Mapping) else {}
+    foreign = backend.get("name") == "openai" and _preset_strategy(named.model) == {}
+    return "generate" if chat or (named.model is not None and foreign) else "keep_order"
 
 
 def full_list_strategy(
@@ -145,26 +159,6 @@ def pointwise_strategy(
             _prompt(prompt) or known.pop("prompt", "yes-no.v1"), known, instruction, expectation
         )
     return scorer if hybrid is None else Hybrid(scorer, alpha=hybrid)
-
-
-def choose_strategy(strategy: Any, model: str | None, preset: str | None = None) -> Any:
-    """Choose the strategy that was given, or that of a known checkpoint.
-
-    Raises:
-        InputError: There is neither.
-        UnknownNameError: There is no such preset.
-    """
-    if strategy is not None:
-        return strategy
-    if preset is not None:
-        return preset_parts(preset)[0]
-    found = None if model is None else find_preset(model)
-    if found is None:
-        raise InputError(
-            f"no strategy was given, and {model!r} is not a known checkpoint",
-            hint=f"Give strategy=..., or model= one of: {', '.join(list_presets())}.",
-        )
-    return found["strategy"]
 
 
 def top_grade(strategy: object) -> float | None:

@@ -310,7 +310,7 @@ def test_explanations_that_cannot_be_given(command, collection, tmp_path, spec):
 
 
 def test_a_bench_of_the_engine_and_of_a_reranker(command, spec):
-    found = command("bench", "--passages", "2,30", "--repeat", 2)
+    found = command("bench", "--engine", "--passages", "2,30", "--repeat", 2)
     assert found.returncode == 0, found.stderr
     lines = [line.split() for line in found.stdout.splitlines()]
     assert [(line[0], line[3]) for line in lines[2:]] == [("2", "1"), ("30", "2")]
@@ -322,6 +322,7 @@ def test_a_bench_of_the_engine_and_of_a_reranker(command, spec):
     assert timing["usage"]["calls"] == 1
     assert command("bench", "--passages", "1,x").returncode == 1
     assert command("bench", "--passages", "1").returncode == 1
+    assert command("bench", "--engine", "--reranker", spec).stderr.endswith("--engine\n")
 
 
 @pytest.mark.parametrize(

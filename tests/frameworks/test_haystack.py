@@ -97,7 +97,7 @@ def test_defaults_and_laziness(monkeypatch):
         "rerank_plugins.backends._local.transformers.load_language_model",
         lambda *a, **k: pytest.fail("loaded"),
     )
-    ranker = FirstRanker()
+    ranker = FirstRanker("castorini/first_mistral")
     assert (ranker.model, ranker.top_k, ranker.raise_on_failure) == (
         "castorini/first_mistral",
         10,
@@ -117,14 +117,14 @@ FIRST_ON_M = {"strategy": "single-token", "model": "m"}
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
-        (FIRST_ON_M | {"strategy": "no-such"}, UnknownNameError, "single-token"),
+        (FIRST_ON_M | {"strategy": "no-such"}, UnknownNameError, "strategies. Known"),
         (FIRST_ON_M | {"strategy": {"name": "single-token", "promt": "x"}}, InputError, "promt"),
         (FIRST_ON_M | {"strategy": {"size": 3}}, InputError, "needs a name"),
         ({"strategy": "single-token", "backend": "no-such"}, UnknownNameError, "transformers"),
         ({"strategy": "single-token", "backend": {"name": "transformers"}}, InputError, "model"),
         (FIRST_ON_M | {"backend": "transformers"}, InputError, "not both"),
         ({"strategy": "single-token"}, InputError, "model="),
-        ({"model": "gpt2"}, InputError, "castorini/first_mistral"),
+        ({"model": "first_mistrel"}, UnknownNameError, "castorini/first_mistral"),
         (FIRST_ON_M | {"limits": {"calls": 3}}, InputError, "max_calls"),
         (FIRST_ON_M | {"backend_options": {"modl": 1}}, InputError, "modl"),
         (FIRST_ON_M | {"backend_options": {"token": "hf_1"}}, InputError, "plain text"),
@@ -142,13 +142,13 @@ def test_bad_arguments_say_what_to_do(arguments, error, says):
         ({"model": "castorini/rank_zephyr_7b_v1_full"}, "another way of ranking"),
         ({"window": 1}, "window is 1, expected at least 2"),
         ({"window": 5, "stride": 5}, "stride"),
-        ({"prompt": "no-such.v1"}, "first.v1"),
+        ({"prompt": "frst.v1"}, "first.v1"),
         ({"prompt": "query-likelihood.v1"}, "not a listwise prompt"),
     ],
 )
 def test_bad_arguments_of_first(arguments, says):
     with pytest.raises((InputError, ConfigurationError), match=says):
-        FirstRanker(**arguments)
+        FirstRanker(**{"model": "a/b"} | arguments)
 
 
 def test_options_belong_to_backends_that_are_built_here(oracle):
@@ -160,12 +160,14 @@ def test_options_belong_to_backends_that_are_built_here(oracle):
 
 
 def test_to_dict_of_the_defaults():
-    assert FirstRanker().to_dict() == {
+    assert FirstRanker("castorini/first_mistral").to_dict() == {
         "type": FIRST,
         "init_parameters": {
             "model": "castorini/first_mistral",
             "backend": None,
             "chat_generator": None,
+            "base_url": None,
+            "api_key": None,
             "window": 20,
             "stride": 10,
             "prompt": None,
@@ -235,7 +237,8 @@ def test_to_dict_and_back_with_everything_set():
 
 @pytest.mark.parametrize("parameters", [{}, {"device": {"type": "single", "device": "cpu"}}])
 def test_from_dict_fills_in_the_defaults(parameters):
-    ranker = FirstRanker.from_dict({"type": FIRST, "init_parameters": parameters})
+    given = {"model": "a/b", **parameters}
+    ranker = FirstRanker.from_dict({"type": FIRST, "init_parameters": given})
     assert ranker.top_k == 10
     assert ranker.device == (ComponentDevice.from_str("cpu") if parameters else None)
     assert FirstRanker.from_dict(ranker.to_dict()).to_dict() == ranker.to_dict()

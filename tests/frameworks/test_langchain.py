@@ -81,7 +81,7 @@ class Fixed(BaseRetriever):
         ({"top_n": True}, ValueError, "top_n"),
         ({"score_threshold": math.inf}, ValueError, "score_threshold"),
         ({"windw": 3}, ValueError, "windw"),
-        ({}, InputError, "strategy"),
+        ({"model": "no/such"}, UnknownNameError, "With strategy="),
         ({"strategy": "no-such", "model": "m"}, UnknownNameError, "no-such"),
         ({"strategy": "permutation"}, InputError, "model= or backend="),
         ({"strategy": "permutation", "model": "m", "limits": {"calls": 1}}, InputError, "calls"),

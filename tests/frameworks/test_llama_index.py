@@ -119,7 +119,7 @@ def test_the_fields_are_the_constructors_keywords(cls):
         ({"top_n": -1}, ValueError, "^top_n must be > 0, but got -1$"),
         ({"window": 1}, InputError, "window is 1, expected at least 2"),
         ({"stride": 20}, InputError, "stride"),
-        ({"prompt": "no-such.v1"}, UnknownNameError, "first.v1"),
+        ({"prompt": "frst.v1"}, UnknownNameError, "first.v1"),
         ({"model": "castorini/rank_vicuna_7b_v1"}, InputError, "another way of ranking"),
         ({"backend": "no-such"}, UnknownNameError, "transformers"),
         ({"backend_options": {"modl": 1}}, InputError, "modl"),
@@ -130,13 +130,13 @@ def test_the_fields_are_the_constructors_keywords(cls):
 )
 def test_bad_arguments_say_what_to_do(arguments, error, says):
     with pytest.raises(error, match=says):
-        FirstRerank(**arguments)
+        FirstRerank(**{"model": None if "backend" in arguments else "a/b"} | arguments)
 
 
 @pytest.mark.parametrize(
     "reranker",
     [
-        FirstRerank(),
+        FirstRerank("castorini/first_mistral"),
         FirstRerank(model="a/b", window=5, stride=2, prompt="first.v1", top_n=None, device="cpu"),
         FirstRerank(backend=TransformersBackend("m", dtype="bfloat16")),
         PluginRerank(

@@ -1,6 +1,7 @@
 """The full-list, groupwise and pointwise components of both frameworks, through real pipelines."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -9,6 +10,7 @@ pytest.importorskip("llama_index.core")
 
 from haystack import Document, Pipeline  # noqa: E402
 from haystack_integrations.components.rankers.rerank_plugins import (  # noqa: E402
+    FirstRanker,
     FullListRanker,
     GroupwiseRanker,
     PluginRanker,
@@ -16,6 +18,7 @@ from haystack_integrations.components.rankers.rerank_plugins import (  # noqa: E
 )
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode  # noqa: E402
 from llama_index.postprocessor.rerank_plugins import (  # noqa: E402
+    FirstRerank,
     FullListRerank,
     GroupwiseRerank,
     PluginRerank,
@@ -68,6 +71,14 @@ LLAMA = [
 ]
 
 
+def named(build):
+    """A component with the model that it asks for, where it has none of its own."""
+    try:
+        return build()
+    except InputError as error:
+        return build(model=re.search("model='(.*?)'", str(error))[1])
+
+
 def documents():
     return [Document(content=text, score=1.0 - i / 30) for i, text in enumerate(TEXTS)]
 
@@ -103,7 +114,7 @@ def test_every_llama_index_postprocessor_finds_the_best(build):
 @pytest.mark.parametrize("build", HAYSTACK)
 def test_every_haystack_ranker_comes_back_from_yaml(build):
     pipeline = Pipeline()
-    pipeline.add_component("ranker", build())  # the checkpoint is not loaded before it is needed
+    pipeline.add_component("ranker", named(build))  # not loaded before it is needed
     again = Pipeline.loads(pipeline.dumps())
     assert again.dumps() == pipeline.dumps()
     original, loaded = pipeline.get_component("ranker"), again.get_component("ranker")
@@ -112,7 +123,7 @@ def test_every_haystack_ranker_comes_back_from_yaml(build):
 
 @pytest.mark.parametrize("build", LLAMA)
 def test_every_postprocessor_comes_back_from_json(build):
-    original = build()
+    original = named(build)
     again = type(original).from_json(original.to_json())
     assert again._reranker.strategy == original._reranker.strategy
 
@@ -148,19 +159,31 @@ def test_the_model_decides_how_a_pointwise_ranker_scores(model, expected):
     assert strategy_of(PointwiseRanker(model=model, hybrid=0.2)) == Hybrid(expected, alpha=0.2)
 
 
-def test_defaults_are_the_papers_checkpoints():
-    full, group, point = FullListRanker(), GroupwiseRanker(), PointwiseRanker()
-    assert (full._model, group._model, point._model) == (
-        "liuwenhan/RankMistral100",
-        "AQ-MedAI/Diver-GroupRank-7B",
-        "Qwen/Qwen3-Reranker-0.6B",
-    )
+@pytest.mark.parametrize(
+    ("component", "says"),
+    [
+        (FirstRanker, r"castorini/first_mistral \(7\.2 billion weights, 14\.5 GB in 16 bits\)"),
+        (FullListRanker, r"liuwenhan/RankMistral100 \(7\.2 billion weights"),
+        (GroupwiseRanker, r"AQ-MedAI/Diver-GroupRank-7B \(7\.6 billion weights"),
+        (PointwiseRanker, r"Qwen/Qwen3-Reranker-0\.6B \(596 million weights, 1\.2 GB in 16 bits"),
+        (FirstRerank, r"castorini/first_mistral \(7\.2 billion weights"),
+        (FullListRerank, r"liuwenhan/RankMistral100 \(7\.2 billion weights"),
+        (GroupwiseRerank, r"AQ-MedAI/Diver-GroupRank-7B \(7\.6 billion weights"),
+        (PointwiseRerank, r"Qwen/Qwen3-Reranker-0\.6B \(596 million weights"),
+    ],
+)
+def test_no_large_model_is_downloaded_unasked(component, says):
+    refused = rf"{component.__name__} without a model would download {says}.*give model='"
+    with pytest.raises(InputError, match=refused):
+        component()
+
+
+def test_the_papers_checkpoints_are_one_name():
+    full, group = FullListRanker("RankMistral100"), GroupwiseRanker("Diver-GroupRank-7B")
+    assert full._model == "liuwenhan/RankMistral100"
     assert strategy_of(full) == FullList(top_m=10)  # a pipeline needs its top_k and no more
     assert strategy_of(group).sampling.temperature == 0.3
     assert isinstance(strategy_of(group), Groupwise)
-    assert FullListRerank().model == full._model
-    assert GroupwiseRerank().model == group._model
-    assert PointwiseRerank().model == point._model
 
 
 @pytest.mark.parametrize(

@@ -336,6 +336,7 @@ def test_presets_build_the_papers_set_up():
 
 
 def test_a_copy_of_a_checkpoint_and_a_model_with_a_strategy_of_ones_own(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
     copy = load_reranker(tmp_path, preset="castorini/first_mistral")
     assert copy.strategy.inner == SingleToken(prompt="rankllm-letters.v1")
     own = load_reranker(tmp_path, strategy="query-likelihood")

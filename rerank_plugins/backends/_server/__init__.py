@@ -4,6 +4,6 @@
 reads answers; `transport` sends; `openai` holds the backend.
 """
 
-from .openai import OpenAIBackend
+from .openai import OpenAIBackend, list_models
 
-__all__ = ["OpenAIBackend"]
+__all__ = ["OpenAIBackend", "list_models"]

@@ -32,7 +32,7 @@ from ..chat._conversation import Known
 from ..chat._dialects import COMPLETIONS, Dialect
 from . import by_ids, by_messages, by_pairs
 from .capabilities import Server
-from .exchange import Exchange
+from .exchange import Exchange, RefusedError, get
 from .probing import Kinds, Probing
 from .transport import Transport
 
@@ -332,6 +332,41 @@ class OpenAIBackend(CopiedByArguments):
                 f"the environment has no {name}", hint="Set it, or give api_key=..."
             )
         return _sendable(f"the environment's {name}", os.environ[name].rstrip("\r\n"))
+
+
+def list_models(
+    base_url: str, *, api_key: "str | Callable[[], str | None] | None" = None
+) -> tuple[str, ...]:
+    """Ask a server for the names of its models, once and with little patience.
+
+    Args:
+        base_url: The address of the API, as of `OpenAIBackend`.
+        api_key: The key, or a function that returns it.
+
+    Raises:
+        InputError: It is not an address, or holds a password.
+        MissingExtraError: ``httpx`` is not installed.
+        ConfigurationError: Nothing answers, the server lists no models, or the key cannot be used.
+    """
+    asked = OpenAIBackend("any", base_url=base_url, api_key=api_key, timeout_s=10, attempts=1)
+    with asked._connected() as transport:
+        try:
+            answer = drive(get("models"), transport.send)
+        except RefusedError as error:
+            raise ConfigurationError(
+                f"{asked.base_url} does not list its models ({error.status}: {error.detail})",
+                hint="Give the model's name, and base_url=... beside it.",
+            ) from error
+        except CallError as error:
+            raise ConfigurationError(
+                f"nothing that can be used answers at {asked.base_url}: {error}",
+                hint="Start the server, or check the address.",
+            ) from error
+        finally:
+            asked.close()
+    rows = answer.get("data") if isinstance(answer, Mapping) else None
+    names = [row.get("id") for row in rows or () if isinstance(row, Mapping)]
+    return tuple(name for name in names if isinstance(name, str) and name)
 
 
 class _Piece(NamedTuple):

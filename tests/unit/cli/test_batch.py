@@ -23,7 +23,16 @@ def test_options_become_the_job_s(tmp_path, monkeypatch):
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     (tmp_path / "in.jsonl").touch()
     source, out = str(tmp_path / "in.jsonl"), str(tmp_path / "out")
-    given = [source, out, "--spec", str(tmp_path / "spec.json"), "--run", "r.trec", "--top-k", "5"]
+    given = [
+        source,
+        out,
+        "--reranker",
+        str(tmp_path / "spec.json"),
+        "--run",
+        "r.trec",
+        "--top-k",
+        "5",
+    ]
     found = CliRunner().invoke(batch, given)
     assert found.exit_code == 0, found.output
     assert found.stdout == "ranked 3, skipped as finished 2, failed 1\n"
@@ -39,3 +48,21 @@ def test_options_become_the_job_s(tmp_path, monkeypatch):
         "retry_failed": False,
     }
     assert written == [(out, "r.trec")]
+
+
+def test_any_name_of_a_reranker(tmp_path, monkeypatch):
+    """The workers get a spec; the option's old name still works."""
+    specs = []
+
+    def rank_dataset(source, spec, output, **options):
+        specs.append(spec)
+        return ray.DatasetCounts(ranked=0, skipped=0, failed=0)
+
+    monkeypatch.setattr(ray, "rank_dataset", rank_dataset)
+    (tmp_path / "in.jsonl").touch()
+    (tmp_path / "spec.json").write_text('{"model": "first_mistral", "dtype": "float16"}')
+    for option, name in (("--reranker", "first_mistral"), ("--spec", str(tmp_path / "spec.json"))):
+        given = [str(tmp_path / "in.jsonl"), str(tmp_path / "out"), option, name]
+        assert CliRunner().invoke(batch, given).exit_code == 0
+    assert [spec["backend"]["dtype"] for spec in specs] == ["auto", "float16"]
+    assert {spec["backend"]["model"] for spec in specs} == {"castorini/first_mistral"}

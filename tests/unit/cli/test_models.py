@@ -52,3 +52,13 @@ def test_the_prompt_is_shown_to_the_character():
         assert f"--- {message.role}\n{message.text}\n" in found
     assert "Title: Flea Content: Adult fleas" in found
     assert "up to 3172 tokens, greedily" in found
+
+
+def test_the_list_says_how_large_each_is_and_short_names_are_described():
+    (mistral,) = (
+        line for line in listing().splitlines() if line.startswith("castorini/first_mistral ")
+    )
+    assert "7.2 B" in mistral
+    found = description("first_mistral")
+    assert found.startswith("id           castorini/first_mistral\n")
+    assert "size         7.2 billion weights, 14.5 GB in 16 bits\n" in found

@@ -35,6 +35,18 @@ def test_a_spec_file_names_the_model(started, tmp_path):
         assert started["app"][1]["settings"].model == name
 
 
+def test_the_option_and_the_old_argument(started, tmp_path):
+    for given in (["first_mistral"], ["--reranker", "first_mistral"]):
+        assert CliRunner().invoke(serve, given).exit_code == 0
+        assert started["app"][0][0].backend.model == "castorini/first_mistral"
+        assert started["app"][1]["settings"].model == "first_mistral"
+    spec = '{"strategy": "pair-score", "backend": "constant"}'
+    assert CliRunner().invoke(serve, ["--reranker", spec]).exit_code == 0
+    assert started["app"][1]["settings"].model == "reranker"
+    both = CliRunner().invoke(serve, ["a", "--reranker", "b"])
+    assert "give either NAME or --reranker NAME" in str(both.exception)
+
+
 def test_the_key(started, tmp_path, monkeypatch):
     monkeypatch.setenv("MY_KEY", "from-outside")
     (tmp_path / "key").write_text("from-a-file\n")

@@ -2,15 +2,16 @@
 
 import pytest
 
-from rerank_plugins import InputError, Reranker
+from rerank_plugins import InputError, Reranker, UnknownNameError
 from rerank_plugins.components import (
-    choose_strategy,
+    find_parts,
     first_strategy,
     full_list_strategy,
     groupwise_strategy,
     ordering_at_least,
     pointwise_strategy,
     top_grade,
+    usual_policy,
 )
 from rerank_plugins.strategies import (
     FullList,
@@ -97,11 +98,27 @@ def test_a_checkpoint_of_another_kind_is_refused():
 
 
 def test_the_strategy_that_was_given_comes_first():
-    assert choose_strategy("pair-score", "castorini/first_mistral") == "pair-score"
-    assert choose_strategy(None, None, "BAAI/bge-reranker-base") == {"name": "pair-score"}
-    assert choose_strategy(None, "BAAI/bge-reranker-base") == {"name": "pair-score"}
-    with pytest.raises(InputError, match="no strategy was given"):
-        choose_strategy(None, "a/b")
+    def chosen(backend, model, **names):
+        return find_parts(backend, model, **names).with_strategy()
+
+    pairs = {"name": "pair-score"}
+    assert chosen(None, "castorini/first_mistral", strategy="pair-score") == "pair-score"
+    assert chosen(None, None, preset="BAAI/bge-reranker-base") == pairs
+    assert chosen(None, "BAAI/bge-reranker-base") == pairs
+    assert chosen("oracle", None, preset="BAAI/bge-reranker-base") == pairs
+    assert chosen("oracle", None, strategy="first") == "first"
+    with pytest.raises(UnknownNameError, match="'a/b' is not a known checkpoint"):
+        chosen(None, "a/b")
+    with pytest.raises(InputError, match="a backend does not say how to rank"):
+        chosen("oracle", None)
+
+
+def test_first_writes_the_order_where_a_model_may_report_nothing():
+    url = "http://localhost"
+    unknown, known = (find_parts(None, m, base_url=url) for m in ("chat", "first_mistral"))
+    local = find_parts(None, "a/b")
+    assert usual_policy(unknown, chat=False) == usual_policy(local, chat=True) == "generate"
+    assert usual_policy(known, chat=False) == usual_policy(local, chat=False) == "keep_order"
 
 
 @pytest.mark.parametrize(

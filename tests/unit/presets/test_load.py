@@ -1,19 +1,22 @@
 """Public checkpoints by name: what a name builds, and what is refused."""
 
+import json
 from importlib.util import find_spec
 
 import pytest
 
-from rerank_plugins import InputError, Reranker, UnknownNameError, list_presets, load_reranker
-from rerank_plugins.presets import find_preset, preset_parts
-from rerank_plugins.strategies import Permutation, QueryLikelihood, SlidingWindow
-
-
-def test_aliases_and_case_lead_to_the_same_checkpoint():
-    assert find_preset("cross-encoder/ms-marco-MiniLM-L-6-v2") is find_preset(
-        "Cross-Encoder/MS-MARCO-MiniLM-L6-v2"
-    )
-    assert "cross-encoder/ms-marco-MiniLM-L-6-v2" not in list_presets()
+from rerank_plugins import (
+    ConfigurationError,
+    InputError,
+    Limits,
+    Reranker,
+    UnknownNameError,
+    load_reranker,
+)
+from rerank_plugins.backends import OpenAIBackend
+from rerank_plugins.presets import find_preset
+from rerank_plugins.strategies import PairScore, Permutation, QueryLikelihood, SlidingWindow
+from rerank_plugins.testing import Oracle
 
 
 def test_presets_hold_what_the_authors_ran():
@@ -54,25 +57,13 @@ def test_a_copy_of_a_checkpoint():
 
 def test_names_that_are_not_known():
     with pytest.raises(
-        UnknownNameError, match=r"'gpt2' is not a known checkpoint.*Pass a strategy"
+        UnknownNameError, match=r"'gpt2' is not a known checkpoint.*With strategy=\.\.\. it may be"
     ):
         load_reranker("gpt2")
     with pytest.raises(UnknownNameError, match="'no/such' is not a known checkpoint"):
         load_reranker("gpt2", preset="no/such", strategy="query-likelihood")
-    with pytest.raises(UnknownNameError, match="there is no preset 'no/such'"):
-        preset_parts("no/such")
     with pytest.raises(InputError, match="base= is for adapters"):
         load_reranker("castorini/first_mistral", base="gpt2")
-
-
-def test_every_checkpoint_is_listed_once_under_its_own_name():
-    for name, line in list_presets().items():
-        preset = find_preset(name)
-        assert preset["id"] == name
-        assert preset["description"] == line
-        for alias in preset.get("aliases", ()):
-            assert find_preset(alias) is preset
-    assert isinstance(load_reranker("castorini/first_mistral"), Reranker)
 
 
 def test_specs_of_models_that_ship_with_the_library_hold_their_names():
@@ -88,3 +79,42 @@ def test_specs_of_models_that_ship_with_the_library_hold_their_names():
         assert Reranker.from_spec(spec).to_spec() == spec
     based = load_reranker("rerank-plugins/smollm2-first", base="model.gguf").to_spec()["backend"]
     assert (based["model"], based["adapter"]) == ("model.gguf", "rerank-plugins/smollm2-first")
+
+
+def test_a_server_is_one_argument():
+    reranker = load_reranker("first_mistral", base_url="http://localhost:8000", api_key="hidden")
+    assert isinstance(reranker.backend, OpenAIBackend)
+    assert reranker.strategy == load_reranker("castorini/first_mistral").strategy
+    assert (reranker.backend.model, reranker.backend.api_key) == ("first_mistral", "hidden")
+    assert "hidden" not in repr(reranker)
+    with pytest.raises(ConfigurationError, match="secret"):
+        reranker.to_spec()
+    from_environment = load_reranker("m", base_url="http://localhost", api_key_env="KEY").to_spec()
+    assert from_environment["backend"]["api_key_env"] == "KEY"
+
+
+def test_options_of_a_spec_and_of_the_caller(tmp_path):
+    spec = {"model": "first_mistral", "dtype": "float16", "on_error": "keep_order"}
+    spec |= {"limits": {"max_calls": 3}}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    kept = load_reranker(tmp_path / "spec.json", device="cpu")
+    assert (kept.on_error, kept.limits) == ("keep_order", Limits(max_calls=3))
+    assert (kept.backend.dtype, kept.backend.device) == ("float16", "cpu")
+    changed = load_reranker(spec, on_error="raise", limits=Limits(max_calls=5), dtype="float32")
+    assert (changed.on_error, changed.limits) == ("raise", Limits(max_calls=5))
+    assert changed.backend.dtype == "float32"
+    with_name = load_reranker({"strategy": "first", "backend": "constant"}, strategy="pair-score")
+    assert with_name.strategy == PairScore()
+    with pytest.raises(InputError, match="options are for a backend that is built here"):
+        load_reranker({"strategy": "first", "backend": Oracle()}, device="cpu")
+
+
+def test_every_spec_makes_the_same_reranker_again(tmp_path):
+    for name in ("first_mistral", "bge-reranker-v2-m3", "ERank-4B"):
+        reranker = load_reranker(name, on_error="keep_order")
+        for suffix in ("json", "yaml"):
+            file = tmp_path / f"spec.{suffix}"
+            file.write_text(json.dumps(reranker.to_spec()))
+            again = load_reranker(file)
+            assert again.strategy == reranker.strategy
+            assert again.to_spec() == reranker.to_spec()

@@ -29,6 +29,7 @@ from rerank_plugins import ConfigurationError, InputError, Ranking, Reranker
 from rerank_plugins.components import (
     Candidates,
     Group,
+    Named,
     build_backend,
     build_reranker,
     candidates,
@@ -37,9 +38,11 @@ from rerank_plugins.components import (
     check_threshold,
     check_top_k,
     conclude,
+    find_checkpoint,
     find_prompts,
     model_name,
     plain_part,
+    refuse_download,
     top_grade,
     with_prompt,
 )
@@ -102,7 +105,13 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         default=None, frozen=True, repr=False, description='An LLM, or "settings" for Settings.llm.'
     )
     model: Optional[str] = Field(
-        default=None, frozen=True, description="A causal language model, instead of a backend."
+        default=None, frozen=True, description="The name of a model, instead of a backend."
+    )
+    base_url: Optional[str] = Field(
+        default=None, frozen=True, description="The server where the model runs."
+    )
+    api_key: Any = Field(
+        default=None, frozen=True, exclude=True, repr=False, description="The server's key."
     )
     device: Optional[str] = Field(default=None, frozen=True, description="The model's device.")
     backend_options: Optional[Dict[str, Any]] = Field(
@@ -115,17 +124,16 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         default=False, frozen=True, description="Raise when a call fails; else keep the order."
     )
 
-    _default_model: ClassVar[Optional[str]] = None
+    _suggested: ClassVar[str] = ""
     _reranker: Reranker = PrivateAttr()
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, model: Any = None, **values: Any) -> None:
+        values["model"] = model
         for name in values:
             if name not in type(self).model_fields:
                 raise TypeError(
                     f"{type(self).__name__}() got an unexpected keyword argument {name!r}"
                 )
-        if all(values.get(name) is None for name in ("model", "backend", "llm")):
-            values["model"] = self._default_model
         if values.get("callback_manager") is None:
             values.pop("callback_manager", None)
         backend = values.get("backend")
@@ -141,9 +149,17 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
             _CHECKS[name](name, value)
         super().__setattr__(name, value)
 
-    def _strategy(self) -> Any:
-        """The strategy that the fields describe."""
+    def _strategy(self, named: Named) -> Any:
+        """The strategy that the fields describe, for a model."""
         raise NotImplementedError
+
+    def _named(self, backend: Any) -> Named:
+        """Find what the fields name."""
+        if self.llm is not None:
+            return Named(model=self.model, strategy=None, backend=backend)
+        given = (self.model, self.base_url, backend)
+        refuse_download(self.class_name(), self._suggested, "llm", given)
+        return find_checkpoint(backend, self.model, base_url=self.base_url, api_key=self.api_key)
 
     @field_serializer("llm")
     def _name_of_llm(self, llm: Any) -> Optional[str]:
@@ -252,19 +268,20 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
 
     def _connect(self, backend: Any) -> None:
         """Build the reranker."""
+        named = self._named(backend)
         if self.llm is None:
             built = build_backend(
-                backend,
-                self.model,
-                self.backend_options,
-                preset=getattr(self, "preset", None),
-                device=self.device,
+                named.backend, self.backend_options, device=self.device, api_key=self.api_key
             )
         else:
-            others = {"model": self.model, "backend": backend, "device": self.device}
+            names = ("model", "base_url", "api_key", "device")
+            others = {"backend": backend, **{name: getattr(self, name) for name in names}}
             built = LLMBackend(self.llm, **chat_options("llm", self.backend_options, others))
         self._reranker = build_reranker(
-            self._strategy(), built, raise_on_failure=self.raise_on_failure, limits=self.limits
+            self._strategy(named),
+            built,
+            raise_on_failure=self.raise_on_failure,
+            limits=self.limits if named.limits is None else named.limits,
         )
 
     def _get_prompts(self) -> PromptDictType:

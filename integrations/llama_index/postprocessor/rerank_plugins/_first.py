@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Optional
 from llama_index.core.bridge.pydantic import Field
 from pydantic import SkipValidation
 
-from rerank_plugins.components import FIRST_MODEL, first_strategy
+from rerank_plugins.components import FIRST_MODEL, Named, first_strategy, usual_policy
 from rerank_plugins.strategies import Policy, SlidingWindow
 
 from ._base import Rerank
@@ -23,18 +23,22 @@ class FirstRerank(Rerank):
 
     Args:
         model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``castorini/first_mistral`` when nothing else is given.
         backend: Instead of ``model``: a backend, its registered name, or a dictionary.
         llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
             which can be stored. Log-probabilities are used if its responses carry them, and
             the order that it writes otherwise.
+        base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        api_key: The server's key, or a function that gives it. Never stored: after loading, give
+            it again, or ``backend_options={"api_key_env": "NAME"}``.
         window: Nodes in a window, 2 to 26.
         stride: How far the window moves, at least 1 and below ``window``.
         prompt: A prompt's versioned name, a TOML file, or a dictionary. By default the one the
             checkpoint was trained with.
         policy: What to do with nodes whose identifiers are not reported: ``"keep_order"``,
             ``"ask_again"`` or ``"generate"``, as for `SingleToken`. By default ``"generate"``
-            with an LLM, which may report none at all, else ``"keep_order"``.
+            with an LLM, and with an unknown model on a server, which may report none at all, else
+            ``"keep_order"``.
         top_n: How many nodes to return at most; all when None.
         score_threshold: The lowest log-probability to return, in nats, for lists that fit one
             window.
@@ -50,8 +54,8 @@ class FirstRerank(Rerank):
         callback_manager: The framework's own; query engines set it.
 
     Raises:
-        ValueError: An argument is out of range, or the model was trained for another way of
-            ranking.
+        ValueError: Nothing names a model, an argument is out of range, or the model was trained for
+            another way of ranking.
 
     References:
         Reddy et al., FIRST: Faster Improved Listwise Reranking with Single Token Decoding,
@@ -85,12 +89,12 @@ class FirstRerank(Rerank):
         default=None, frozen=True, description="What to do where identifiers are not reported."
     )
 
-    _default_model: ClassVar[Optional[str]] = FIRST_MODEL
+    _suggested: ClassVar[str] = FIRST_MODEL
 
-    def _strategy(self) -> SlidingWindow:
-        usual: Policy = "keep_order" if self.llm is None else "generate"
+    def _strategy(self, named: Named) -> SlidingWindow:
+        usual = usual_policy(named, chat=self.llm is not None)
         return first_strategy(
-            self.model, self.prompt, self.window, self.stride, self.policy or usual
+            named.model, self.prompt, self.window, self.stride, self.policy or usual
         )
 
     @classmethod

@@ -6,7 +6,7 @@ from llama_index.core.bridge.pydantic import Field
 from pydantic import SkipValidation
 
 from rerank_plugins import Reranker
-from rerank_plugins.components import FULL_LIST_MODEL, full_list_strategy, ordering_at_least
+from rerank_plugins.components import FULL_LIST_MODEL, Named, full_list_strategy, ordering_at_least
 from rerank_plugins.strategies import FullList, Read
 
 from ._base import Rerank
@@ -24,10 +24,13 @@ class FullListRerank(Rerank):
 
     Args:
         model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``liuwenhan/RankMistral100`` when nothing else is given.
         backend: Instead of ``model``: a backend, its registered name, or a dictionary.
         llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
             which can be stored. It writes the order (``read="written"``).
+        base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        api_key: The server's key, or a function that gives it. Never stored: after loading, give
+            it again, or ``backend_options={"api_key_env": "NAME"}``.
         read: ``"written"``, ``"constrained"`` or ``"single-token"``.
         top_m: How many nodes the model puts in order, by default ``top_n``; the others follow in
             their order.
@@ -51,8 +54,8 @@ class FullListRerank(Rerank):
         callback_manager: The framework's own; query engines set it.
 
     Raises:
-        ValueError: An argument is out of range, or the model was trained for another way of
-            ranking.
+        ValueError: Nothing names a model, an argument is out of range, or the model was trained for
+            another way of ranking.
 
     References:
         Liu et al., Sliding Windows Are Not the End, arXiv:2412.14574, 2024.
@@ -78,11 +81,11 @@ class FullListRerank(Rerank):
     )
     prompt: Any = Field(default=None, frozen=True, description="A name, a file or a dictionary.")
 
-    _default_model: ClassVar[Optional[str]] = FULL_LIST_MODEL
+    _suggested: ClassVar[str] = FULL_LIST_MODEL
 
-    def _strategy(self) -> FullList:
+    def _strategy(self, named: Named) -> FullList:
         return full_list_strategy(
-            self.model, self.prompt, self.read, self.top_m, self.top_n, self.allow_none
+            named.model, self.prompt, self.read, self.top_m, self.top_n, self.allow_none
         )
 
     def _current(self) -> Reranker:

@@ -1,10 +1,10 @@
 """`GroupwiseRerank`: grades for groups of nodes."""
 
-from typing import Any, ClassVar, Optional
+from typing import Any, ClassVar
 
 from llama_index.core.bridge.pydantic import Field
 
-from rerank_plugins.components import GROUPWISE_MODEL, groupwise_strategy
+from rerank_plugins.components import GROUPWISE_MODEL, Named, groupwise_strategy
 from rerank_plugins.strategies import Groupwise
 
 from ._base import Rerank
@@ -20,10 +20,13 @@ class GroupwiseRerank(Rerank):
 
     Args:
         model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``AQ-MedAI/Diver-GroupRank-7B`` when nothing else is given.
         backend: Instead of ``model``: a backend, its registered name, or a dictionary.
         llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
             which can be stored. It writes the grades.
+        base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        api_key: The server's key, or a function that gives it. Never stored: after loading, give
+            it again, or ``backend_options={"api_key_env": "NAME"}``.
         group_size: Nodes in a group.
         interval: How far apart the groups begin; below ``group_size`` they overlap.
         repeats: How often everything is shuffled and graded.
@@ -45,8 +48,8 @@ class GroupwiseRerank(Rerank):
         callback_manager: The framework's own; query engines set it.
 
     Raises:
-        ValueError: An argument is out of range, or the model was trained for another way of
-            ranking.
+        ValueError: Nothing names a model, an argument is out of range, or the model was trained for
+            another way of ranking.
 
     References:
         GroupRank, arXiv:2511.11653, 2025.
@@ -69,11 +72,11 @@ class GroupwiseRerank(Rerank):
     )
     prompt: Any = Field(default=None, frozen=True, description="A name, a file or a dictionary.")
 
-    _default_model: ClassVar[Optional[str]] = GROUPWISE_MODEL
+    _suggested: ClassVar[str] = GROUPWISE_MODEL
 
-    def _strategy(self) -> Groupwise:
+    def _strategy(self, named: Named) -> Groupwise:
         return groupwise_strategy(
-            self.model,
+            named.model,
             self.prompt,
             size=self.group_size,
             interval=self.interval,

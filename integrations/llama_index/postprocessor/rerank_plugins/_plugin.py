@@ -4,7 +4,7 @@ from typing import Any, Optional, Tuple
 
 from llama_index.core.bridge.pydantic import Field
 
-from rerank_plugins.components import choose_strategy
+from rerank_plugins.components import DEFAULT_PRESET, UNTRAINED, Named, find_parts
 from rerank_plugins.ranking import Strategy
 
 from ._base import Rerank, stored
@@ -13,21 +13,29 @@ from ._base import Rerank, stored
 class PluginRerank(Rerank):
     """Reranks nodes with any strategy and any backend of rerank-plugins, or of a package for it.
 
-    Both are given by name, as plain dictionaries, or as instances. A checkpoint that the library
-    knows needs its name alone: ``PluginRerank(preset="castorini/rank_zephyr_7b_v1_full")``.
+    One name is enough: of a checkpoint (``PluginRerank("rank_zephyr_7b_v1_full")``), a folder, a
+    file, a server, or a spec, as of `rerank_plugins.load_reranker`. Or give the parts: by name, as
+    plain dictionaries, or as instances.
     Failures are handled as in `FirstRerank`.
 
     Args:
-        strategy: A strategy, its registered name, or a dictionary. Needed unless ``model`` or
-            ``preset`` is a known checkpoint.
-        backend: A backend, its registered name, or a dictionary.
-        model: Instead of ``backend``: a causal language model in this process, as a hub id, a
-            folder or a ``.gguf`` file.
+        model: A checkpoint that the library knows, with or without its organisation; a folder or a
+            ``.gguf`` file; any hub id, with ``strategy``; the address of a server; a spec, or the
+            name of a spec file. By default the small reranker of ``rerank-plugins[models]``.
+        strategy: A strategy, its registered name, or a dictionary, instead of the model's own.
+            ``"first"`` is FIRST.
+        backend: Instead of ``model``: a backend, its registered name, or a dictionary.
         llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
             which can be stored. It answers strategies that ask for identifiers or for text, but
-            not for likelihoods or pair scores.
+            not for likelihoods or pair scores. Without a strategy it is asked as in FIRST, and
+            writes the order if it reports no log-probabilities.
+        base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        api_key: The server's key, or a function that gives it. Never stored: after loading, give
+            it again, or ``backend_options={"api_key_env": "NAME"}``.
         preset: A known checkpoint. Alone, it is loaded from the hub; with ``model``, that is a
             copy of it; with the others, it gives the strategy.
+        base: The model under an adapter, if it is not the one that the adapter names.
         top_n: How many nodes to return at most; all when None.
         score_threshold: The lowest score to return, in the unit of the model's own scores, also
             where they are mixed with the nodes'; not applied to scores that only number the places,
@@ -56,16 +64,41 @@ class PluginRerank(Rerank):
         ['prompt']
     """
 
+    model: Any = Field(default=None, frozen=True, description="The name of a reranker, or a spec.")
     strategy: Any = Field(
         default=None, frozen=True, description="A strategy, its registered name, or a dictionary."
     )
     preset: Optional[str] = Field(default=None, frozen=True, description="A known checkpoint.")
+    base: Optional[str] = Field(
+        default=None, frozen=True, description="The model under an adapter."
+    )
     drop_unranked: bool = Field(
         default=False, description="Leave out the nodes that the model's answer left out."
     )
 
-    def _strategy(self) -> Any:
-        return choose_strategy(self.strategy, self.model, self.preset)
+    def __init__(self, model: Any = None, **values: Any) -> None:
+        parts = (values.get(name) for name in ("strategy", "backend", "llm", "preset", "base_url"))
+        if model is None and all(part is None for part in parts):
+            model = DEFAULT_PRESET
+        super().__init__(model, **values)
+
+    def _named(self, backend: Any) -> Named:
+        if self.llm is not None:
+            usual = UNTRAINED if self.strategy is None and self.preset is None else self.strategy
+            return find_parts("llm", None, preset=self.preset, strategy=usual)
+        return find_parts(
+            backend,
+            self.model,
+            preset=self.preset,
+            strategy=self.strategy,
+            base=self.base,
+            base_url=self.base_url,
+            api_key=self.api_key,
+            limits=self.limits,
+        )
+
+    def _strategy(self, named: Named) -> Any:
+        return named.with_strategy()
 
     def _field_of_prompts(self, strategy: Strategy) -> Tuple[str, Any]:
         return "strategy", stored("strategies", strategy)

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Optional
 
 from llama_index.core.bridge.pydantic import Field
 
-from rerank_plugins.components import POINTWISE_MODEL, pointwise_strategy
+from rerank_plugins.components import POINTWISE_MODEL, Named, pointwise_strategy
 from rerank_plugins.ranking import Strategy
 
 from ._base import Rerank
@@ -22,11 +22,14 @@ class PointwiseRerank(Rerank):
     Args:
         model: A known checkpoint, or any causal language model: a hub id, a folder or a ``.gguf``
             file.
-            ``Qwen/Qwen3-Reranker-0.6B`` when nothing else is given.
         backend: Instead of ``model``: a backend, its registered name, or a dictionary.
         llm: Instead of both: the application's own LLM, or ``"settings"`` for ``Settings.llm``,
             which can be stored. It has to report log-probabilities, except with a prompt
             that asks for grades.
+        base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        api_key: The server's key, or a function that gives it. Never stored: after loading, give
+            it again, or ``backend_options={"api_key_env": "NAME"}``.
         prompt: A pointwise prompt's versioned name, a TOML file, or a dictionary. By default the
             one the checkpoint was trained with.
         instruction: What relevance means here, if the prompt has a place for it.
@@ -50,8 +53,8 @@ class PointwiseRerank(Rerank):
         callback_manager: The framework's own; query engines set it.
 
     Raises:
-        ValueError: An argument is out of range, or the model was trained for another way of
-            ranking.
+        ValueError: Nothing names a model, an argument is out of range, or the model was trained for
+            another way of ranking.
 
     Examples:
         >>> from llama_index.core.schema import NodeWithScore, TextNode
@@ -72,11 +75,11 @@ class PointwiseRerank(Rerank):
         default=None, frozen=True, description="The weight of the nodes' own scores."
     )
 
-    _default_model: ClassVar[Optional[str]] = POINTWISE_MODEL
+    _suggested: ClassVar[str] = POINTWISE_MODEL
 
-    def _strategy(self) -> Strategy:
+    def _strategy(self, named: Named) -> Strategy:
         return pointwise_strategy(
-            self.model,
+            named.model,
             self.prompt,
             self.instruction,
             expectation=self.expectation,

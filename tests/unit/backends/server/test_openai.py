@@ -25,6 +25,7 @@ from rerank_plugins import (
 )
 from rerank_plugins.backends import Balanced, OpenAIBackend
 from rerank_plugins.backends._answers.failures import mask
+from rerank_plugins.backends._server import list_models
 from rerank_plugins.backends._server.capabilities import Served
 from rerank_plugins.backends._server.wire import read_response
 from rerank_plugins.calls import Generate, Message, NextToken, Prompt, ScorePair, Untrusted
@@ -360,3 +361,21 @@ def test_the_version_of_an_api_is_sent_with_each_request(served):
     for query in ("key=secret", "api-version=1&key=secret"):
         with pytest.raises(InputError, match="other than api-version"):
             OpenAIBackend("m", base_url=f"http://localhost/v1?{query}")
+
+
+def test_a_server_s_models_are_asked_for_once(served):
+    server = served(OpenAIServer(models=["one", "two"]))
+    assert list_models(server.url) == list_models(server.url.removesuffix("/v1")) == ("one", "two")
+    assert list_models(served(OpenAIServer(models=[""])).url) == ()
+
+
+def test_a_server_without_a_list_of_models_and_one_that_is_down(served):
+    with pytest.raises(ConfigurationError, match=r"does not list its models \(404.*Give the"):
+        list_models(served(OpenAIServer()).url)
+    gone = served(OpenAIServer())
+    gone.die()
+    with pytest.raises(ConfigurationError, match="Start the server, or check the address"):
+        list_models(gone.url)
+    gone.come_back()
+    with pytest.raises(InputError, match="not an http or https address"):
+        list_models("localhost:8000")

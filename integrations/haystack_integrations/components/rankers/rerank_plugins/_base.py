@@ -4,7 +4,7 @@
 ``run`` and ``run_async`` differ in one line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -20,6 +20,7 @@ from rerank_plugins.components import (
     Candidates,
     Checked,
     Checks,
+    Named,
     build_backend,
     build_reranker,
     candidates,
@@ -30,11 +31,12 @@ from rerank_plugins.components import (
     check_threshold,
     check_top_k,
     conclude,
+    find_checkpoint,
     model_name,
     plain_part,
+    refuse_download,
     top_grade,
 )
-from rerank_plugins.ranking import Strategy
 
 from .chat_generator import ChatGeneratorBackend
 
@@ -60,7 +62,9 @@ class Ranker(Checked):
     }
 
     # Kept by `_keep`, from the arguments of a subclass.
-    model: str | None
+    model: Any
+    base_url: str | None
+    api_key: Secret | None
     backend: AnyBackend | str | dict[str, Any] | None
     chat_generator: ChatGenerator | None
     top_k: int | None
@@ -198,25 +202,40 @@ class Ranker(Checked):
             setattr(self, name, value)
         self.meta_fields_to_embed = list(self.meta_fields_to_embed or [])
 
-    def _connect(
-        self, strategy: Strategy | str | Mapping[str, Any], preset: str | None = None
-    ) -> None:
+    def _checkpoint(self, suggested: str) -> Named:
+        """Find what the arguments name, for a ranker with a strategy of its own."""
+        if self.chat_generator is not None:
+            return Named(model=self.model, strategy=None, backend=self.backend)
+        given = (self.model, self.base_url, self.backend)
+        refuse_download(type(self).__name__, suggested, "chat_generator", given)
+        return find_checkpoint(
+            self.backend, self.model, base_url=self.base_url, api_key=self._key()
+        )
+
+    def _key(self) -> Callable[[], str | None] | None:
+        """Gives the server's key, when it is needed."""
+        return None if self.api_key is None else self.api_key.resolve_value
+
+    def _connect(self, strategy: Any, named: Named) -> None:
         """Connect a strategy with the backend that the arguments describe."""
         if self.chat_generator is None:
             backend = build_backend(
-                self.backend,
-                self.model,
+                named.backend,
                 self.backend_options,
-                preset=preset,
                 device=None if self.device is None else self.device.to_torch_str(),
                 token=None if self.token is None else self.token.resolve_value,
+                api_key=self._key(),
             )
         else:
-            others = {"model": self.model, "backend": self.backend, "device": self.device}
+            names = ("model", "backend", "base_url", "api_key", "device")
+            others = {name: getattr(self, name) for name in names}
             options = chat_options("chat_generator", self.backend_options, others)
             backend = ChatGeneratorBackend(self.chat_generator, **options)
         self._reranker = build_reranker(
-            strategy, backend, raise_on_failure=self.raise_on_failure, limits=self.limits
+            strategy,
+            backend,
+            raise_on_failure=self.raise_on_failure,
+            limits=self.limits if named.limits is None else named.limits,
         )
         self._model = model_name(backend)
         self._fix()

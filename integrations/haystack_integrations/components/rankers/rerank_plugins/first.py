@@ -7,7 +7,7 @@ from haystack import component
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins.components import FIRST_MODEL, AnyBackend, first_strategy
+from rerank_plugins.components import FIRST_MODEL, AnyBackend, first_strategy, usual_policy
 from rerank_plugins.strategies import Policy
 
 from ._base import HF_TOKEN, Ranker
@@ -62,10 +62,12 @@ class FirstRanker(Ranker):
 
     def __init__(
         self,
-        *,
         model: str | None = None,
+        *,
         backend: AnyBackend | str | dict[str, Any] | None = None,
         chat_generator: ChatGenerator | None = None,
+        base_url: str | None = None,
+        api_key: Secret | None = None,
         window: int = 20,
         stride: int = 10,
         prompt: str | None = None,
@@ -85,18 +87,20 @@ class FirstRanker(Ranker):
         Creates a FirstRanker. Nothing is loaded before `warm_up` or the first run.
 
         :param model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``castorini/first_mistral`` when nothing else is given.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
         :param chat_generator: Instead of both: the application's own model. Log-probabilities
             are used if it reports them, and the order that it writes otherwise.
+        :param base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        :param api_key: The server's key. In YAML it is the name of an environment variable.
         :param window: Documents in a window, 2 to 26.
         :param stride: How far the window moves, at least 1 and below ``window``.
         :param prompt: A prompt's versioned name or a TOML file. By default the one the checkpoint
             was trained with.
         :param policy: What to do with documents whose identifiers are not reported:
             ``"keep_order"``, ``"ask_again"`` or ``"generate"``, as for `SingleToken`. By default
-            ``"generate"`` with a chat generator, which may report none at all, else
-            ``"keep_order"``.
+            ``"generate"`` with a chat generator, and with an unknown model on a server, which may
+            report none at all, else ``"keep_order"``.
         :param top_k: How many documents to return at most; all when None.
         :param score_threshold: The lowest log-probability to return, in nats, for lists that fit
             one window.
@@ -111,15 +115,15 @@ class FirstRanker(Ranker):
             ``{"max_concurrency": 4}`` for a chat generator.
         :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
-        :raises ValueError: An argument is out of range, or the model was trained for another way of
-            ranking.
+        :raises ValueError: Nothing names a model, an argument is out of range, or the model was
+            trained for another way of ranking.
         """
-        if model is None and backend is None and chat_generator is None:
-            model = FIRST_MODEL
         self._keep(
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            base_url=base_url,
+            api_key=api_key,
             window=window,
             stride=stride,
             prompt=prompt,
@@ -135,5 +139,6 @@ class FirstRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
-        usual: Policy = "keep_order" if chat_generator is None else "generate"
-        self._connect(first_strategy(model, prompt, window, stride, policy or usual))
+        named = self._checkpoint(FIRST_MODEL)
+        usual = usual_policy(named, chat=chat_generator is not None)
+        self._connect(first_strategy(named.model, prompt, window, stride, policy or usual), named)

@@ -48,10 +48,12 @@ class FullListRanker(Ranker):
 
     def __init__(
         self,
-        *,
         model: str | None = None,
+        *,
         backend: AnyBackend | str | dict[str, Any] | None = None,
         chat_generator: ChatGenerator | None = None,
+        base_url: str | None = None,
+        api_key: Secret | None = None,
         read: Read = "written",
         top_m: int | None = None,
         allow_none: bool = False,
@@ -71,10 +73,12 @@ class FullListRanker(Ranker):
         Creates a FullListRanker. Nothing is loaded before `warm_up` or the first run.
 
         :param model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``liuwenhan/RankMistral100`` when nothing else is given.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
         :param chat_generator: Instead of both: the application's own model. It writes the
             order (``read="written"``).
+        :param base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        :param api_key: The server's key. In YAML it is the name of an environment variable.
         :param read: ``"written"``, ``"constrained"`` or ``"single-token"``.
         :param top_m: How many documents the model puts in order, by default ``top_k``; the others
             follow in their order.
@@ -97,15 +101,15 @@ class FullListRanker(Ranker):
             ``{"max_concurrency": 4}`` for a chat generator.
         :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
-        :raises ValueError: An argument is out of range, or the model was trained for another way of
-            ranking.
+        :raises ValueError: Nothing names a model, an argument is out of range, or the model was
+            trained for another way of ranking.
         """
-        if model is None and backend is None and chat_generator is None:
-            model = FULL_LIST_MODEL
         self._keep(
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            base_url=base_url,
+            api_key=api_key,
             read=read,
             top_m=top_m,
             allow_none=allow_none,
@@ -121,7 +125,9 @@ class FullListRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
-        self._connect(full_list_strategy(model, prompt, read, top_m, top_k, allow_none))
+        named = self._checkpoint(FULL_LIST_MODEL)
+        strategy = full_list_strategy(named.model, prompt, read, top_m, top_k, allow_none)
+        self._connect(strategy, named)
 
     def _reranker_for(self, top_k: int | None) -> Reranker:
         if self.top_m is not None:

@@ -37,10 +37,12 @@ class GroupwiseRanker(Ranker):
 
     def __init__(
         self,
-        *,
         model: str | None = None,
+        *,
         backend: AnyBackend | str | dict[str, Any] | None = None,
         chat_generator: ChatGenerator | None = None,
+        base_url: str | None = None,
+        api_key: Secret | None = None,
         group_size: int = 20,
         interval: int = 10,
         repeats: int = 1,
@@ -61,10 +63,12 @@ class GroupwiseRanker(Ranker):
         Creates a GroupwiseRanker. Nothing is loaded before `warm_up` or the first run.
 
         :param model: A causal language model: a hub id, a folder or a ``.gguf`` file.
-            ``AQ-MedAI/Diver-GroupRank-7B`` when nothing else is given.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
         :param chat_generator: Instead of both: the application's own model. It writes the
             grades.
+        :param base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        :param api_key: The server's key. In YAML it is the name of an environment variable.
         :param group_size: Documents in a group.
         :param interval: How far apart the groups begin; below ``group_size`` they overlap.
         :param repeats: How often everything is shuffled and graded.
@@ -85,15 +89,15 @@ class GroupwiseRanker(Ranker):
             ``{"max_concurrency": 4}`` for a chat generator.
         :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
-        :raises ValueError: An argument is out of range, or the model was trained for another way of
-            ranking.
+        :raises ValueError: Nothing names a model, an argument is out of range, or the model was
+            trained for another way of ranking.
         """
-        if model is None and backend is None and chat_generator is None:
-            model = GROUPWISE_MODEL
         self._keep(
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            base_url=base_url,
+            api_key=api_key,
             group_size=group_size,
             interval=interval,
             repeats=repeats,
@@ -110,7 +114,8 @@ class GroupwiseRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
+        named = self._checkpoint(GROUPWISE_MODEL)
         strategy = groupwise_strategy(
-            model, prompt, size=group_size, interval=interval, repeats=repeats, weight=weight
+            named.model, prompt, size=group_size, interval=interval, repeats=repeats, weight=weight
         )
-        self._connect(strategy)
+        self._connect(strategy, named)

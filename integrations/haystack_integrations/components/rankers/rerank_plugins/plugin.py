@@ -7,7 +7,7 @@ from haystack import component
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins.components import AnyBackend, choose_strategy
+from rerank_plugins.components import DEFAULT_PRESET, UNTRAINED, AnyBackend, find_parts
 from rerank_plugins.ranking import Strategy
 
 from ._base import HF_TOKEN, Ranker
@@ -17,15 +17,18 @@ from ._base import HF_TOKEN, Ranker
 class PluginRanker(Ranker):
     """Ranks documents with any strategy and any backend, of rerank-plugins or of an extension.
 
-    Both are given by name, as plain dictionaries (which is how YAML stores them), or as instances.
-    A checkpoint that the library knows needs its name alone.
+    One name is enough: of a checkpoint, a folder, a file, a server, or a spec, as of
+    `rerank_plugins.load_reranker`. Or give the parts: by name, as plain dictionaries (which is how
+    YAML stores them), or as instances.
 
     ### Usage example
 
     ```python
     from haystack_integrations.components.rankers.rerank_plugins import PluginRanker
 
-    by_preset = PluginRanker(preset="castorini/rank_zephyr_7b_v1_full")
+    default = PluginRanker(top_k=5)  # small, works offline: pip install "rerank-plugins[models]"
+    checkpoint = PluginRanker("rank_zephyr_7b_v1_full")
+    on_a_server = PluginRanker("first_mistral", base_url="http://localhost:8000/v1")
     by_parts = PluginRanker(
         strategy={"name": "blend", "inner": "query-likelihood"},
         backend={"name": "transformers", "model": "HuggingFaceTB/SmolLM2-135M-Instruct"},
@@ -35,12 +38,15 @@ class PluginRanker(Ranker):
 
     def __init__(
         self,
+        model: str | dict[str, Any] | None = None,
         *,
         strategy: Strategy | str | dict[str, Any] | None = None,
         backend: AnyBackend | str | dict[str, Any] | None = None,
-        model: str | None = None,
         chat_generator: ChatGenerator | None = None,
+        base_url: str | None = None,
+        api_key: Secret | None = None,
         preset: str | None = None,
+        base: str | None = None,
         top_k: int | None = 10,
         score_threshold: float | None = None,
         scale_score: bool = False,
@@ -60,15 +66,23 @@ class PluginRanker(Ranker):
         """
         Creates a PluginRanker. Nothing is loaded before `warm_up` or the first run.
 
-        :param strategy: A strategy, its registered name, or a plain dictionary. Needed unless
-            ``model`` or ``preset`` is a known checkpoint.
-        :param backend: A backend, its registered name, or a plain dictionary.
-        :param model: Instead of ``backend``: a causal language model in this process, as a hub id,
-            a folder or a ``.gguf`` file.
+        :param model: A checkpoint that the library knows, with or without its organisation; a
+            folder or a ``.gguf`` file; any hub id, with ``strategy``; the address of a server; a
+            spec, or the name of a spec file. By default the small reranker of
+            ``rerank-plugins[models]``.
+        :param strategy: A strategy, its registered name, or a plain dictionary, instead of the
+            model's own. ``"first"`` is FIRST.
+        :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
         :param chat_generator: Instead of both: the application's own model. It answers strategies
-            that ask for identifiers or for text, but not for likelihoods or pair scores.
+            that ask for identifiers or for text, but not for likelihoods or pair scores. Without
+            a strategy it is asked as in FIRST, and writes the order if it reports no
+            log-probabilities.
+        :param base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        :param api_key: The server's key. In YAML it is the name of an environment variable.
         :param preset: A known checkpoint. Alone, it is loaded from the hub; with ``model``, that is
             a copy of it; with the others, it gives the strategy.
+        :param base: The model under an adapter, if it is not the one that the adapter names.
         :param top_k: How many documents to return at most; all when None.
         :param score_threshold: The lowest score to return, in the unit of the model's own scores
             (raw logits, log-probabilities in nats, probabilities or grades), also where they are
@@ -95,10 +109,16 @@ class PluginRanker(Ranker):
         :raises UnknownNameError: No strategy or backend of that name; the message lists those there
             are.
         """
+        parts = (model, strategy, backend, chat_generator, preset, base_url)
+        if all(part is None for part in parts):
+            model = DEFAULT_PRESET
         self._keep(
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            base_url=base_url,
+            api_key=api_key,
+            base=base,
             strategy=strategy,
             preset=preset,
             drop_unranked=drop_unranked,
@@ -117,4 +137,19 @@ class PluginRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
-        self._connect(choose_strategy(strategy, model, preset), preset)
+        if chat_generator is None:
+            key = self._key()
+            named = find_parts(
+                backend,
+                model,
+                preset=preset,
+                strategy=strategy,
+                base=base,
+                base_url=base_url,
+                api_key=key,
+                limits=limits,
+            )
+        else:
+            usual = UNTRAINED if strategy is None and preset is None else strategy
+            named = find_parts("chat", None, preset=preset, strategy=usual)
+        self._connect(named.with_strategy(), named)

@@ -36,10 +36,12 @@ class PointwiseRanker(Ranker):
 
     def __init__(
         self,
-        *,
         model: str | None = None,
+        *,
         backend: AnyBackend | str | dict[str, Any] | None = None,
         chat_generator: ChatGenerator | None = None,
+        base_url: str | None = None,
+        api_key: Secret | None = None,
         prompt: str | None = None,
         instruction: str | None = None,
         expectation: bool = False,
@@ -60,10 +62,12 @@ class PointwiseRanker(Ranker):
 
         :param model: A hub id, a folder or a ``.gguf`` file: a known checkpoint, or any causal
             language model.
-            ``Qwen/Qwen3-Reranker-0.6B`` when nothing else is given.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
         :param chat_generator: Instead of both: the application's own model. It has to report
             log-probabilities, except with a prompt that asks for grades.
+        :param base_url: The server where ``model`` runs, by its name there, such as
+            ``http://localhost:8000/v1``; alone, it is asked for its model now.
+        :param api_key: The server's key. In YAML it is the name of an environment variable.
         :param prompt: A pointwise prompt's versioned name or a TOML file. By default the one the
             checkpoint was trained with.
         :param instruction: What relevance means here, if the prompt has a place for it.
@@ -85,15 +89,15 @@ class PointwiseRanker(Ranker):
             ``{"max_concurrency": 4}`` for a chat generator.
         :param limits: What one query may cost, such as ``{"timeout_s": 30, "max_calls": 20}``.
         :param raise_on_failure: Raise when a call to the model fails, instead of keeping the order.
-        :raises ValueError: An argument is out of range, or the model was trained for another way of
-            ranking.
+        :raises ValueError: Nothing names a model, an argument is out of range, or the model was
+            trained for another way of ranking.
         """
-        if model is None and backend is None and chat_generator is None:
-            model = POINTWISE_MODEL
         self._keep(
             model=model,
             backend=backend,
             chat_generator=chat_generator,
+            base_url=base_url,
+            api_key=api_key,
             prompt=prompt,
             instruction=instruction,
             expectation=expectation,
@@ -109,7 +113,8 @@ class PointwiseRanker(Ranker):
             limits=limits,
             raise_on_failure=raise_on_failure,
         )
+        named = self._checkpoint(POINTWISE_MODEL)
         strategy = pointwise_strategy(
-            model, prompt, instruction, expectation=expectation, hybrid=hybrid
+            named.model, prompt, instruction, expectation=expectation, hybrid=hybrid
         )
-        self._connect(strategy)
+        self._connect(strategy, named)

@@ -1,0 +1,367 @@
+"""The names of rerankers: what each stands for, whoever is asked."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from .._checks import known_keys, nearest_of, some_of
+from .._extras import extra
+from ..calls import ScorePair
+from ..errors import ConfigurationError, InputError, UnknownNameError
+from ..plans import Done, step
+from ..ranking import Strategy
+from ..registry import from_spec, resolve
+from ..text import Passage
+from ._checkpoints import find_preset, list_presets, preset_parts
+from ._folder import RERANKER_FILE
+
+AnyStrategy = Strategy | str | Mapping[str, Any]
+Key = str | Callable[[], str | None] | None
+SPECS = (".json", ".yaml", ".yml")
+"""The suffixes of a spec file."""
+
+_OF_PARTS = ("strategy", "backend", "on_error", "limits")
+_OF_MODEL = ("model", "preset", "strategy", "base", "base_url", "on_error", "limits")
+UNTRAINED: Mapping[str, Any] = {
+    "name": "sliding-window",
+    "inner": {"name": "single-token", "policy": "generate"},
+}
+"""How a chat model that was not trained to rank does so: by log-probabilities of identifiers, or by
+the order that it writes where it reports none."""
+_TEMPLATES = ("query_template", "passage_template")
+_CONFIG, _ADAPTER = "config.json", "adapter_config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """The meaning of a reranker's name.
+
+    Attributes:
+        model: The checkpoint, or the model as its backend knows it; None for a spec of two parts.
+        strategy: How it ranks; None where nothing says so.
+        backend: The backend's spec, or the backend that was given.
+        on_error: Of a spec; None where it says nothing.
+        limits: Of a spec; None where it says nothing.
+    """
+
+    model: str | None
+    strategy: AnyStrategy | None
+    backend: Any
+    on_error: Any = None
+    limits: Any = None
+
+    def with_strategy(self) -> AnyStrategy:
+        """The strategy.
+
+        Raises:
+            UnknownNameError: Nothing says how the model ranks.
+            InputError: Nothing says how to rank with the backend.
+        """
+        if self.strategy is None and self.model is None:
+            raise InputError(
+                "a backend does not say how to rank",
+                hint="Give a strategy, such as strategy='first', or a model instead.",
+            )
+        if self.strategy is None:
+            raise UnknownNameError(
+                f"{self.model!r} is not a known checkpoint",
+                hint=f"{nearest_of(self.model, list_presets())} With strategy=... it may be any "
+                "model: 'query-likelihood' for a language model, 'pair-score' for a cross-encoder.",
+            )
+        return self.strategy
+
+
+def find_named(
+    model: str | Path | Mapping[str, Any],
+    *,
+    preset: str | None = None,
+    strategy: AnyStrategy | None = None,
+    base: str | Path | None = None,
+    base_url: str | None = None,
+    api_key: Key = None,
+) -> Named:
+    """Find what a name stands for. No model is loaded; a server is asked for its model's name.
+
+    Args:
+        model: A checkpoint (with or without its organisation, in any case), a folder that was
+            trained, a model's folder, a ``.gguf`` or ``.onnx`` file, a hub id, the address of a
+            server, a spec, or a spec file.
+        preset: The known checkpoint that ``model`` is a copy of.
+        strategy: A strategy instead of the checkpoint's own.
+        base: The model under an adapter.
+        base_url: The server where the model runs.
+        api_key: The server's key, for asking it.
+
+    Raises:
+        UnknownNameError: There is no such preset.
+        InputError: The spec is wrong, the folder holds no model, or arguments exclude each other.
+        ConfigurationError: Nothing answers at the address, or it does not say which model it has.
+        MissingExtraError, ModelLoadError: See `preset_parts`.
+    """
+    spec = _spec_of(model)
+    given: dict[str, Any] = {"preset": preset, "base": base, "base_url": base_url}
+    given = {name: value for name, value in given.items() if value is not None}
+    if spec is None:
+        return _of_model(str(model), strategy=strategy, api_key=api_key, **given)
+    if "model" not in spec:
+        if given:
+            raise InputError(f"{next(iter(given))}= is for a model, and this is a spec of parts")
+        return _of_parts(spec, strategy)
+    values = {name: spec[name] for name in _OF_MODEL if name in spec} | given
+    on_error, limits = values.pop("on_error", None), values.pop("limits", None)
+    own, name = values.pop("strategy", None), values.pop("model")
+    chosen = own if strategy is None else strategy
+    found = find_named(name, strategy=chosen, api_key=api_key, **values)
+    options = {name: value for name, value in spec.items() if name not in _OF_MODEL}
+    return Named(
+        model=found.model,
+        strategy=found.strategy,
+        backend=_with_options(found.backend, options),
+        on_error=on_error or found.on_error,
+        limits=limits or found.limits,
+    )
+
+
+def is_address(name: object) -> bool:
+    """Whether a name is the address of a server."""
+    return isinstance(name, str) and name.startswith(("http://", "https://"))
+
+
+def is_spec(name: object) -> bool:
+    """Whether a name is that of a spec file."""
+    return Path(str(name)).suffix in SPECS and not is_address(name)
+
+
+def load_spec(path: str | Path) -> dict[str, Any]:
+    """Read a spec from a JSON or YAML file.
+
+    Raises:
+        InputError: The file cannot be read, or is not a mapping.
+        MissingExtraError: It is YAML, and PyYAML is not installed.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the spec {str(path)!r}: {error}") from error
+    if Path(path).suffix == ".json":
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{str(path)!r} is not JSON: {error}") from error
+    else:
+        yaml = extra("yaml", "cli")
+        try:
+            found = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError) as error:
+            raise InputError(f"{str(path)!r} is not YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{str(path)!r} is not a mapping",
+            hint="Give one with a model, or with a strategy and a backend.",
+        )
+    return found
+
+
+def backend_of(spec: Mapping[str, Any]) -> tuple[AnyStrategy | None, Any]:
+    """A backend's spec, completed where it names a model alone, and the strategy of that model."""
+    if "name" in spec or not isinstance(spec.get("model"), str):
+        return None, spec
+    found = find_named(spec["model"])
+    options = {name: value for name, value in spec.items() if name != "model"}
+    return found.strategy, _with_options(found.backend, options)
+
+
+def _spec_of(model: str | Path | Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if isinstance(model, Mapping):
+        return model
+    return load_spec(model) if is_spec(model) else None
+
+
+def _of_parts(spec: Mapping[str, Any], strategy: AnyStrategy | None) -> Named:
+    """The meaning of a spec of a strategy and a backend."""
+    known_keys("a reranker's spec", spec, ("model", *_OF_PARTS))
+    if "backend" not in spec:
+        raise InputError("a reranker's spec needs a backend or a model")
+    own, backend = None, spec["backend"]
+    if isinstance(backend, Mapping):
+        own, backend = backend_of(backend)
+    chosen = spec.get("strategy", own) if strategy is None else strategy
+    if chosen is None:
+        raise InputError("a reranker's spec needs a strategy")
+    return Named(
+        model=None,
+        strategy=chosen,
+        backend=backend,
+        on_error=spec.get("on_error"),
+        limits=spec.get("limits"),
+    )
+
+
+def _of_model(
+    model: str,
+    *,
+    preset: str | None = None,
+    strategy: AnyStrategy | None = None,
+    base: str | Path | None = None,
+    base_url: str | None = None,
+    api_key: Key = None,
+) -> Named:
+    """The meaning of a model's name."""
+    if is_address(model):
+        if base_url is not None:
+            raise InputError(
+                "the model is an address, and base_url another",
+                hint="Give base_url=... and the model's name on that server.",
+            )
+        model, base_url = _served(model, api_key), model
+    known = find_preset(model) if preset is None else _preset(preset)
+    own: AnyStrategy | None
+    if base_url is not None:
+        own = UNTRAINED if known is None else known["strategy"]
+        backend = _on_server(model, base_url, known)
+    elif known is not None:
+        copy = preset is not None or (Path(model).is_dir() and known["id"] != model)
+        own, backend = preset_parts(preset or model, model if copy else None)
+    else:
+        own, backend = _of_files(model)
+    chosen = _chosen(strategy, own)
+    if base is not None:
+        backend = _on_base(backend, base)
+    if known is None and base_url is None and own is None and asks_for_pairs(chosen):
+        backend = {**backend, "name": "cross-encoder"}
+    name = model if known is None else known["id"]
+    return Named(model=name, strategy=chosen, backend=backend)
+
+
+def _preset(name: str) -> Mapping[str, Any]:
+    """The known checkpoint of that name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    if (known := find_preset(name)) is None:
+        raise UnknownNameError(
+            f"preset={name!r} is not a known checkpoint", hint=nearest_of(name, list_presets())
+        )
+    return known
+
+
+def _on_base(backend: dict[str, Any], base: str | Path) -> dict[str, Any]:
+    if backend.get("adapter") is None:
+        raise InputError("base= is for adapters, and this model has none")
+    return {**backend, "model": str(base)}
+
+
+def _chosen(given: AnyStrategy | None, own: AnyStrategy | None) -> AnyStrategy | None:
+    """The strategy that was given; ``"first"`` means the checkpoint's own FIRST, if it has one."""
+    if given == "first" and isinstance(own, Mapping):
+        inner = own.get("inner")
+        if isinstance(inner, Mapping) and inner.get("name") == "single-token":
+            return own
+    return own if given is None else given
+
+
+def asks_for_pairs(strategy: AnyStrategy | None) -> bool:
+    """Whether a strategy asks for nothing but scores of pairs."""
+    if strategy is None:
+        return False
+    built = from_spec("strategies", strategy) if isinstance(strategy, str | Mapping) else strategy
+    plan = built.rank("query", (Passage("one passage"), Passage("another passage")))
+    first = step(plan)
+    plan.close()
+    return not isinstance(first, Done) and all(isinstance(call, ScorePair) for call in first)
+
+
+def _served(url: str, api_key: Key) -> str:
+    """The name of the one model of a server.
+
+    Raises:
+        ConfigurationError: Nothing answers, or there is not exactly one.
+    """
+    from ..backends._server import list_models  # imported here: not everyone has a server
+
+    found = list_models(url, api_key=api_key)
+    if len(found) == 1:
+        return found[0]
+    has = f"has {len(found)} models: {some_of(map(repr, found))}" if found else "lists no models"
+    raise ConfigurationError(f"{url} {has}", hint=f"Give one's name, and base_url={url!r}.")
+
+
+def _on_server(model: str, base_url: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The backend of a model on a server, as much of the checkpoint's as a server takes."""
+    own = {} if known is None else known["backend"]
+    if any(name in own for name in _TEMPLATES):
+        raise InputError(
+            f"{model!r} reads a query and a passage in a form that a server does not apply",
+            hint="Load it in this process: leave out base_url.",
+        )
+    kept = {n: own[n] for n in ("context_tokens", "chat_template", "template_options") if n in own}
+    return {"name": "openai", "model": model, "base_url": base_url, **kept}
+
+
+def _of_files(model: str) -> tuple[AnyStrategy | None, dict[str, Any]]:
+    """The strategy and the backend of a model that is not a known checkpoint, by its files.
+
+    A hub id is not looked up: nothing says how it ranks.
+    """
+    plain = {"name": "transformers", "model": model}
+    if model.endswith(".gguf"):
+        return "query-likelihood", plain
+    if model.endswith(".onnx"):
+        return "pair-score", {**plain, "name": "onnx-cross-encoder"}
+    folder = Path(model)
+    if not folder.is_dir():
+        return None, plain
+    if (folder / _ADAPTER).is_file():
+        under = _read(folder / _ADAPTER).get("base_model_name_or_path")
+        return None, {**plain, "model": str(under), "adapter": model}
+    if not (folder / _CONFIG).is_file():
+        raise InputError(
+            f"the folder {model!r} holds neither a trained reranker ({RERANKER_FILE}) nor a model "
+            f"({_CONFIG})",
+            hint="Give the folder with the model's files, or a name of `rerank-plugins models`.",
+        )
+    config = _read(folder / _CONFIG)
+    kind = str(next(iter(config.get("architectures") or ()), ""))
+    if kind.endswith("ForSequenceClassification"):
+        exported = any(folder.rglob("*.onnx")) and not any(folder.glob("*.safetensors"))
+        name = "onnx-cross-encoder" if exported else "cross-encoder"
+        return "pair-score", {**plain, "name": name}
+    if config.get("is_encoder_decoder"):
+        return None, {**plain, "name": "seq2seq"}
+    language = kind.endswith(("ForCausalLM", "LMHeadModel"))
+    return "query-likelihood" if language else None, plain
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {str(path)!r}: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _with_options(backend: Any, options: Mapping[str, Any]) -> Any:
+    """A backend's spec with further keys of a reranker's spec.
+
+    Raises:
+        InputError: A key is neither a reranker's nor its backend's, with the nearest one that is;
+            it is a secret; or the backend is built already.
+    """
+    if not options:
+        return backend
+    spec = {"name": backend} if isinstance(backend, str) else backend
+    if not isinstance(spec, Mapping):
+        raise InputError(f"{some_of(sorted(options))} cannot be changed on a backend that is built")
+    cls = resolve("backends", spec["name"])
+    own = [f for f in fields(cls) if f.init] if is_dataclass(cls) else []
+    if own:
+        known_keys("a reranker's spec", options, [*_OF_MODEL, *(field.name for field in own)])
+    if secrets := sorted({f.name for f in own if f.metadata.get("secret")} & set(options)):
+        raise InputError(
+            f"a reranker's spec holds no {some_of(secrets)}: it would be plain text",
+            hint="Give api_key_env, the name of the environment variable that holds a key.",
+        )
+    return {**spec, **options}
