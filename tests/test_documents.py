@@ -55,7 +55,9 @@ def test_every_python_block_of_the_documents_runs(page, application, monkeypatch
         if url:
             monkeypatch.setenv("COHERE_API_KEY", "the-key")
         for code in blocks(page):
-            code = code.replace("8080", port).replace("http://localhost:8000", url)
+            code = code.replace("8080", port).replace(
+                "http://localhost:8000", url or "http://localhost:8000"
+            )
             exec(compile(code, str(page), "exec"), namespace)
     if url:
         close_clients()
