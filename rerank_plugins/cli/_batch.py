@@ -1,11 +1,13 @@
 """``rerank-plugins batch``: rank many queries on a Ray cluster."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from ..presets import is_spec, load_spec
-from ._arguments import RERANKER_HELP, named_reranker
+from ._arguments import RERANKER_HELP, json_option, named_reranker
+from ._terminal import to_json
 
 
 @click.command()
@@ -20,8 +22,14 @@ from ._arguments import RERANKER_HELP, named_reranker
 @click.option("--gpus-per-actor", default=0.0, show_default=True, help="Reserved by Ray.")
 @click.option("--retry-failed", is_flag=True, help="Rank again the queries that failed before.")
 @click.option("--run", help="A file for the rankings as a TREC run.")
+@json_option("Print the summary as JSON.")
 def batch(
-    requests: str, output: str, reranker: str | None, run: str | None, **options: Any
+    requests: str,
+    output: str,
+    reranker: str | None,
+    run: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Rank the queries of INPUT into the folder OUTPUT, or resume a job that was interrupted.
 
@@ -37,6 +45,9 @@ def batch(
         write_run(output, run)
     if counts.failed:
         click.echo(f"{output} has an error in each failed query's row", err=True)
+    if as_json:
+        click.echo(to_json(asdict(counts)))
+        return
     click.echo(
         f"ranked {counts.ranked}, skipped as finished {counts.skipped}, failed {counts.failed}"
     )

@@ -24,7 +24,7 @@ from ._arguments import (
     reranker_option,
     split_option,
 )
-from ._terminal import call_text, reply_text, table, to_json
+from ._terminal import call_text, reply_text, synthetic_note, table, to_json
 
 Exchange = tuple[Call[Any], Reply[Any] | CallError]
 
@@ -98,6 +98,8 @@ def _request_of_run(
         )
     found = {keys[0]: run[keys[0]]}
     (request,) = run_requests(loaded, found, depth=depth, scores=scores)
+    for note in synthetic_note(loaded.synthetic):
+        click.echo(note, err=True)
     return request, loaded.qrels[keys[0]]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -12,8 +13,15 @@ import click
 from .._extras import extra
 from ..errors import InputError
 from ..evaluation import Collection, interval, judged_run, load_collection, load_run
-from ._arguments import RERANKER_HELP, named_reranker, queries_option, split_option, strategy_spec
-from ._terminal import write_table
+from ._arguments import (
+    RERANKER_HELP,
+    json_option,
+    named_reranker,
+    queries_option,
+    split_option,
+    strategy_spec,
+)
+from ._terminal import synthetic_note, to_json, write_table
 
 if TYPE_CHECKING:  # imported late: they need numpy
     from ..feedback import FaissIndex
@@ -40,6 +48,7 @@ Encode = Callable[[Sequence[str]], Any]
 @queries_option
 @click.option("--output", help="A file for one line per query, tab-separated.")
 @click.option("--plot", help="A file for a scatter plot: .svg, .png or .pdf.")
+@json_option("Print the summary as JSON.")
 def feedback(
     folder: str,
     split: str,
@@ -52,6 +61,7 @@ def feedback(
     queries: int | None,
     output: str | None,
     plot: str | None,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Measure relevance feedback on a BEIR FOLDER.
@@ -82,7 +92,11 @@ def feedback(
     rows = compare(collection, searched, vectors, teacher=teacher, options=chosen, measure=name)
     with click.progressbar(rows, length=len(vectors), file=sys.stderr) as bar:
         found = list(bar)
-    click.echo(summary(found, name))
+    if as_json:
+        said = feedback_numbers(found, name) | {"synthetic": collection.synthetic or None}
+        click.echo(to_json(said))
+    else:
+        click.echo("\n".join([summary(found, name), *synthetic_note(collection.synthetic)]))
     if output:
         write_table(Path(output), [f.name for f in fields(found[0])], map(astuple, found))
     if plot:
@@ -130,26 +144,48 @@ def collection_index(collection: Collection, encode: Encode, folder: str | None)
 
 def summary(found: "Sequence[Comparison]", measure: str) -> str:
     """Means, intervals, and the numbers of queries that were helped and hurt."""
-    before = sum(c.before for c in found) / len(found)
+    numbers = feedback_numbers(found, measure)
     lines = [
         f"{len(found)} queries",
         f"{measure:<28} {'mean':<6}  {'change, 95 % interval':<27} {'helped':>6} {'hurt':>6}",
-        f"{'first search':<28} {before:.4f}",
+        f"{'first search':<28} {numbers['first']:.4f}",
     ]
-    for name, values in (
-        ("second search", [c.after for c in found]),
-        ("  without a reranker", [c.control for c in found]),
-        ("fused list", [c.fused for c in found]),
+    for name, key in (
+        ("second search", "second"),
+        ("  without a reranker", "control"),
+        ("fused list", "fused"),
     ):
-        changes = [value - c.before for value, c in zip(values, found, strict=True)]
-        low, high = interval(changes)
-        change = f"{sum(changes) / len(found):+.4f} [{low:+.4f}, {high:+.4f}]"
-        helped, hurt = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
-        mean = sum(values) / len(found)
-        lines.append(f"{name:<28} {mean:.4f}  {change:<27} {helped:>6} {hurt:>6}")
-    reasons = [c.skipped for c in found if c.skipped]
-    lines += [f"no feedback for {reasons.count(r)}: {r}" for r in dict.fromkeys(reasons)]
+        part = numbers[key]
+        low, high = part["interval"]
+        change = f"{part['change']:+.4f} [{low:+.4f}, {high:+.4f}]"
+        counts = f"{part['helped']:>6} {part['hurt']:>6}"
+        lines.append(f"{name:<28} {part['mean']:.4f}  {change:<27} {counts}")
+    lines += [f"no feedback for {n}: {reason}" for reason, n in numbers["skipped"].items()]
     return "\n".join(lines)
+
+
+def feedback_numbers(found: "Sequence[Comparison]", measure: str) -> dict[str, Any]:
+    """The values of `summary`, for JSON."""
+
+    def part(values: Sequence[float]) -> dict[str, Any]:
+        changes = [value - c.before for value, c in zip(values, found, strict=True)]
+        return {
+            "mean": sum(values) / len(found),
+            "change": sum(changes) / len(found),
+            "interval": list(interval(changes)),
+            "helped": sum(change > 0 for change in changes),
+            "hurt": sum(change < 0 for change in changes),
+        }
+
+    return {
+        "measure": measure,
+        "queries": len(found),
+        "first": sum(c.before for c in found) / len(found),
+        "second": part([c.after for c in found]),
+        "control": part([c.control for c in found]),
+        "fused": part([c.fused for c in found]),
+        "skipped": dict(Counter(c.skipped for c in found if c.skipped)),
+    }
 
 
 def draw(found: "Sequence[Comparison]", measure: str, path: Path) -> None:

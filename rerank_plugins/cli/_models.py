@@ -10,7 +10,8 @@ from ..plans import Done, step
 from ..presets import find_preset, list_presets, preset_parts, size_of
 from ..registry import from_spec
 from ..text import Passage
-from ._terminal import call_text
+from ._arguments import json_option
+from ._terminal import call_text, to_json
 
 EXAMPLE_QUERY = "how long does a flea live"
 EXAMPLE_PASSAGES = (
@@ -23,7 +24,8 @@ EXAMPLE_PASSAGES = (
 @click.command()
 @click.argument("name", required=False)
 @click.option("--show-prompt", is_flag=True, help="Print the exact prompt that an example sends.")
-def models(name: str | None, show_prompt: bool) -> None:
+@json_option("Print the list, or the facts about one, as JSON.")
+def models(name: str | None, show_prompt: bool, as_json: bool) -> None:
     """List the public checkpoints, or describe one of them.
 
     Every NAME works with load_reranker(NAME), as --reranker NAME, and as model= of the components;
@@ -31,7 +33,11 @@ def models(name: str | None, show_prompt: bool) -> None:
     """
     if name is None and show_prompt:
         raise click.UsageError("--show-prompt needs the NAME of a model")
-    if name is None:
+    if as_json:
+        if show_prompt:
+            raise click.UsageError("give either --show-prompt or --json")
+        click.echo(to_json(model_facts(name) if name else model_list()))
+    elif name is None:
         click.echo(listing())
     else:
         click.echo(example_prompt(name) if show_prompt else description(name))
@@ -65,10 +71,26 @@ def description(name: str) -> str:
     Raises:
         UnknownNameError: No checkpoint has this name.
     """
+    return "\n".join(f"{key:<12} {value}" for key, value in model_facts(name).items())
+
+
+def model_list() -> dict[str, Any]:
+    """The values of `listing`, for JSON."""
+    return {
+        "models": [{"id": name, "description": about} for name, about in list_presets().items()]
+    }
+
+
+def model_facts(name: str) -> dict[str, Any]:
+    """The values of `description`, for JSON.
+
+    Raises:
+        UnknownNameError: No checkpoint has this name.
+    """
     preset = _preset(name)
     keys = ("id", "description", "size", "licence", "source", "unverified", "strategy", "backend")
     known = {**preset, "size": size_of(preset)}
-    return "\n".join(f"{key:<12} {known[key]}" for key in keys if key in known)
+    return {key: known[key] for key in keys if key in known}
 
 
 def example_prompt(name: str) -> str:

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..evaluation import load_collection, load_run
 from ..registry import from_spec
 from ._arguments import AT_LEAST_ONE, json_option, parse_json, read_text, strategy_spec
-from ._terminal import to_json
+from ._terminal import synthetic_note, to_json
 
 if TYPE_CHECKING:  # imported late: they need torch
     from ..ranking import Strategy
@@ -201,6 +201,8 @@ def _judged_lists(folder: str, given: Mapping[str, Any]) -> "list[TrainingList]"
     if not given["run"]:
         raise InputError(f"{folder!r} is a folder", hint="Name the run of the candidates: --run.")
     collection, run = load_collection(folder, split=given["split"]), load_run(given["run"])
+    for note in synthetic_note(collection.synthetic):
+        click.echo(note, err=True)
     judged = {query: found for query, found in run.items() if query in collection.queries}
     if not judged:
         raise InputError(

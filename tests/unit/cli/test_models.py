@@ -1,12 +1,14 @@
 """``rerank-plugins models``: every checkpoint it lists can be loaded."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 from rerank_plugins import Reranker, list_presets, load_reranker
-from rerank_plugins.cli._models import description, example_prompt, listing
+from rerank_plugins.cli._models import description, example_prompt, listing, models
 from rerank_plugins.presets import find_preset
 
 
@@ -62,3 +64,13 @@ def test_the_list_says_how_large_each_is_and_short_names_are_described():
     found = description("first_mistral")
     assert found.startswith("id           castorini/first_mistral\n")
     assert "size         7.2 billion weights, 14.5 GB in 16 bits\n" in found
+
+
+def test_the_list_and_the_facts_for_machines():
+    found = json.loads(CliRunner().invoke(models, ["--json"]).stdout)
+    assert {row["id"]: row["description"] for row in found["models"]} == list_presets()
+    name = "Qwen/Qwen3-Reranker-0.6B"
+    facts = json.loads(CliRunner().invoke(models, [name, "--json"]).stdout)
+    assert (facts["id"], facts["strategy"]) == (name, find_preset(name)["strategy"])
+    refused = CliRunner().invoke(models, [name, "--json", "--show-prompt"])
+    assert refused.exit_code == 2
