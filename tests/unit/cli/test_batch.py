@@ -37,7 +37,7 @@ def test_options_become_the_job_s(tmp_path, monkeypatch):
     assert found.exit_code == 0, found.output
     assert found.stdout == "ranked 3, skipped as finished 2, failed 1\n"
     assert found.stderr == f"{out} has an error in each failed query's row\n"
-    said = CliRunner().invoke(batch, [*given, "--json"]).stdout
+    said = CliRunner().invoke(batch, [*given[:4], "--top-k", "5", "--json"]).stdout
     assert json.loads(said) == {"ranked": 3, "skipped": 2, "failed": 1}
     assert (ran.pop("source"), ran.pop("spec"), ran.pop("output")) == (source, spec, out)
     assert ran == {
