@@ -1,5 +1,11 @@
 """Clients written by others, against a real server."""
 
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 from rerank_service import (
     DOCUMENTS,
@@ -153,3 +159,13 @@ def test_our_own_client(url):
     reranker = Reranker(PairScore(), OpenAIBackend("reranker", base_url=f"{url}/v1"))
     assert reranker.rank("flea", DOCUMENTS).order == (1, 2, 0)
     reranker.close()
+
+
+def test_the_documented_curl(url):
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+    [command] = re.findall(r"^    curl .*?'$", page, flags=re.DOTALL | re.MULTILINE)
+    command = command.replace("localhost:8000", url.removeprefix("http://"))
+    if shutil.which("curl") is None:
+        pytest.skip("no curl")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=30)
+    assert [r["index"] for r in json.loads(done.stdout)["results"]] == [1]

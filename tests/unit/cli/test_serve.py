@@ -27,6 +27,13 @@ def test_options_become_settings(started):
     assert started["app"][1]["api_key"] is None
 
 
+def test_other_names_and_pages_can_be_refused(started):
+    for options, expected in (([], (False, True)), (["--strict", "--no-page"], (True, False))):
+        assert CliRunner().invoke(serve, ["castorini/first_mistral", *options]).exit_code == 0
+        settings = started["app"][1]["settings"]
+        assert (settings.strict, settings.page) == expected
+
+
 def test_a_spec_file_names_the_model(started, tmp_path):
     file = tmp_path / "mine.json"
     file.write_text('{"strategy": "pair-score", "backend": "constant"}')
