@@ -19,7 +19,7 @@ PYTHONS := 3.12 3.13
 # Workers end together: files are handed out in the order of tests/helpers/collecting.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-pythons check vllm bench docs dist clean
+.PHONY: demo test test-fast test-pythons check vllm bench docs dist newcomer clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -57,6 +57,10 @@ dist: $(VENV)/.test
 	for folder in $(PUBLISHED); do \
 	  $(BIN)/python -m build --no-isolation --outdir dist $$folder || exit 1; done
 	$(BIN)/python -m twine check --strict dist/*
+
+# A fresh environment, the wheels of dist/, and the marked blocks of the documents, offline.
+newcomer: dist
+	$(PYTHON) tests/helpers/newcomer.py dist
 
 # The types of NumPy 1 and of NumPy 2 differ: a user may have either.
 check: $(VENV)/.test $(VENV)-numpy2/.done

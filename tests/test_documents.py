@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import newcomer
 import pytest
 
 import rerank_plugins
@@ -85,6 +86,13 @@ def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+def test_a_block_of_each_kind_is_tried_as_by_a_newcomer():
+    found = [kind for page in newcomer.PAGES for kind, _ in newcomer.blocks(page)]
+    assert set(found) == set(newcomer.KINDS)
+    marks = [(ROOT / page).read_text("utf-8").count("<!-- newcomer:") for page in newcomer.PAGES]
+    assert len(found) == sum(marks)  # each mark is just before its block
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)

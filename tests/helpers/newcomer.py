@@ -1,6 +1,6 @@
 """Play the newcomer: a fresh environment, the wheels of ``make dist``, the documents' blocks.
 
-    python tests/newcomer.py DIST
+    python tests/helpers/newcomer.py DIST
 
 It makes a virtual environment, installs the library's wheel alone, and runs the blocks of README.md
 and docs/index.md that are marked for plain Python; then it installs the thin distributions, and
@@ -20,7 +20,7 @@ import time
 import venv
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/index.md")
 KINDS = {  # the wheel that each kind of block needs, besides the library's own
     "python": "rerank_plugins-*.whl",
