@@ -14,6 +14,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
+from .._checks import nearest_of
 from ..errors import InputError, RerankError
 from ..reranker import Reranker
 from ._guards import RERANK_PATHS, bearer, bounded, keyed, measured, request_id_of
@@ -138,7 +139,8 @@ async def rerank(question: RerankRequest, request: Request) -> RerankResponse:
     service = _service(request)
     settings = service.settings
     if settings.strict and question.model not in (None, *settings.names):
-        raise Refusal(404, f"there is no such model here, only: {', '.join(settings.names)}")
+        hint = nearest_of(question.model, settings.names, "It answers to")
+        raise Refusal(404, f"this service has no model of that name. {hint}")
     asked: list[Asked] | None = [] if question.explain and settings.page else None
     ranking = await while_connected(service.rank(question, asked), request.receive)
     return response(

@@ -56,7 +56,8 @@ def test_a_strict_service_refuses_other_models():
             assert httpx.post(f"{strict}/v1/rerank", json=asked).status_code == 200
         answer = httpx.post(f"{strict}/v1/rerank", json={**QUESTION, "model": "gpt"})
     assert answer.status_code == 404
-    assert answer.json()["detail"] == "there is no such model here, only: reranker, rerank-v3.5"
+    said = "this service has no model of that name. It answers to reranker, rerank-v3.5."
+    assert answer.json()["detail"] == said
 
 
 def test_other_paths_and_methods(url):
