@@ -7,10 +7,14 @@ import threading
 
 import numpy as np
 import pytest
+import tiny_exports
 import tiny_models
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rerank_plugins import InputError, ModelLoadError, Reranker
 from rerank_plugins.backends import LateInteractionBackend, TokenVectors
+from rerank_plugins.backends._late import backend as late_backend
 from rerank_plugins.calls import Reply, ScorePair
 from rerank_plugins.errors import BackendError, ModelOutputError
 from rerank_plugins.handlers import sync_handler
@@ -155,6 +159,28 @@ def test_no_control_token_comes_from_a_text(backend, hostile):
     assert isinstance(reply, Reply)
 
 
+PIECES = ["[SEP]", "[CLS]", "[MASK]", "[PAD]", "[", "]", "SEP", "sep", "##", " ", "a", "\u0130"]
+
+
+@pytest.fixture(scope="session")
+def read_by(folder, exported):
+    """The tokens that each engine reads of a text, and its control tokens."""
+    found = []
+    for source, words in ((folder, WORDS), (exported[0], tiny_exports.WORDS)):
+        backend = LateInteractionBackend(source)
+        backend.warm_up()
+        control = {words.index(w) for w in PIECES[:4] if w in words}
+        found.append((backend._loaded._encoder._hidden.ids, control))
+    return found
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_generated_attacks_give_no_control_token(read_by, text):
+    for read, control in read_by:
+        assert not control.intersection(read(text))
+
+
 @pytest.mark.parametrize("text", ["", " ", "\ud800", "\x00", "é" * 3000, "cat " * 4000])
 def test_any_text_gets_a_score(backend, text):
     for call in (ScorePair(text, "a cat"), ScorePair("flea", text)):
@@ -261,7 +287,7 @@ def test_prepared_passages_are_not_encoded_again(folder, tmp_path):
     assert PASSAGES[0] in prepared
     assert "another" not in prepared
     assert tokens_read(backend, PASSAGES) == [5, 0, 0, 0]
-    for given in (
+    for source in (
         tmp_path / "prepared.vectors",
         str(tmp_path / "prepared.vectors"),
         prepared,
@@ -269,7 +295,7 @@ def test_prepared_passages_are_not_encoded_again(folder, tmp_path):
         pickle.loads(pickle.dumps(prepared)),
         pickle.loads(pickle.dumps(LateInteractionBackend(folder).prepare(PASSAGES))),
     ):
-        other = LateInteractionBackend(folder, prepared=given, cache_bytes=0)
+        other = LateInteractionBackend(folder, prepared=source, cache_bytes=0)
         assert tokens_read(other, PASSAGES) == [5, 0, 0, 0]
         assert scores(other) == expected
 
@@ -280,8 +306,8 @@ def test_prepared_passages_are_not_encoded_again(folder, tmp_path):
 def test_vectors_of_another_recipe_are_refused(folder, tmp_path, other):
     prepared = LateInteractionBackend(folder).prepare(PASSAGES)
     scores(LateInteractionBackend(folder, cache_folder=tmp_path / "cache"))
-    for given in ({"prepared": prepared}, {"cache_folder": tmp_path / "cache"}):
-        backend = LateInteractionBackend(folder, **given, **other)
+    for source in ({"prepared": prepared}, {"cache_folder": tmp_path / "cache"}):
+        backend = LateInteractionBackend(folder, **source, **other)
         with pytest.raises(InputError, match="another model, or were read another way"):
             backend.run([ScorePair("flea", "cat")])
 
@@ -304,6 +330,54 @@ def test_a_full_disk_costs_the_cache_and_not_the_scores(folder, tmp_path, caplog
     backend = LateInteractionBackend(folder, cache_folder=tmp_path / "cache")
     assert scores(backend) == scores(LateInteractionBackend(folder))
     assert sum("No space left" in r.message for r in caplog.records) == 1
+
+
+# Without torch
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """A folder with exported weights, and one with the same weights for torch."""
+    folder = tmp_path_factory.mktemp("exported")
+    return folder, tiny_exports.bert(folder, "BertModel")
+
+
+class TestExported(BackendContract):
+    @pytest.fixture
+    def backend(self, exported):
+        return LateInteractionBackend(exported[0], engine="onnx")
+
+
+def test_both_engines_give_the_same_scores(exported):
+    folder, source = exported
+    fast = LateInteractionBackend(folder, cache_precision="float32", threads=1)
+    slow = LateInteractionBackend(source, engine="torch", cache_precision="float32")
+    assert scores(fast) == pytest.approx(scores(slow), abs=1e-4)
+    assert type(fast._loaded._encoder._hidden).__name__ == "OnnxEncoder"
+    assert type(slow._loaded._encoder._hidden).__name__ == "TorchEncoder"
+    assert fast._loaded._encoder.key != slow._loaded._encoder.key
+
+
+def test_a_folder_without_exported_weights_names_the_command(folder, monkeypatch):
+    with pytest.raises(ModelLoadError, match="rerank-plugins export"):
+        LateInteractionBackend(folder, engine="onnx").warm_up()
+    automatic = LateInteractionBackend(folder)
+    automatic.warm_up()
+    assert type(automatic._loaded._encoder._hidden).__name__ == "TorchEncoder"
+    monkeypatch.setattr(late_backend, "find_spec", lambda _: None)  # as without torch
+    with pytest.raises(ModelLoadError, match="rerank-plugins export"):
+        LateInteractionBackend(folder).warm_up()
+
+
+def test_exported_weights_run_on_few_devices(exported):
+    with pytest.raises(InputError, match="device is 'mps'"):
+        LateInteractionBackend(exported[0], engine="onnx", device="mps").warm_up()
+
+
+def test_an_exported_classifier_is_refused(tmp_path):
+    tiny_exports.bert(tmp_path)
+    with pytest.raises(ModelLoadError, match="BertForSequenceClassification, and not an encoder"):
+        LateInteractionBackend(tmp_path, engine="onnx").warm_up()
 
 
 # Bad input
@@ -374,3 +448,27 @@ def test_a_damaged_file_is_refused(folder, tmp_path):
     backend = LateInteractionBackend(folder, prepared=TokenVectors.load(path))
     with pytest.raises(InputError, match="a checksum does not agree"):
         backend.run([ScorePair("flea", p) for p in PASSAGES])
+
+
+def test_one_encoder_retrieves_reranks_and_teaches(folder, tmp_path):
+    pytest.importorskip("faiss")
+    from rerank_plugins.feedback import FaissIndex, FeedbackSearch
+
+    words = ["cat", "flea", "sea", "life", "very", "good"]
+    texts = [f"{a} {b} {c}" for a in words for b in words for c in words]
+    pooled = LateInteractionBackend(folder, vectors="pooled")
+    tokens = Reranker(PairScore(), LateInteractionBackend(folder)).prepare(texts)
+    built = FaissIndex.build(
+        pooled.embed(texts), ids=map(str, range(216)), texts=texts, tokens=tokens
+    )
+    built.save(tmp_path / "index")
+    index = FaissIndex.load(tmp_path / "index")
+    backend = LateInteractionBackend(folder, prepared=index.tokens)
+    searcher = FeedbackSearch(index, Reranker(PairScore(), backend), k=30, method="bold")
+    query = "life of flea"
+    found = searcher.search(query, pooled.embed([query], "query")[0])
+    assert found.score_kind == "similarity"
+    assert found.usage.searches == 2
+    assert found.usage.prompt_tokens in (5, 10)  # the query's, once or twice; no passage's
+    best = [texts[int(key)] for key in found.reranked[:2]]
+    assert scores(backend, best) == sorted(scores(backend, best), reverse=True)
