@@ -7,17 +7,19 @@ python docs/tables.py --check  # fails where the committed table is not the code
 import sys
 from pathlib import Path
 
+from rerank_plugins.cli._models import weights_of
 from rerank_plugins.presets import find_preset, list_presets
 
 PAGE = Path(__file__).parent / "presets.md"
 HEAD = """# Checkpoints
 
-Each name works with `load_reranker(name)`, with `model=` or `preset=` of the components, and with
+Each name works, with or without its organisation, with `load_reranker(name)`, as `model=` of the
+components, as `--reranker NAME` of the commands ([Name a reranker](names.md)), and with
 `rerank-plugins models NAME --show-prompt`, which prints what would be sent. Written by
-`python docs/tables.py` from `presets.toml`.
+`python docs/tables.py` from `checkpoints.toml`.
 
-| checkpoint | what it is | strategy | licence | not verified |
-|---|---|---|---|---|
+| checkpoint | what it is | weights | strategy | licence | not verified |
+|---|---|---|---|---|---|
 """
 
 
@@ -29,6 +31,7 @@ def page() -> str:
         cells = [
             f"[{name}]({preset['source']})" if preset["source"].startswith("http") else name,
             preset["description"],
+            weights_of(name),
             f"`{described(preset['strategy'])}`",
             preset["licence"],
             str(preset.get("unverified", "")),

@@ -64,7 +64,7 @@ def rank(
 
     \b
     rerank-plugins rank queries.jsonl out.jsonl
-    rerank-plugins rank queries.jsonl out.jsonl --reranker first_mistral
+    rerank-plugins rank queries.jsonl out.jsonl --reranker castorini/first_mistral
     rerank-plugins rank bm25.trec out.trec --collection scifact --reranker reranker.yaml
     """  # noqa: D301 - click's mark for a paragraph that keeps its lines
     chosen = named_reranker(reranker)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from .._checks import nearest_of
 from .._extras import extra
 from ..errors import InputError
 from ._collection import Qrels
@@ -64,13 +65,20 @@ def evaluate_queries(
     }
 
 
+def _parsed(library: Any, name: str) -> Any:
+    try:
+        return library.parse_measure(name)
+    except (NameError, ValueError, SyntaxError) as error:
+        known = library.measures.registry
+        raise InputError(
+            f"unknown measure: {error}", hint=nearest_of(name.partition("@")[0], known)
+        ) from error
+
+
 def _prepared(run: Run, qrels: Qrels, measures: Sequence[str]) -> tuple[Any, Any, Any, Any]:
     """``ir_measures``, and measures, judgements and scores in the form that it takes."""
     library = extra("ir_measures", "evaluation")
-    try:
-        parsed = [library.parse_measure(name) for name in measures]
-    except (NameError, ValueError, SyntaxError) as error:
-        raise InputError(f"unknown measure: {error}") from error
+    parsed = [_parsed(library, name) for name in measures]
     judged = {q: dict(qrels[q]) for q in run if q in qrels}
     if not judged:
         raise InputError("no query of the run is judged")

@@ -227,3 +227,26 @@ def test_the_application_s_own_model_needs_no_strategy():
     reranker = PluginRerank(llm=MockLLM())
     for component in (ranker, reranker):
         assert component._reranker.strategy.inner.policy == UNTRAINED["inner"]["policy"]
+
+
+def test_relevance_feedback_takes_a_name(server):
+    from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
+    from haystack.document_stores.in_memory import InMemoryDocumentStore
+    from haystack_integrations.components.retrievers.rerank_plugins import FeedbackRetriever
+    from llama_index.core import MockEmbedding, VectorStoreIndex
+    from llama_index.retrievers.rerank_plugins import FeedbackRetriever as LlamaRetriever
+
+    store = InMemoryDocumentStore()
+    store.write_documents(
+        [Document(content=text, embedding=[1.0, float(i)]) for i, text in enumerate(TEXTS)]
+    )
+    retriever = FeedbackRetriever(retriever=InMemoryEmbeddingRetriever(store), ranker=server.url)
+    found = retriever.run(query="q", query_embedding=[1.0, 0.5])["documents"]
+    assert found[0].content == BEST
+    pipeline = Pipeline()
+    pipeline.add_component("it", retriever)
+    assert Pipeline.loads(pipeline.dumps()).get_component("it").ranker.model == server.url
+    nodes = [TextNode(text=text, embedding=[1.0, float(i)]) for i, text in enumerate(TEXTS)]
+    index = VectorStoreIndex(nodes, embed_model=MockEmbedding(2))
+    named = LlamaRetriever(index.as_retriever(similarity_top_k=50), server.url, top_k=1)
+    assert named.retrieve("q")[0].get_content() == BEST

@@ -20,7 +20,7 @@ from rerank_plugins.strategies import (
 
 # Arguments that are newer than the stored files, with their defaults.
 ADDED = {"scale_score": False, "base_url": None}
-OF_PLUGIN = {"base": None}
+OF_PLUGIN, OF_FULL_LIST = {"base": None}, {"allow_none": False}
 STORED = Path(__file__).parent / "stored"
 STRATEGIES = {
     "First": SlidingWindow(inner=SingleToken(policy="ask_again"), size=5, stride=2),
@@ -47,6 +47,7 @@ def test_haystack_components_load_and_are_stored_as_before(path, monkeypatch):
     kind, arguments, parts = own(before)
     added = ADDED | {"api_key": None} if kind.endswith("Ranker") else {}
     added |= OF_PLUGIN if kind.endswith("PluginRanker") else {}
+    added |= OF_FULL_LIST if kind.endswith("FullListRanker") else {}
     assert own(after) == (kind, added | arguments, parts)
     if (expected := STRATEGIES.get(path.stem.removesuffix("Ranker"))) is not None:
         assert pipeline.get_component("it")._reranker.strategy == expected
@@ -58,6 +59,7 @@ def test_llama_index_components_load_and_are_stored_as_before(path):
     cls = getattr(postprocessors, json.loads(text)["class_name"])
     reranker = cls.from_json(text)
     added = ADDED | (OF_PLUGIN if cls is postprocessors.PluginRerank else {})
+    added |= OF_FULL_LIST if cls is postprocessors.FullListRerank else {}
     assert json.loads(reranker.to_json()) == added | json.loads(text)
     if (expected := STRATEGIES.get(path.stem.removesuffix("Rerank"))) is not None:
         assert reranker._reranker.strategy == expected

@@ -23,6 +23,13 @@ def of_feedback(method):
     return refine_query([1.0, 0.0], [[1.0, 0.0]], order=[0], method=method)
 
 
+def of_evaluation(measure):
+    pytest.importorskip("ir_measures")
+    from rerank_plugins.evaluation import evaluate
+
+    return evaluate({"q": ["a"]}, {"q": {"a": 1}}, [measure])
+
+
 def of_training(name, **options):
     pytest.importorskip("torch")
     from rerank_plugins.training.losses import ranking_loss
@@ -72,6 +79,7 @@ MISSPELLED = {
     "limit": (lambda: Reranker("first", "constant", limits={"max_call": 1}), "max_calls"),
     "policy": (lambda: from_spec("strategies", {"name": "single-token", "policy": "kep"}), "keep"),
     "feedback method": (lambda: of_feedback("saef"), "safe"),
+    "measure": (lambda: of_evaluation("nDCGG@10"), "nDCG"),
     "loss": (lambda: of_training("rank-net"), "ranknet"),
     "option of a loss": (lambda: of_training("listnet", temperatur=1.0), "temperature"),
 }

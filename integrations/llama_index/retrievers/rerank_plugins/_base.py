@@ -13,6 +13,7 @@ from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, QueryType
+from llama_index.postprocessor.rerank_plugins import PluginRerank
 from llama_index.postprocessor.rerank_plugins._base import Rerank
 
 from rerank_plugins import ConfigurationError, InputError, Ranking
@@ -82,7 +83,8 @@ class FeedbackRetriever(BaseRetriever):
     Args:
         retriever: The retriever. Its ``similarity_top_k`` is the number of nodes of each search:
             give it 50 or 100, and not the framework's default of 2.
-        reranker: Any postprocessor that ranks. Its ``top_n`` is not applied here.
+        reranker: Any postprocessor that ranks; or the name of a reranker, as of `PluginRerank`. Its
+            ``top_n`` is not applied here.
         embed_model: Embeds the query, and nodes whose vectors the store does not return. By default
             the retriever's own.
         top_k: How many nodes to return at most; all when None.
@@ -125,7 +127,7 @@ class FeedbackRetriever(BaseRetriever):
     def __init__(
         self,
         retriever: BaseRetriever,
-        reranker: BaseNodePostprocessor,
+        reranker: BaseNodePostprocessor | str | Dict[str, Any],
         *,
         embed_model: Optional[BaseEmbedding] = None,
         top_k: Optional[int] = 10,
@@ -138,6 +140,8 @@ class FeedbackRetriever(BaseRetriever):
         raise_on_failure: bool = False,
         callback_manager: Optional[CallbackManager] = None,
     ) -> None:
+        if isinstance(reranker, (str, dict)):
+            reranker = PluginRerank(reranker)
         _check_parts(retriever, reranker, embed_model)
         finds = getattr(retriever, "similarity_top_k", 100)
         self._options = feedback_options(

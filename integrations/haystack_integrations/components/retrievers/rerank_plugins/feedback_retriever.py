@@ -9,6 +9,7 @@ from haystack import Document, component, default_to_dict, logging
 from haystack.components.embedders.types import DocumentEmbedder, TextEmbedder
 from haystack.components.retrievers.types import EmbeddingRetriever
 from haystack.core.serialization import component_to_dict
+from haystack_integrations.components.rankers.rerank_plugins import PluginRanker
 from haystack_integrations.components.rankers.rerank_plugins._base import Ranker
 
 from rerank_plugins import InputError, UnsupportedCallError
@@ -98,7 +99,8 @@ class FeedbackRetriever(Composite):
 
         :param retriever: Any embedding retriever. It is asked for embeddings if its `run` has
             ``return_embedding``; a store that returns none needs ``document_embedder``.
-        :param ranker: Any ranker: a component with ``run(query, documents)``. Its own ``top_k`` and
+        :param ranker: Any ranker: a component with ``run(query, documents)``; or the name of a
+            reranker, as of `PluginRanker`. Its own ``top_k`` and
             threshold drop no documents here: those that it leaves out come after the others.
         :param text_embedder: Embeds the query, unless `run` is given ``query_embedding``.
         :param document_embedder: Makes the embeddings of documents that come without one. It must
@@ -123,7 +125,8 @@ class FeedbackRetriever(Composite):
         :raises UnknownNameError: There is no such method.
         """
         self.retriever = retriever
-        self.ranker = ranker
+        named = isinstance(ranker, str | dict)
+        self.ranker = PluginRanker(ranker, top_k=None) if named else ranker
         self.text_embedder = text_embedder
         self.document_embedder = document_embedder
         self.top_k = top_k
