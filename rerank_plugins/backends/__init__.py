@@ -9,7 +9,8 @@ from ._local.cross_encoder import CrossEncoderBackend
 from ._local.loading import unpacked_gguf
 from ._local.seq2seq import Seq2SeqBackend
 from ._local.transformers import TransformersBackend
-from ._onnx.cross_encoder import OnnxCrossEncoderBackend
+from ._onnx.classifier import OnnxCrossEncoderBackend
+from ._onnx.export import export_weights
 from ._server import OpenAIBackend
 from ._several.balanced import Balanced
 from ._several.routed import Routed
@@ -29,6 +30,7 @@ __all__ = [
     "TransformersBackend",
     "VLLMBackend",
     "by_kind",
+    "export_weights",
     "loading",
     "unpacked_gguf",
 ]

@@ -7,6 +7,7 @@ from ._bench import bench
 from ._compare import compare
 from ._evaluate import evaluate
 from ._explain import explain
+from ._export import export
 from ._feedback import feedback
 from ._judge import judge
 from ._models import models
@@ -31,6 +32,7 @@ for _command in (
     bench,
     models,
     prepare,
+    export,
     feedback,
     batch,
     serve,

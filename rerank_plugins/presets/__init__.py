@@ -2,6 +2,7 @@
 
 from .._shipped import package_folder
 from ._checkpoints import find_preset, list_presets, preset_parts, size_of
+from ._exported import ExportedModel, Precision, export_model
 from ._folder import RERANKER_FILE, THIS_FOLDER, is_saved, saved_parts, write_saved
 from ._load import DEFAULT_PRESET, load_reranker
 from ._names import (
@@ -20,9 +21,12 @@ __all__ = [
     "RERANKER_FILE",
     "THIS_FOLDER",
     "UNTRAINED",
+    "ExportedModel",
     "Named",
+    "Precision",
     "asks_for_pairs",
     "backend_of",
+    "export_model",
     "find_named",
     "find_preset",
     "is_address",

@@ -23,10 +23,11 @@ THIS_FOLDER = "."
 """The folder itself, as the file names it."""
 
 _STAMP = Stamp("rerank-plugins reranker", 1)
-_BACKENDS = ("transformers", "cross-encoder", "seq2seq")
+_BACKENDS = ("transformers", "cross-encoder", "seq2seq", "onnx-cross-encoder", "late-interaction")
+_TEMPLATES = ("query_template", "passage_template")
 _PATHS = ("model", "adapter")
-_OPTIONS = ("name", *_PATHS, "context_tokens", "max_tokens")
-"""What such a file may say of a backend: where its weights are, and how many tokens it reads."""
+_OPTIONS = ("name", *_PATHS, "context_tokens", "max_tokens", *_TEMPLATES)
+"""What such a file may say of a backend: where its weights are, and how it reads."""
 
 
 def write_saved(
@@ -74,8 +75,8 @@ def saved_parts(folder: str | Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
             f"{str(path)!r} names a plugin or a server",
             hint="Only this library's own strategies and local backends are loaded from a file.",
         )
-    paths = [backend.get(name, THIS_FOLDER) for name in _PATHS]
-    if not all(isinstance(name, str) for name in paths) or not _own_prompts(strategy):
+    texts = [backend.get(name, THIS_FOLDER) for name in (*_PATHS, *_TEMPLATES)]
+    if not all(isinstance(text, str) for text in texts) or not _own_prompts(strategy):
         raise ModelLoadError(
             f"{str(path)!r} names a file of prompts, or a model that is not a string",
             hint="A trained reranker holds its prompt, or names one that ships with the library.",

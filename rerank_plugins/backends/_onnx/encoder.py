@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..._files import digest
 from ...errors import ModelLoadError
+from .configuration import positions
 from .files import CONFIG, Exported, Precision, find_exported
-from .limits import positions
 from .session import Device, Session
 from .tokens import FILE, Row, Tokens
 

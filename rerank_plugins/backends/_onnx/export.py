@@ -11,7 +11,7 @@ from ...calls import Reply, ScorePair
 from ...errors import ModelLoadError
 from .._local.cross_encoder import CrossEncoderBackend
 from .._local.loading import first_line, incomplete_checkpoint, quiet
-from .cross_encoder import OnnxCrossEncoderBackend
+from .classifier import OnnxCrossEncoderBackend
 from .encoder import load_encoder
 from .session import INPUTS
 
@@ -150,6 +150,9 @@ def _write(
             "the weights take more than 2 GiB in 32 bits, and one exported file holds less",
             hint="Use a smaller model, or run this one with CrossEncoderBackend.",
         )
+    # Written out, attention is what onnxruntime joins into fast operations; torch's fused one comes
+    # out with checks of the mask that take a third of the time of long texts.
+    model.set_attn_implementation("eager")
     known = inspect.signature(type(model).forward).parameters
     names = [n for n in INPUTS if n in tokenizer.model_input_names and n in known]
     texts = [[_QUERY] * 2, list(_PASSAGES[:2])] if pair else [[_QUERY, *_PASSAGES[:2]]]

@@ -65,7 +65,8 @@ class Tokens:
         # The renderer's own promise, of a tokenizer without a template.
         reader = _Reader(raw, _named(settings))
         self._escape = Renderer(cast(Any, reader)).escape
-        self._escape_query = lru_cache(maxsize=16)(self._escape)  # asked with many passages
+        self._query_ids = lru_cache(maxsize=16)(self.ids)  # asked with many passages
+        self._form = _Form.of(raw.encode("a", "a"))
         stated = settings.get("model_max_length")
         self.stated_limit = NO_LIMIT
         if isinstance(stated, int) and 0 < stated < NO_LIMIT:  # "none" is written as 1e30
@@ -86,22 +87,18 @@ class Tokens:
             PromptTooLongError: The query alone leaves no room for the passage.
             CallError: A text keeps producing control tokens.
         """
-        query, passage = self._escape_query(query), self._escape(passage)
-        self._raw.enable_truncation(limit, strategy="only_second")
-        try:
-            found = self._raw.encode(query, passage)
-        except Exception as error:
-            self._raw.no_truncation()
-            tokens = len(self._raw.encode(query, add_special_tokens=False).ids)
-            room = limit - self._raw.num_special_tokens_to_add(is_pair=True)
+        asked, judged = self._query_ids(query), self.ids(passage)
+        before, between, after = self._form.ids
+        room = limit - len(before) - len(asked) - len(between) - len(after)
+        cut = len(judged) > room
+        if cut and room < 1:
             raise PromptTooLongError(
-                max(1, tokens + 1 - room),
-                limit=limit,
-                hint="The query alone fills it: use a shorter query.",
-            ) from error
-        finally:
-            self._raw.no_truncation()
-        return Row(found.ids, found.type_ids, bool(found.overflowing))
+                1 - room, limit=limit, hint="The query alone fills it: use a shorter query."
+            )
+        # Assembled here: the tokenizer would keep all of a long passage that is cut off.
+        judged = judged[:room] if cut else judged
+        ids = [*before, *asked, *between, *judged, *after]
+        return Row(ids, self._form.types(len(asked), len(judged)), cut)
 
     def ids(self, text: str) -> Sequence[int]:
         """The tokens of a text without special ones.
@@ -118,6 +115,40 @@ class Tokens:
         own = [i for i, special in enumerate(found.special_tokens_mask) if not special]
         first, last = (own[0], own[-1]) if own else (len(found.ids), len(found.ids))
         return found.ids[:first], found.ids[last + 1 :]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The special tokens of a pair: before, between and after its texts.
+
+    Args:
+        ids: The tokens of each place.
+        special: Their types.
+        own: The types of the tokens of each text.
+    """
+
+    ids: tuple[Sequence[int], Sequence[int], Sequence[int]]
+    special: tuple[Sequence[int], Sequence[int], Sequence[int]]
+    own: tuple[int, int]
+
+    @classmethod
+    def of(cls, pair: "Encoding") -> "_Form":
+        """The form of an encoded pair.
+
+        Raises:
+            ModelLoadError: The tokenizer writes no pair, first text first.
+        """
+        texts = [[i for i, k in enumerate(pair.sequence_ids) if k == text] for text in (0, 1)]
+        if not all(texts) or texts[0][-1] > texts[1][0]:
+            raise ModelLoadError("the tokenizer does not write the two texts of a pair")
+        (a, b), (c, d) = ((where[0], where[-1] + 1) for where in texts)
+        ids, types = ((found[:a], found[b:c], found[d:]) for found in (pair.ids, pair.type_ids))
+        return cls(ids, types, (pair.type_ids[a], pair.type_ids[c]))
+
+    def types(self, first: int, second: int) -> list[int]:
+        """The types of a pair's tokens, of texts with so many tokens."""
+        (before, between, after), (a, b) = self.special, self.own
+        return [*before, *[a] * first, *between, *[b] * second, *after]
 
 
 class _Reader:

@@ -3,7 +3,7 @@
 import pytest
 
 from rerank_plugins.backends._local import limits as loaded
-from rerank_plugins.backends._onnx.limits import labels, positions
+from rerank_plugins.backends._onnx.configuration import labels, positions
 
 KINDS = [
     *("albert", "bert", "big_bird", "camembert", "data2vec-text", "deberta", "deberta-v2"),

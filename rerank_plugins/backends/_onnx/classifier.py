@@ -14,9 +14,9 @@ from .._base import SECRET, Answers, LocalModel, Table, in_order, prepared
 from .._local.limits import fitting
 from .._local.loading import first_line
 from .._local.sharing import batches
+from .configuration import labels, positions
 from .files import CONFIG, Exported, Precision, find_exported
 from .graph import last_operation
-from .limits import labels, positions
 from .session import Device, Session
 from .tokens import Row, Tokens
 

@@ -1,4 +1,4 @@
-"""Limits of an exported model, from its configuration."""
+"""Facts about an exported model in its ``config.json``: positions and labels."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,0 +1,32 @@
+"""``rerank-plugins export``: weights for onnxruntime, which need no torch."""
+
+from typing import get_args
+
+import click
+
+from ..presets import Precision, export_model
+
+
+@click.command()
+@click.argument("model")
+@click.argument("output")
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="fp32",
+    show_default=True,
+    help="int8: a quarter of the space, about half of the time, scores that are rounded.",
+)
+@click.option("--revision", help="The hub revision.")
+def export(model: str, output: str, precision: Precision, revision: str | None) -> None:
+    """Export a cross-encoder or an encoder into the folder OUTPUT.
+
+    MODEL is a checkpoint, a folder or a hub id. What is exported runs without torch: a
+    cross-encoder with load_reranker(OUTPUT). It is checked against torch before OUTPUT is made.
+    """
+    made = export_model(model, output, precision=precision, revision=revision)
+    size = sum(path.stat().st_size for path in made.folder.iterdir()) / 1e6
+    click.echo(
+        f"{made.folder}: {made.kind}, {precision}, {size:.1f} MB; {made.distance:.2%} of the "
+        "spread away from torch's numbers"
+    )
