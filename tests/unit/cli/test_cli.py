@@ -23,7 +23,7 @@ def command(*arguments):
 
 
 def test_the_commands():
-    names = "batch bench compare evaluate explain feedback judge models rank serve train"
+    names = "batch bench compare evaluate explain feedback judge models prepare rank serve train"
     assert sorted(build().commands) == names.split()
     for name, found in build().commands.items():
         assert found.name == name

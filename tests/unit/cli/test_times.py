@@ -73,7 +73,7 @@ def test_the_texts_tell_both(folder):
     table = said(_evaluate.evaluate, folder, *first)
     assert "\nslow: loading took 1." in table
     assert float(table.splitlines()[3].split()[-1]) < LOADING_S
-    assert "loading took 1." in (folder / "results" / "report.html").read_text()
+    assert "loaded in 1." in (folder / "results" / "report.html").read_text()
     sizes = ("--reranker", "slow", "--passages", "2", "--repeat", 1)
     assert "\nloading the model took 1." in said(_bench.bench, *sizes)
     texts = ("--passages", folder / "texts.txt", "--reranker", "slow")

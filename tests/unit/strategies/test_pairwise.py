@@ -27,5 +27,5 @@ def test_a_failed_question_leaves_the_other_order_s_answer():
 
 
 def test_an_unknown_aggregate_is_refused():
-    with pytest.raises(InputError, match="copeland, borda, path"):
+    with pytest.raises(InputError, match="one of copeland, path, borda"):
         Pairwise(aggregate="vote")

@@ -51,7 +51,7 @@ def test_a_failure_keeps_the_places_that_are_sorted():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"method": "quick"}, "heap, bubble"),
+        ({"method": "quick"}, "one of bubble, heap"),
         ({"answer": "aloud"}, "likelihood, written"),
         ({"others": 26}, "26 identifiers"),
         ({"top_m": 0}, "top_m is 0"),

@@ -193,7 +193,7 @@ def test_asking_again_ends_where_nothing_more_is_reported():
 
 
 def test_policies_that_cannot_be():
-    with pytest.raises(InputError, match="keep_order, ask_again, generate"):
+    with pytest.raises(InputError, match="one of generate, ask_again, keep_order"):
         SingleToken(policy="guess")
     with pytest.raises(InputError, match="known beforehand"):
         SingleToken(policy="generate", prompt="full-list-tokens.v1")

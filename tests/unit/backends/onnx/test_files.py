@@ -104,6 +104,8 @@ def in_cache(cache, *names):
 def hub(tmp_path, monkeypatch):
     """The hub's client, with a cache of its own and no connection."""
     hub = pytest.importorskip("huggingface_hub")
+    pytest.importorskip("huggingface_hub.constants")
+    pytest.importorskip("huggingface_hub._snapshot_download")
     for module in (hub.constants, hub._snapshot_download.constants):
         monkeypatch.setattr(module, "HF_HUB_OFFLINE", True)
         monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path))
