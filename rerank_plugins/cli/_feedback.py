@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._extras import extra
+from ..backends import LateInteractionBackend
 from ..errors import InputError
 from ..evaluation import Collection, interval, judged_run, load_collection, load_run
 from ._arguments import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # imported late: they need numpy
     from ..feedback.measure import Comparison
 
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-Encode = Callable[[Sequence[str]], Any]
+Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "passage"
 
 
 @click.command()
@@ -87,7 +88,7 @@ def feedback(
     asked = dict(itertools.islice(collection.queries.items(), queries))
     if not asked:
         raise InputError(f"no query of {folder!r} is judged in {split!r}", hint="Give --split.")
-    vectors = dict(zip(asked, encode(list(asked.values())), strict=True))
+    vectors = dict(zip(asked, encode(list(asked.values()), "query"), strict=True))
     name = measure or f"R@{chosen.k}"
     rows = compare(collection, searched, vectors, teacher=teacher, options=chosen, measure=name)
     with click.progressbar(rows, length=len(vectors), file=sys.stderr) as bar:
@@ -104,20 +105,12 @@ def feedback(
 
 
 def load_encoder(name: str) -> Encode:
-    """Load an encoder of texts into vectors of length 1.
+    """An encoder of texts into vectors of length 1, which is loaded at its first call.
 
-    Raises:
-        InputError: It cannot be loaded.
-        MissingExtraError: ``sentence-transformers`` is not installed.
+    Args:
+        name: What `LateInteractionBackend` takes: a model that ships, a hub id or a folder.
     """
-    encoders = extra("sentence_transformers", "cross-encoder")
-    try:
-        model = encoders.SentenceTransformer(name)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot load the encoder {name!r}: {error}") from error
-    return lambda texts: model.encode(
-        list(texts), normalize_embeddings=True, show_progress_bar=False
-    )
+    return LateInteractionBackend(name, vectors="pooled").embed
 
 
 def collection_index(collection: Collection, encode: Encode, folder: str | None) -> "FaissIndex":

@@ -186,7 +186,7 @@ def _dense_scores(
     found: dict[str, dict[str, float]] = {}
     asked = iter(collection.queries.items())
     while some := list(itertools.islice(asked, _AT_ONCE)):
-        vectors = encode([text for _, text in some])
+        vectors = encode([text for _, text in some], "query")
         for (query, _), hits in zip(some, index.search_many(vectors, depth), strict=True):
             found[query] = {hit.id: hit.score or 0.0 for hit in hits}
     return found

