@@ -3,7 +3,7 @@
 from .._loading import loading
 from ..handlers import AsyncBackend, Backend
 from ._base import by_kind
-from ._late.backend import LateInteractionBackend
+from ._late.late_interaction import LateInteractionBackend
 from ._late.store import TokenVectors
 from ._local.cross_encoder import CrossEncoderBackend
 from ._local.loading import unpacked_gguf

@@ -18,7 +18,7 @@ from .._local.loading import (
     quiet,
 )
 from .._prompts.renderer import Renderer
-from .published import Read, file_reader
+from .checkpoint import Read, file_reader
 
 if TYPE_CHECKING:
     import numpy as np

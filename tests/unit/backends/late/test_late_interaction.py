@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rerank_plugins import InputError, ModelLoadError, Reranker
 from rerank_plugins.backends import LateInteractionBackend, TokenVectors
-from rerank_plugins.backends._late import backend as late_backend
+from rerank_plugins.backends._late import late_interaction
 from rerank_plugins.calls import Reply, ScorePair
 from rerank_plugins.errors import BackendError, ModelOutputError
 from rerank_plugins.handlers import sync_handler
@@ -364,7 +364,7 @@ def test_a_folder_without_exported_weights_names_the_command(folder, monkeypatch
     automatic = LateInteractionBackend(folder)
     automatic.warm_up()
     assert type(automatic._loaded._encoder._hidden).__name__ == "TorchEncoder"
-    monkeypatch.setattr(late_backend, "find_spec", lambda _: None)  # as without torch
+    monkeypatch.setattr(late_interaction, "find_spec", lambda _: None)  # as without torch
     with pytest.raises(ModelLoadError, match="rerank-plugins export"):
         LateInteractionBackend(folder).warm_up()
 

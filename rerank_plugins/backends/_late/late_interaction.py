@@ -18,10 +18,10 @@ from .._onnx.encoder import OnnxEncoder
 from .._onnx.files import Exported, find_exported
 from .._onnx.session import Device as OnnxDevice
 from .cache import VectorCache
+from .checkpoint import Published, file_reader, published
 from .colbert import ColBERTEncoder, load_colbert
 from .encoding import Encoded, PlainEncoder, Recipe, Role, TokenEncoder
 from .packing import Packed, Precision, Total, pack, similarity
-from .published import Published, file_reader, published
 from .store import Kind, TokenVectors, in_memory, record, text_digest, write_file
 from .torch_encoder import hub_reader, load_torch_encoder
 

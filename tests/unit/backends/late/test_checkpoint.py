@@ -3,7 +3,7 @@
 import pytest
 
 from rerank_plugins import ModelLoadError
-from rerank_plugins.backends._late.published import Published, published
+from rerank_plugins.backends._late.checkpoint import Published, published
 
 MODULES = [
     {"path": "", "type": "sentence_transformers.models.Transformer"},
