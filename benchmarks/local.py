@@ -12,7 +12,10 @@ from rerank_plugins import Reranker
 from rerank_plugins.backends import CrossEncoderBackend, TransformersBackend
 from rerank_plugins.prompts import ListwisePrompt, require
 from rerank_plugins.strategies import (
+    AcuRank,
+    BlitzRank,
     FullList,
+    JointRank,
     PairScore,
     Permutation,
     QueryLikelihood,
@@ -91,6 +94,9 @@ def schedules(given) -> dict:
         "SlidingWindow": SlidingWindow(window),
         "TopDown": TopDown(window),
         "Tournament": Tournament(window),
+        "JointRank": JointRank(window),
+        "BlitzRank": BlitzRank(window),
+        "AcuRank": AcuRank(window),
         "FullList, one token": FullList(prompt=short("full-list-tokens.v1"), read="single-token"),
     }
     jobs = {name: Reranker(strategy, backend).rank for name, strategy in strategies.items()}

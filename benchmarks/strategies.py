@@ -18,12 +18,15 @@ from statistics import fmean
 from rerank_plugins import Reranker, Usage
 from rerank_plugins.evaluation import evaluate
 from rerank_plugins.strategies import (
+    AcuRank,
     Blend,
+    BlitzRank,
     Cascade,
     Consensus,
     FullList,
     Groupwise,
     Hybrid,
+    JointRank,
     KeepOrder,
     PairScore,
     Pairwise,
@@ -53,6 +56,11 @@ STRATEGIES = {
     "SlidingWindow(Permutation, reasoning)": SlidingWindow(Permutation(prompt="reasonrank.v1")),
     "TopDown(SingleToken)": TopDown(FIRST),
     "Tournament(SingleToken)": Tournament(FIRST),
+    "JointRank(SingleToken)": JointRank(FIRST),
+    "JointRank(SingleToken, repeats=4)": JointRank(FIRST, repeats=4),
+    "Cascade(JointRank, SingleToken, 20)": Cascade(first=JointRank(FIRST), then=FIRST, depth=20),
+    "BlitzRank(SingleToken)": BlitzRank(FIRST),
+    "AcuRank(SingleToken)": AcuRank(FIRST),
     "Consensus(TopDown, passes=5)": Consensus(TopDown(FIRST), passes=5),
     "Consensus(SlidingWindow, passes=3)": Consensus(SlidingWindow(FIRST), passes=3),
     "FullList(written)": FullList(),

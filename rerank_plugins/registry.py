@@ -19,7 +19,9 @@ Group = Literal["strategies", "backends"]
 
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     "strategies": {
+        "acu-rank": "rerank_plugins.strategies:AcuRank",
         "blend": "rerank_plugins.strategies:Blend",
+        "blitz-rank": "rerank_plugins.strategies:BlitzRank",
         "calibrated": "rerank_plugins.strategies:Calibrated",
         "cascade": "rerank_plugins.strategies:Cascade",
         "consensus": "rerank_plugins.strategies:Consensus",
@@ -27,6 +29,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "full-list": "rerank_plugins.strategies:FullList",
         "groupwise": "rerank_plugins.strategies:Groupwise",
         "hybrid": "rerank_plugins.strategies:Hybrid",
+        "joint-rank": "rerank_plugins.strategies:JointRank",
         "keep-order": "rerank_plugins.strategies:KeepOrder",
         "pair-score": "rerank_plugins.strategies:PairScore",
         "pairwise": "rerank_plugins.strategies:Pairwise",

@@ -1,12 +1,15 @@
 """Ranking algorithms, each written once: plans of calls that any backend can answer."""
 
+from ._acu_rank import AcuRank
 from ._attempt import Attempt
+from ._blitz_rank import BlitzRank
 from ._calibrated import Calibrated
 from ._cascade import Cascade
 from ._consensus import Consensus
 from ._full_list import FullList, Read
 from ._groupwise import Groupwise
 from ._hybrid import Blend, Hybrid
+from ._joint_rank import JointRank
 from ._keep_order import KeepOrder
 from ._pair_score import PairScore
 from ._pairwise import Pairwise
@@ -21,8 +24,10 @@ from ._single_token import Policy, SingleToken
 from ._sliding_window import SlidingWindow, windows
 
 __all__ = [
+    "AcuRank",
     "Attempt",
     "Blend",
+    "BlitzRank",
     "Calibrated",
     "Cascade",
     "Consensus",
@@ -30,6 +35,7 @@ __all__ = [
     "FullList",
     "Groupwise",
     "Hybrid",
+    "JointRank",
     "KeepOrder",
     "PairScore",
     "Pairwise",

@@ -7,7 +7,9 @@ import pytest
 from rerank_plugins import InputError, Passage, Reranker, registry
 from rerank_plugins.plans import run
 from rerank_plugins.strategies import (
+    AcuRank,
     Blend,
+    BlitzRank,
     Calibrated,
     Cascade,
     Consensus,
@@ -15,6 +17,7 @@ from rerank_plugins.strategies import (
     FullList,
     Groupwise,
     Hybrid,
+    JointRank,
     KeepOrder,
     PairScore,
     Pairwise,
@@ -91,6 +94,17 @@ TestTopDown = contract("TopDown", lambda: TopDown(SingleToken()))
 TestNarrowTopDown = contract("NarrowTopDown", lambda: TopDown(SingleToken(), size=4, top_m=3))
 TestTournament = contract("Tournament", lambda: Tournament(SingleToken()))
 TestNarrowTournament = contract("NarrowTournament", lambda: Tournament(SingleToken(), size=4))
+TestJointRank = contract("JointRank", lambda: JointRank(SingleToken()))
+TestNarrowJointRank = contract(
+    "NarrowJointRank", lambda: JointRank(SingleToken(), size=4, repeats=3)
+)
+TestJointRankByWins = contract(
+    "JointRankByWins", lambda: JointRank(SingleToken(), size=5, aggregate="borda")
+)
+TestBlitzRank = contract("BlitzRank", lambda: BlitzRank(SingleToken()))
+TestNarrowBlitzRank = contract("NarrowBlitzRank", lambda: BlitzRank(SingleToken(), size=4, top_m=3))
+TestAcuRank = contract("AcuRank", lambda: AcuRank(SingleToken()))
+TestNarrowAcuRank = contract("NarrowAcuRank", lambda: AcuRank(SingleToken(), size=5, top_m=3))
 TestCascade = contract(
     "Cascade", lambda: Cascade(first=PairScore(), then=SlidingWindow(Permutation()), depth=7)
 )

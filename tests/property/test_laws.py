@@ -14,11 +14,14 @@ from rerank_plugins.backends._local.sharing import batches
 from rerank_plugins.parsing import parse_grades, parse_permutation
 from rerank_plugins.plans import gather, run
 from rerank_plugins.strategies import (
+    AcuRank,
+    BlitzRank,
     Cascade,
     Consensus,
     FullList,
     Groupwise,
     Hybrid,
+    JointRank,
     PairScore,
     Permutation,
     PointwiseGrade,
@@ -132,6 +135,9 @@ def test_every_strategy_returns_a_permutation_of_any_texts(passages, query, seed
         SlidingWindow(inner=Permutation(), size=4, stride=2),
         TopDown(SingleToken(), size=5, top_m=3),
         Tournament(Consensus(SingleToken(), passes=2), size=5),
+        JointRank(SingleToken(), size=4),
+        BlitzRank(SingleToken(), size=4, top_m=3),
+        AcuRank(SingleToken(), size=4, top_m=3),
         Cascade(first=PairScore(), then=Setwise(), depth=4),
         Hybrid(Groupwise(size=6, interval=3)),
         FullList(read="single-token"),

@@ -5,7 +5,14 @@ import random
 
 import pytest
 
-from rerank_plugins.strategies._aggregation import EXACT_PATH, best_path, borda, copeland, weight
+from rerank_plugins.strategies._aggregation import (
+    EXACT_PATH,
+    best_path,
+    borda,
+    copeland,
+    page_rank,
+    weight,
+)
 
 
 def matrix(n, seed):
@@ -35,7 +42,7 @@ def test_the_long_path_is_close_to_the_exact_one(seed, monkeypatch):
     assert weight(found, preferences) >= 0.9 * exact
 
 
-@pytest.mark.parametrize("aggregate", [copeland, borda, best_path])
+@pytest.mark.parametrize("aggregate", [copeland, borda, best_path, page_rank])
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 10, 11, 40])
 def test_a_consistent_matrix_gives_its_order_and_ties_the_input_order(aggregate, n):
     places = list(range(n))

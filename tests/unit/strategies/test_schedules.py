@@ -9,9 +9,12 @@ import pytest
 from rerank_plugins import InputError, Reranker
 from rerank_plugins.calls import ScorePair
 from rerank_plugins.strategies import (
+    AcuRank,
+    BlitzRank,
     Cascade,
     Consensus,
     Groupwise,
+    JointRank,
     KeepOrder,
     PairScore,
     Pairwise,
@@ -37,6 +40,10 @@ EXACT = {
     "top-down": TopDown(FIRST),
     "top-down, narrow": TopDown(FIRST, size=8),
     "tournament": Tournament(FIRST),
+    "joint rank, and a final": Cascade(first=JointRank(FIRST), then=FIRST, depth=20),
+    "blitz rank": BlitzRank(FIRST),
+    "blitz rank, narrow": BlitzRank(FIRST, size=8),
+    "acu rank": AcuRank(FIRST),
     "setwise heap": Setwise(),
     "setwise bubble": Setwise(method="bubble"),
     "setwise written": Setwise(answer="written"),
@@ -103,6 +110,8 @@ def test_top_down_needs_two_thirds_of_the_tokens_and_a_third_of_the_depth():
         TopDown(FIRST, size=6, top_m=20),
         Tournament(FIRST),
         Tournament(FIRST, size=5),
+        JointRank(FIRST),
+        JointRank(FIRST, size=7, repeats=3),
     ],
     ids=repr,
 )
@@ -130,6 +139,9 @@ def test_top_down_is_exact_for_every_size(seed, size):
         lambda inner: SlidingWindow(inner, size=4, stride=2),
         lambda inner: TopDown(inner, size=4),
         lambda inner: Tournament(inner, size=4),
+        lambda inner: JointRank(inner, size=4),
+        lambda inner: BlitzRank(inner, size=4),
+        lambda inner: AcuRank(inner, size=4, top_m=3),
         lambda inner: Consensus(inner, passes=4),
         lambda inner: Cascade(first=QueryLikelihood(), then=inner, depth=4),
     ],
@@ -163,6 +175,15 @@ def test_a_tournament_repeated_is_a_consensus():
         lambda: TopDown("single-token"),
         lambda: Tournament(FIRST, size=1),
         lambda: Tournament(FIRST, size=30),
+        lambda: JointRank(FIRST, repeats=0),
+        lambda: JointRank(FIRST, aggregate="path"),
+        lambda: JointRank(FIRST, size=1),
+        lambda: BlitzRank(FIRST, top_m=0),
+        lambda: BlitzRank("single-token"),
+        lambda: AcuRank(FIRST, tolerance=0.5),
+        lambda: AcuRank(FIRST, tolerance=0),
+        lambda: AcuRank(FIRST, max_calls=0),
+        lambda: AcuRank(FIRST, size=27),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_built(build):
