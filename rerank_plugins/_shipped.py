@@ -1,4 +1,4 @@
-"""The small rerankers of the package ``rerank-plugins-models``, by name."""
+"""The models that ship with the library, or in the package ``rerank-plugins-models``, by name."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,19 +7,22 @@ from .errors import MissingExtraError
 
 PACKAGE = "rerank_plugins_models"
 SHIPPED = "rerank-plugins/"
-"""The names of these models begin with it; the folder's name in the package follows."""
+"""The names of these models begin with it; the folder's name follows."""
+_INSIDE = Path(__file__).parent / "presets"
 
 
 def package_folder(folder: str, name: str) -> Path:
-    """A folder of the package ``rerank-plugins-models``.
+    """The folder of a model that ships with the library, or in ``rerank-plugins-models``.
 
     Args:
-        folder: The folder's name in the package.
+        folder: The folder's name.
         name: The name of the model in it, for the message.
 
     Raises:
         MissingExtraError: The package is not installed.
     """
+    if (_INSIDE / folder / "config.json").is_file():
+        return _INSIDE / folder
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(
@@ -31,13 +34,13 @@ def package_folder(folder: str, name: str) -> Path:
 
 
 def weights_of(model: str) -> str:
-    """The folder of a model of the package; any other name or path stays as it is.
+    """The folder of a model that ships; any other name or path stays as it is.
 
     Backends keep the name and ask for the folder when they load, so that a spec holds no path of
     an installation.
 
     Raises:
-        MissingExtraError: The name is one of the package's, and the package is not installed.
+        MissingExtraError: The model is in ``rerank-plugins-models``, which is not installed.
 
     Examples:
         >>> weights_of("castorini/first_mistral")

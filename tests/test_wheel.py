@@ -49,7 +49,16 @@ def test_it_holds_the_library_and_what_it_adds_to_the_frameworks(wheel):
     assert "rerank_plugins/presets/checkpoints.toml" in names
     assert "rerank_plugins/evaluation/report/report.html.j2" in names
     assert "rerank_plugins/prompts/first.v1.toml" in names
-    assert not [n for n in names if n.startswith(("tests", "examples"))]
+    assert not [n for n in names if n.startswith(("tests", "examples", "models"))]
+
+
+def test_it_holds_the_default_s_weights_and_fits_an_index(wheel):
+    folder = "rerank_plugins/presets/minilm-late-interaction"
+    assert {
+        f"{folder}/{name}"
+        for name in ("model_int8.onnx", "tokenizer.json", "config.json", "README.md", "NOTICE")
+    } <= set(zipfile.ZipFile(wheel).namelist())
+    assert wheel.stat().st_size < 60e6
 
 
 def test_a_strict_type_checker_accepts_user_code(wheel, tmp_path):

@@ -27,7 +27,7 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
     model fails, documents keep order and metadata, and a warning, the report and the trace say why.
 
     Args:
-        model: A name, as of `rerank_plugins.load_reranker`; the small reranker when None.
+        model: A name, as of `rerank_plugins.load_reranker`; a small encoder when None.
         base_url: The server where ``model`` runs.
         preset: A known checkpoint of which ``model`` is a copy.
         strategy: A strategy, its name, or a dictionary, instead of the model's own.

@@ -11,7 +11,7 @@ from ._names import AnyStrategy, Key, find_named
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEFAULT_PRESET = "rerank-plugins/minilm-cross-encoder"
+DEFAULT_PRESET = "rerank-plugins/minilm-late-interaction"
 """The model that `load_reranker` loads by default."""
 
 
@@ -45,8 +45,8 @@ def load_reranker(
             - A spec, or the name of a spec file (``.yaml``, ``.yml``, ``.json``):
               ``{"strategy": ..., "backend": ...}``, or these arguments, ``{"model": ..., ...}``.
 
-            By default the small reranker of the package ``rerank-plugins-models``, mixed with
-            the retriever's scores where the passages have any (`Hybrid`).
+            By default the small encoder that ships with the library: late interaction, and the
+            places in the retriever's list where its scores say so, as probabilities (`Calibrated`).
         base: The model under an adapter, if it is not the one that the adapter names: a hub id, a
             folder or a ``.gguf`` file.
         preset: The known checkpoint that ``model`` is a copy of: a download, or a fine-tuned one.

@@ -1,4 +1,4 @@
-"""The rerankers of rerank-plugins-models: what `load_reranker()` gives a user without a GPU."""
+"""The rerankers of rerank-plugins-models."""
 
 import importlib.util
 import json
@@ -25,8 +25,8 @@ needs_models = pytest.mark.skipif(
 
 
 @needs_models
-def test_the_default_ranks_without_being_told_anything():
-    reranker = load_reranker(device="cpu")
+def test_the_cross_encoder_ranks_texts_alone():
+    reranker = load_reranker(CROSS_ENCODER, device="cpu")
     ranking = reranker.rank(QUERY, PASSAGES)
     assert ranking.order[0] == 2
     assert ranking.score_kind == "logit"
@@ -34,13 +34,13 @@ def test_the_default_ranks_without_being_told_anything():
 
 
 @needs_models
-def test_the_default_keeps_to_a_sure_retriever():
+def test_the_cross_encoder_keeps_to_a_sure_retriever():
     """Scores of the first stage take part; texts without any are ranked by the model alone."""
     sure = [Passage(text, score=score) for text, score in zip(PASSAGES, (9, 1, 1, 1), strict=True)]
-    ranking = load_reranker(device="cpu").rank(QUERY, sure)
+    ranking = load_reranker(CROSS_ENCODER, device="cpu").rank(QUERY, sure)
     assert ranking.score_kind == "z-score"
     assert set(ranking.order[:2]) == {0, 2}
-    alone = load_reranker(strategy="pair-score", device="cpu").rank(QUERY, sure)
+    alone = load_reranker(CROSS_ENCODER, strategy="pair-score", device="cpu").rank(QUERY, sure)
     assert alone.score_kind == "logit"
 
 
@@ -88,7 +88,7 @@ def test_weights_are_small_and_no_pickle():
 def test_without_the_package_one_sentence_says_what_to_do(monkeypatch):
     monkeypatch.setattr("rerank_plugins._shipped.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"rerank-plugins\[models\]"):
-        load_reranker()
+        load_reranker(CROSS_ENCODER)
 
 
 def test_a_base_is_for_adapters(tmp_path):

@@ -89,6 +89,18 @@ def file_reader(name: str, folder: Path) -> Read:
     return read
 
 
+def trained_weights(model: str) -> str:
+    """The name that torch loads: the model, or what a folder with exported weights alone is of.
+
+    Such a folder stands for the checkpoint that its ``config.json`` names, where it names one.
+    """
+    folder = Path(model)
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return model
+    stated = _mapping(file_reader(model, folder)("config.json"))
+    return str(stated.get("_name_or_path") or model)
+
+
 def _pooling(read: Read) -> Pooling | None:
     """The pooling, where it is one of the known and nothing but a normalisation follows it."""
     modules = [m for m in cast(list[Any], read("modules.json")) if isinstance(m, dict)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 from ..._checks import at_least, one_of
 from ..._extras import extra
 from ..._loading import loading
+from ..._shipped import weights_of
 from ..._threads import abandoned
 from ...calls import Call, Reply, ScorePair
 from ...errors import CallError, InputError, MissingExtraError, ModelLoadError, ModelOutputError
@@ -18,7 +19,7 @@ from .._onnx.encoder import OnnxEncoder
 from .._onnx.files import Exported, find_exported
 from .._onnx.session import Device as OnnxDevice
 from .cache import VectorCache
-from .checkpoint import Published, file_reader, published
+from .checkpoint import Published, file_reader, published, trained_weights
 from .colbert import ColBERTEncoder, load_colbert
 from .encoding import Encoded, PlainEncoder, Recipe, Role, TokenEncoder
 from .packing import Packed, Precision, Total, pack, similarity
@@ -219,13 +220,14 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
             return self._colbert(self.model)
         source: dict[str, Any] = {"revision": self.revision, "token": self._hub_token()}
         files = self._exported()
-        read = file_reader(self.model, files.folder) if files else hub_reader(self.model, **source)
+        model = trained_weights(weights_of(self.model))
+        read = file_reader(self.model, files.folder) if files else hub_reader(model, **source)
         stated = published(self.model, read)
         options = {"device": self.device, "dtype": self.dtype, **source}
         if stated.colbert:
-            return self._colbert(load_colbert(self.model, **options))
+            return self._colbert(load_colbert(model, **options))
         if files is None:
-            hidden = load_torch_encoder(self.model, **options)
+            hidden = load_torch_encoder(model, **options)
             return PlainEncoder(hidden, self._recipe(stated, hidden.limit))
         device = cast(OnnxDevice, self.device)
         exported = OnnxEncoder.of(files, device=device, threads=self.threads)
@@ -244,8 +246,9 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
             return None
         try:
             extra("onnxruntime", "onnx")
+            model = weights_of(str(self.model))
             return find_exported(
-                str(self.model), self.precision, revision=self.revision, token=self._hub_token
+                model, self.precision, revision=self.revision, token=self._hub_token
             )
         except (MissingExtraError, ModelLoadError):
             if self.engine == "onnx" or find_spec("torch") is None:

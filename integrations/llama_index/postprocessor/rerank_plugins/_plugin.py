@@ -21,7 +21,7 @@ class PluginRerank(Rerank):
     Args:
         model: A checkpoint that the library knows, with or without its organisation; a folder or a
             ``.gguf`` file; any hub id, with ``strategy``; the address of a server; a spec, or the
-            name of a spec file. By default the small reranker of ``rerank-plugins[models]``.
+            name of a spec file. By default the small encoder that comes with the library.
         strategy: A strategy, its registered name, or a dictionary, instead of the model's own.
             ``"first"`` is FIRST.
         backend: Instead of ``model``: a backend, its registered name, or a dictionary.

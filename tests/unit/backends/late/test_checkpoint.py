@@ -3,7 +3,8 @@
 import pytest
 
 from rerank_plugins import ModelLoadError
-from rerank_plugins.backends._late.checkpoint import Published, published
+from rerank_plugins._shipped import weights_of
+from rerank_plugins.backends._late.checkpoint import Published, published, trained_weights
 
 MODULES = [
     {"path": "", "type": "sentence_transformers.models.Transformer"},
@@ -75,3 +76,19 @@ def test_other_models_are_refused(architecture):
 @pytest.mark.parametrize("architectures", [["BertModel"], ["BertForMaskedLM"], [], None])
 def test_encoders_that_state_nothing(architectures):
     assert published("m", read(config={"architectures": architectures})) == Published()
+
+
+def test_torch_loads_what_exported_weights_are_of(tmp_path):
+    """So the default works where torch is installed and onnxruntime is not."""
+    (tmp_path / "config.json").write_text('{"_name_or_path": "a/checkpoint"}')
+    (tmp_path / "model_int8.onnx").touch()
+    assert trained_weights(str(tmp_path)) == "a/checkpoint"
+    (tmp_path / "model.safetensors").touch()
+    assert trained_weights(str(tmp_path)) == str(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    for stated in ("{}", "[]"):
+        (tmp_path / "config.json").write_text(stated)
+        assert trained_weights(str(tmp_path)) == str(tmp_path)
+    assert trained_weights("a/hub-id") == "a/hub-id"
+    shipped = weights_of("rerank-plugins/minilm-late-interaction")
+    assert trained_weights(shipped) == "sentence-transformers/all-MiniLM-L6-v2"

@@ -26,7 +26,7 @@ class PluginRanker(Ranker):
     ```python
     from haystack_integrations.components.rankers.rerank_plugins import PluginRanker
 
-    default = PluginRanker(top_k=5)  # small, works offline: pip install "rerank-plugins[models]"
+    default = PluginRanker(top_k=5)  # small, offline, without torch
     checkpoint = PluginRanker("rank_zephyr_7b_v1_full")
     on_a_server = PluginRanker("first_mistral", base_url="http://localhost:8000/v1")
     by_parts = PluginRanker(
@@ -68,8 +68,8 @@ class PluginRanker(Ranker):
 
         :param model: A checkpoint that the library knows, with or without its organisation; a
             folder or a ``.gguf`` file; any hub id, with ``strategy``; the address of a server; a
-            spec, or the name of a spec file. By default the small reranker of
-            ``rerank-plugins[models]``.
+            spec, or the name of a spec file. By default the small encoder that comes with the
+            library.
         :param strategy: A strategy, its registered name, or a plain dictionary, instead of the
             model's own. ``"first"`` is FIRST.
         :param backend: Instead of ``model``: a backend, its registered name, or a plain dictionary.
