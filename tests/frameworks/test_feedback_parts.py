@@ -22,7 +22,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.rerank_plugins import PluginRerank
 from llama_index.retrievers.rerank_plugins import FeedbackRetriever as NodeFeedbackRetriever
 
-from rerank_plugins import InputError, RerankError
+from rerank_plugins import InputError, UnknownNameError, RerankError
 from rerank_plugins.testing import Oracle
 
 NODES = [TextNode(text=text) for text in ("a flea", "a dog")]
@@ -52,7 +52,7 @@ REFUSED = [
     ("retriever", MockTextEmbedder(dimension=2), "no query_embedding"),
     ("ranker", LostInTheMiddleRanker(), "no query"),
     ("ranker", InMemoryBM25Retriever(InMemoryDocumentStore()), "no documents"),
-    ("ranker", "pair-score", "a method run"),
+    ("ranker", 5, "a method run"),
     ("text_embedder", MockDocumentEmbedder(dimension=2), "no text"),
     ("document_embedder", MockTextEmbedder(dimension=2), "no documents"),
     ("top_k", 0, "must be > 0"),
@@ -137,6 +137,8 @@ def test_llama_index_takes_what_searches_by_vectors():
     for one in (index.as_retriever(similarity_top_k=20), by_vectors):
         assert NodeFeedbackRetriever(one, reranker)
     with pytest.raises(InputError, match="expected a BaseNodePostprocessor"):
+        NodeFeedbackRetriever(index.as_retriever(), 5)
+    with pytest.raises(UnknownNameError, match="not a known checkpoint"):
         NodeFeedbackRetriever(index.as_retriever(), "pair-score")
     with pytest.raises(InputError, match="expected a BaseEmbedding"):
         NodeFeedbackRetriever(index.as_retriever(), reranker, embed_model="local")

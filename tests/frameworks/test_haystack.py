@@ -43,6 +43,7 @@ META = {
     "causes",
     "repairs",
     "truncated",
+    "irrelevant",
     "duplicates_removed",
     "retriever_scores",
     "score_scaled",
@@ -213,6 +214,7 @@ def test_to_dict_and_back_with_everything_set():
             "prompt": "rankvicuna.v1",
             "max_tokens": None,
             "top_m": None,
+            "allow_none": False,
             "sampling": {
                 "name": "sampling",
                 "temperature": 0.0,
