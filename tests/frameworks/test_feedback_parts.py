@@ -22,7 +22,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.rerank_plugins import PluginRerank
 from llama_index.retrievers.rerank_plugins import FeedbackRetriever as NodeFeedbackRetriever
 
-from rerank_plugins import InputError, UnknownNameError, RerankError
+from rerank_plugins import InputError, RerankError, UnknownNameError
 from rerank_plugins.testing import Oracle
 
 NODES = [TextNode(text=text) for text in ("a flea", "a dog")]
