@@ -1,6 +1,5 @@
 """Arguments, checked: each function raises an `InputError` that names the argument."""
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
@@ -12,57 +11,83 @@ from .errors import InputError
 
 T = TypeVar("T")
 
+_FLOATS = 2**1023
+"""What is larger has no float, and no argument of the library is."""
 
-def at_least(least: float, **values: object) -> None:
+_REAL: Any = Real
+"""For mypy, which does not know that real numbers compare."""
+
+
+def at_least(least: float, /, *, none: bool = False, **values: object) -> None:
     """Refuse numbers below ``least``, and what is not a number.
 
     Args:
         least: The lowest value. Where it is an ``int``, only whole numbers pass; where it is a
             ``float``, every finite number from there on.
-        **values: The arguments by their names. None passes: it stands for a default.
+        none: Whether None passes: where it stands for a default.
+        **values: The arguments by their names.
 
     Raises:
         InputError: One is below, is not a number, or is not whole where that is expected.
 
     Examples:
-        >>> at_least(1, size=20, top_m=None)
+        >>> at_least(1, none=True, size=20, top_m=None)
         >>> at_least(1, size=0)
         Traceback (most recent call last):
         rerank_plugins.errors.InputError: size is 0, expected at least 1
+        >>> at_least(1, none=True, top_m=0)
+        Traceback (most recent call last):
+        rerank_plugins.errors.InputError: top_m is 0, expected at least 1, or None
     """
     kind = Integral if isinstance(least, int) else Real
     for name, value in values.items():
-        if value is None:
+        if none and value is None:
             continue
         # `not least <= value` and not `value < least`: the value may be a NaN
-        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:  # type: ignore[operator]  # mypy does not know that Integral and Real compare
-            raise InputError(f"{name} is {value!r}, expected at least {least}")
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < _FLOATS:  # type: ignore[operator]  # mypy does not know that Integral and Real compare
+            expected = f"at least {least}{', or None' if none else ''}"
+            raise InputError(f"{name} is {value!r:.80}, expected {expected}")
 
 
-def positive(**values: object) -> None:
+def positive(*, none: bool = False, **values: object) -> None:
     """Refuse numbers that are not above 0, infinity, and what is not a number.
 
     Args:
-        **values: The arguments by their names. None passes: it stands for a default.
+        none: Whether None passes: where it stands for a default.
+        **values: The arguments by their names.
 
     Raises:
         InputError: One is not above 0, is infinite, or is not a number.
 
     Examples:
-        >>> positive(temperature=0.5, timeout_s=None)
+        >>> positive(temperature=0.5)
         >>> positive(temperature=0.0)
         Traceback (most recent call last):
         rerank_plugins.errors.InputError: temperature is 0.0, expected a positive number
     """
     for name, value in values.items():
-        if value is None:
+        if none and value is None:
             continue
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, Real)
-            or not 0 < float(value) < math.inf
-        ):
-            raise InputError(f"{name} is {value!r}, expected a positive number")
+        if isinstance(value, bool) or not isinstance(value, _REAL) or not 0 < value < _FLOATS:
+            expected = f"a positive number{' or None' if none else ''}"
+            raise InputError(f"{name} is {value!r:.80}, expected {expected}")
+
+
+def share(**values: object) -> None:
+    """Refuse what is not a number from 0 to 1.
+
+    Raises:
+        InputError: One is outside, or is not a number.
+
+    Examples:
+        >>> share(alpha=0.2)
+        >>> share(alpha=2)
+        Traceback (most recent call last):
+        rerank_plugins.errors.InputError: alpha is 2, expected a number from 0 to 1
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, _REAL) or not 0 <= value <= 1:
+            raise InputError(f"{name} is {value!r:.80}, expected a number from 0 to 1")
 
 
 def listed(name: str, values: Iterable[T]) -> list[T]:
@@ -109,8 +134,8 @@ def one_of(name: str, value: object, known: Collection[str]) -> None:
     Examples:
         >>> one_of("policy", "keep_order", ("keep_order", "generate"))
     """
-    if value not in known:
-        raise InputError(f"{name} is {value!r}", hint=nearest_of(value, known, "Give one of"))
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"{name} is {value!r:.80}", hint=nearest_of(value, known, "Give one of"))
 
 
 def known_keys(what: str, given: Iterable[str], known: Collection[str]) -> None:

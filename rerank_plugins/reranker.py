@@ -105,7 +105,8 @@ class Reranker:
         Args:
             query: What is asked. A blank query keeps the order and asks the model nothing.
             passages: Texts in the retriever's order, best first. Their scores (`Passage.score`) are
-                taken for distances where they rise along the whole list.
+                taken for distances where they rise along the whole list, unless a passage states
+                its ``similarity`` or its ``distance``.
             top_k: How many positions to return; all when None.
 
         Raises:
@@ -336,7 +337,8 @@ def _higher_is_better(passages: Sequence[Passage]) -> tuple[Sequence[Passage], R
     """Passages whose scores are similarities: those that rise along the list are distances."""
     if not passages or passages[0].score is None:
         return passages, Report()
-    if direction_of([passage.score for passage in passages]) != "distance":
+    scores = [passage.score for passage in passages]
+    if direction_of(scores) != "distance" or any(passage.directed for passage in passages):
         return passages, Report()
     turned = [Passage(p, title=p.passage_title, distance=p.score) for p in passages]
     return turned, Report(distances=frozenset(range(len(passages))))

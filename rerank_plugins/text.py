@@ -54,11 +54,18 @@ class Passage(str):
         title: The document's title.
         score: The first stage's score, higher is better; None when there is none. `Reranker` takes
             scores that rise along the whole list for distances, and says so in `Report.distances`.
-        distance: Instead of a score: the first stage's distance, lower is better. The score is
+        similarity: Instead of ``score``: one that is higher for a better passage however the list
+            is ordered, and is never taken for a distance.
+        distance: Instead of ``score``: the first stage's distance, lower is better. The score is
             then its negative.
 
+    Attributes:
+        score: The score, higher is better.
+        directed: Whether it was given as ``similarity`` or ``distance``. In a list with such
+            passages no score is taken for something else than it says.
+
     Raises:
-        InputError: There is a score and a distance.
+        InputError: More than one of score, similarity and distance is given.
 
     Examples:
         >>> flea = Passage("They live for months.", title="Flea", score=12.5)
@@ -66,10 +73,13 @@ class Passage(str):
         (True, 'Flea')
         >>> Passage("They live for months.", distance=0.25).score
         -0.25
+        >>> Passage("They live for months.", similarity=0.75).score
+        0.75
     """
 
     passage_title: str = ""  # str has a method named title
     score: float | None = None
+    directed: bool = False
 
     def __new__(
         cls,
@@ -77,16 +87,20 @@ class Passage(str):
         *,
         title: str = "",
         score: float | None = None,
+        similarity: float | None = None,
         distance: float | None = None,
     ) -> "Passage":
         made = super().__new__(cls, text)
-        if distance is not None:
-            if score is not None:
+        if similarity is not None or distance is not None:
+            named = {"score": score, "similarity": similarity, "distance": distance}
+            given = [f"the {name} {value}" for name, value in named.items() if value is not None]
+            if len(given) > 1:
                 raise InputError(
-                    f"a passage has the score {score} and the distance {distance}",
+                    f"a passage has {' and '.join(given)}",
                     hint="Give the one that its retriever ranked by.",
                 )
-            score = -distance
+            score = similarity if distance is None else -distance
+            made.directed = True
         if title:
             made.passage_title = title
         if score is not None:
@@ -116,10 +130,12 @@ class Passage(str):
             >>> Passage(" a flea ", score=2.0).with_text("a flea").score
             2.0
         """
-        return Passage(text, title=self.passage_title, score=self.score)
+        name = "similarity" if self.directed else "score"
+        return Passage(text, title=self.passage_title, **{name: self.score})
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
-        return (str(self),), {"title": self.passage_title, "score": self.score}
+        name = "similarity" if self.directed else "score"
+        return (str(self),), {"title": self.passage_title, name: self.score}
 
 
 def direction_of(scores: Sequence[float | None]) -> Direction:

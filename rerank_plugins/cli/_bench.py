@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import click
 
@@ -60,8 +61,10 @@ def bench(
         sizes = [int(part) for part in passages.split(",")]
     except ValueError as error:
         raise InputError(f"--passages is {passages!r}, expected numbers like 10,100") from error
-    at_least(2, **{"--passages": min(sizes)})
-    at_least(1, **{"--words": words, "--repeat": repeat})
+    least: dict[str, Any] = {"--passages": min(sizes)}
+    at_least(2, **least)
+    options: dict[str, Any] = {"--words": words, "--repeat": repeat}
+    at_least(1, **options)
     if engine and reranker:
         raise InputError("give either --reranker or --engine")
     timed = Reranker("first", "constant") if engine else named_reranker(reranker)

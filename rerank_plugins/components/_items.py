@@ -94,7 +94,7 @@ def candidates(ids: Sequence[str], texts: Sequence[str], scores: Sequence[object
     told = direction != "unknown"
     return Candidates(
         positions,
-        tuple(Passage(texts[i], score=relevance[i] if told else None) for i in positions),
+        tuple(Passage(texts[i], similarity=relevance[i] if told else None) for i in positions),
         tuple(numbers[i] for i in positions),
         len(ids) - len(positions),
         direction,

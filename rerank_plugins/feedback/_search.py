@@ -72,7 +72,8 @@ class FeedbackOptions:
         for name in ("k", "rounds"):
             if getattr(self, name) is None:
                 raise InputError(f"{name} is None, expected at least 1")
-        at_least(1, k=self.k, depth=self.depth, rounds=self.rounds, head=self.head)
+        at_least(1, k=self.k, rounds=self.rounds)
+        at_least(1, none=True, depth=self.depth, head=self.head)
         one_of("fuse", self.fuse, FUSIONS)
         one_of("on_error", self.on_error, ("raise", "keep_order"))
         find_method(self.method)

@@ -81,7 +81,8 @@ def rank_file(
         CallError: A call failed and the reranker's ``on_error`` is ``"raise"``. Finished queries
             are kept.
     """
-    at_least(1, batch_size=batch_size, top_k=top_k)
+    at_least(1, batch_size=batch_size)
+    at_least(1, none=True, top_k=top_k)
     file, beside = Path(path), manifest_path(Path(path))
     settings = {"format": repr(form), "top_k": top_k, "batch_size": batch_size}
     manifest = claim_file(file, manifest_of(reranker, settings))
@@ -137,7 +138,8 @@ def rank_stream(
         CallError: A call failed and the reranker's ``on_error`` is ``"raise"``. The queries before
             it are written.
     """
-    at_least(1, batch_size=batch_size, top_k=top_k)
+    at_least(1, batch_size=batch_size)
+    at_least(1, none=True, top_k=top_k)
     total = FileCounts()
     for counts in _rank(_batches(requests, batch_size), reranker, out, form, top_k):
         total += counts

@@ -92,7 +92,7 @@ def parse_query(row: object) -> Query:
     """The query of a row: ``{query_id, query, passages}`` or ``{query_id, query, candidates}``.
 
     A candidate has ``id`` and ``text``, and may have ``title`` and the retriever's ``score``
-    (higher is better) or ``distance``.
+    (higher is better), or instead ``similarity`` or ``distance``, as for `Passage`.
 
     Raises:
         InputError: A field is missing or of the wrong type, or ids of candidates repeat.
@@ -147,10 +147,11 @@ def _candidates(given: object) -> dict[str, Passage]:
         key = parse_id(candidate["id"])
         if key in found:
             raise InputError(f"the candidate id {key!r} is given twice")
-        score, distance = (_number(candidate, name, i) for name in ("score", "distance"))
+        names = ("score", "similarity", "distance")
+        scores = {name: _number(candidate, name, i) for name in names}
         title = str(candidate.get("title") or "")
         try:
-            found[key] = Passage(candidate["text"], title=title, score=score, distance=distance)
+            found[key] = Passage(candidate["text"], title=title, **scores)
         except InputError as error:
             raise InputError(f"candidates[{i}]: {error}") from error
     return found

@@ -12,17 +12,23 @@ from dataclasses import dataclass
 
 from .._content import answer_span, answer_text
 from ..text import plain_characters
+from ._titles import MARKUP, after_title, boxed
 
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*?)```", re.DOTALL)
 _OBJECT = re.compile(r"\{[^{}]*+\}?")  # one that was cut has no closing bracket
-_KEY = re.compile(r"\[{0,3}\s{0,9}(\d{1,9})\s{0,9}\]{0,3}\.?")
+_WORD = r"(?:(?:passage|document|doc|text|id)[\s_#-]{0,3})?"
+_KEY = re.compile(rf"{_WORD}\[{{0,3}}\s{{0,9}}(\d{{1,9}})\s{{0,9}}\]{{0,3}}\.?", re.IGNORECASE)
 # A pair in a damaged object. The character after it shows that the number is whole. Every
 # repetition is bounded: no model output may cost minutes of matching.
 _PAIR = re.compile(
-    r"\"?(\[{0,3}\s{0,9}\w{1,20}\s{0,9}\]{0,3})\"?\s{0,9}:"
-    r"\s{0,9}\"?(-?\d{1,9}(?:\.\d{1,9})?)\"?(?=\s{0,9}[,}\n])"
+    rf"[\"']?({_WORD}\[{{0,3}}\s{{0,9}}\w{{1,20}}\s{{0,9}}\]{{0,3}})[\"']?\s{{0,9}}:"
+    r"\s{0,9}[\"']?(-?\d{1,9}(?:\.\d{1,9})?)[\"']?(?=\s{0,9}[,}\n])",
+    re.IGNORECASE,
 )
-_INTEGER = re.compile(r"\A[\s\[*\"']*(\d{1,9})(?![\d%]|[.,]\d)")
+# Not the beginning of another number, of a range or of a choice: "7.5", "7-8", "7 or 8".
+_INTEGER = re.compile(
+    r"(\d{1,9})(?![\dA-Za-z%_]|[.,]\d|\s?[\u2010-\u2015~-]\s?\d|,?\s(?:or|to|and)\s\d|,\s\d)"
+)
 _WHOLE = re.compile(r"\A\s*\d{1,9}(?:\.0+)?\s*\Z")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # keeps every place
 _LONGEST = 100_000  # characters of an answer that are read
@@ -48,7 +54,8 @@ class Grades:
 def parse_grades(text: str, n: int, top: int = 10, *, reasoning: bool = True) -> Grades:
     """Read the grades of ``n`` passages from a JSON object: ``{"[1]": 5, "[2]": 3}``.
 
-    Of several objects, it is the one that grades most passages, and of those the last.
+    Of several objects, it is the one that grades most passages, and of those the last. Before a
+    number there may be a word: ``{"passage 1": 5}``.
 
     Args:
         text: The model's answer.
@@ -68,7 +75,10 @@ def parse_grades(text: str, n: int, top: int = 10, *, reasoning: bool = True) ->
 def parse_grade(
     text: str, *, reasoning: bool = False, before: str = ""
 ) -> tuple[int, int, int] | None:
-    """Read one integer at the start of an answer, after its reasoning if the prompt demanded any.
+    r"""Read one integer at the start of an answer, after its reasoning if the prompt demanded any.
+
+    Before it there may be markup and a title (``**Grade:** 7``, ``The score is 7``). An answer that
+    begins otherwise is read if all that it puts into ``\boxed{}`` is one number.
 
     Args:
         text: The model's answer.
@@ -82,17 +92,22 @@ def parse_grade(
     Examples:
         >>> parse_grade("<think>a 3?</think><answer>10</answer>", reasoning=True)
         (10, 27, 29)
-        >>> parse_grade("7.5") is None
-        True
+        >>> parse_grade("7.5") is None, parse_grade("7 or 8") is None
+        (True, True)
         >>> parse_grade("M: 1, T: 3, ##final score: 2", before="Final score:")
         (2, 27, 28)
     """
     start, stop = answer_span(text, reasoning=reasoning)
     small, mark = text.translate(_LOWER), before.translate(_LOWER)
     if before and (place := small.rfind(mark, start, stop)) >= 0:
-        start = place + len(before)
-    found = _INTEGER.match(text[start:stop])
-    return (int(found[1]), start + found.start(1), start + found.end(1)) if found else None
+        markup = MARKUP.match(text, place + len(before), stop)
+        begin = markup.end() if markup else stop
+    else:
+        begin = after_title(text, start, stop)
+    found = _INTEGER.match(text, begin, stop)
+    if not found and not before and (last := boxed(text, start, stop)) is not None:
+        found = _INTEGER.match(text, last, stop)
+    return (int(found[1]), *found.span(1)) if found else None
 
 
 def _most(source: str, n: int, top: int) -> Grades | None:

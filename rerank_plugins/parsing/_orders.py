@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from .._content import answer_text
 from ..text import Alphabet, plain_characters
+from ._titles import after_title, boxed
 
 _ARROW = r">\u2192\u21d2\u21fe\u227b\u2265\u2794\u2798-\u27be\u27f6\u27f9\xbb"
 _ITEM = re.compile(r"[A-Za-z0-9]+")
@@ -21,11 +22,17 @@ _ITEM = re.compile(r"[A-Za-z0-9]+")
 _LIST = re.compile(r"[A-Za-z0-9]+(?:\s*[,;>]\s*[A-Za-z0-9]+)*")
 # A whole answer that is nothing but identifiers: "3 > 1 > 2", "B, A, C", or one per line.
 _BARE_LIST = re.compile(
-    r"\A[A-Za-z0-9]++(?:(?:\s*+[>,;]\s*+|[^\S\n]*+\n\s*+)[A-Za-z0-9]++)+[\s.>]*+\Z"
+    rf"\A[A-Za-z0-9]++(?:(?:\s*+[{_ARROW},;]\s*+|[^\S\n]*+\n\s*+)[A-Za-z0-9]++)+[\s.>]*+\Z"
 )
 # The usual answer, as a whole: "[3] > [1] > [2]". It needs no search for chains.
 _CHAIN = re.compile(r"\s?\[(?:[0-9]{1,9}|[A-Z])\](?:[ \n]?>[ \n]?\[(?:[0-9]{1,9}|[A-Z])\])*+\.?\s?")
-_NAMED = re.compile(r"\A(?:passage|document)?\s*\"?([A-Za-z]|\d{1,9})\"?[\s.]*\Z", re.IGNORECASE)
+# A whole answer, after its title, that names one passage: "B", or "B is the most relevant one."
+_NAMED = re.compile(
+    r"([A-Za-z]|\d{1,9})[\"'`*_\])}]*+(?:\s{1,9}is(?:\s{1,9}(?:the|a|an|most|more|best|relevant|answer"
+    r"|passage|document|one|to|for|your|this|given|query|question))"
+    r"{1,12})?[\s.\"'`*_\])}$]*+\Z",
+    re.IGNORECASE,
+)
 # The text between two identifiers of a chain or a list.
 _LINK = re.compile(
     rf"(?:[\s{_ARROW}=\u2248~,;|/&()\[*_`\"'#\u2022\u2013\u2014-]|&gt;"
@@ -93,7 +100,8 @@ def parse_permutation(
         return _parsed(_ITEM.findall(answer), n, alphabet)
     places = _places(answer, n, alphabet) if "]" in answer else []
     if not any(place.items for place in places):
-        bare = _BARE_LIST.match(answer.strip())
+        answer = _untitled(answer)
+        bare = _BARE_LIST.match(answer)
         return _parsed(_ITEM.findall(answer), n, alphabet) if bare else Parsed(())
     read = [_parsed(_items(places, found), n, alphabet) for found in _lists(places)]
     if not any(found.positions for found in read):
@@ -103,7 +111,7 @@ def parse_permutation(
 
 
 def parse_label(text: str, n: int, alphabet: Alphabet, *, reasoning: bool = False) -> int | None:
-    r"""Read the one passage that a setwise answer names: ``[3]``, ``B`` or ``Passage B``.
+    r"""Read the one passage that a setwise answer names: ``[3]``, ``B``, ``Answer: Passage B``.
 
     Of several passages, it is the first of the last chain (``[3] > [1]``), or the one that stands
     alone on the last line that is no prose.
@@ -120,11 +128,13 @@ def parse_label(text: str, n: int, alphabet: Alphabet, *, reasoning: bool = Fals
     answer = plain_characters(answer_text(text, reasoning=reasoning)).strip()
     places = _places(answer, n, alphabet)
     named = [item for place in places for item in place.items]
-    bare = _NAMED.match(answer)
+    bare = _NAMED.match(answer, after_title(answer, names=True))
     if bare:
         named = [bare[1]]
-    elif not named and ">" in answer and _BARE_LIST.match(answer):
-        named = _ITEM.findall(answer)[:1]
+    elif not named and ">" in answer and _BARE_LIST.match(_untitled(answer)):
+        named = _ITEM.findall(_untitled(answer))[:1]
+    elif not named and (place := boxed(answer)) is not None:
+        named = _ITEM.findall(answer[place:])[:1]
     every = _parsed(named, n, alphabet)
     if len(every.positions) + every.out_of_range > 1:
         every = Parsed(())
@@ -187,6 +197,11 @@ def _places(answer: str, n: int, alphabet: Alphabet) -> list[_Place]:
     cut = opened and (not inside.strip() or inside.strip().isalnum())
     afters = [*(place.before for place in found[1:]), head if cut else rest]
     return [place._replace(after=after) for place, after in zip(found, afters, strict=False)]
+
+
+def _untitled(answer: str) -> str:
+    r"""An answer without its title and the markup around it: ``\boxed{3 > 1}``."""
+    return answer[after_title(answer) :].rstrip("}$*`\"' \t\r\n.")
 
 
 def _items(places: Sequence[_Place], found: _List) -> list[str]:

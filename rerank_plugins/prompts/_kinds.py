@@ -172,7 +172,7 @@ class PointwisePrompt(PassageForm):
             raise ConfigurationError(f"top_grade is {self.top_grade}, expected at least 1")
         if self.before_grade and self.top_grade is None:
             raise ConfigurationError("before_grade needs a top_grade")
-        at_least(1, max_query_tokens=self.max_query_tokens)
+        at_least(1, none=True, max_query_tokens=self.max_query_tokens)
         self.check()
 
     def render(

@@ -44,6 +44,7 @@ class PassageForm:
         """Refuse limits that are not positive, and a ``titled`` without its fields."""
         at_least(
             1,
+            none=True,
             max_passage_words=self.max_passage_words,
             max_passage_tokens=self.max_passage_tokens,
             max_passage_characters=self.max_passage_characters,

@@ -72,8 +72,10 @@ class Calibrated:
         ranking = yield from self.inner.rank(query, passages)
         if ranking.score_kind == "rank" or ranking.report.fallback:
             return ranking
-        scores = [Passage.of(passage).score for passage in passages]
-        placed = direction_of(scores) in ("similarity", "distance")
+        found = Passage.all_of(passages)
+        direction = direction_of([passage.score for passage in found])
+        known = any(passage.directed for passage in found)  # then rising scores are no distances
+        placed = direction == "similarity" or (direction == "distance" and not known)
         odds = {
             i: self.slope * score
             + self.intercept

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .._checks import at_least
+from .._checks import at_least, share
 from ..calls import Plan
 from ..errors import CallError, InputError
 from ..parsing import parse_grades
@@ -73,6 +73,7 @@ class Groupwise:
                 hint="Use a prompt with alphabet = 'numbers'.",
             )
         at_least(1, size=self.size, interval=self.interval, repeats=self.repeats)
+        share(weight=self.weight)
         at_least(1, top_grade=self.top_grade, max_tokens=self.max_tokens)
         if self.interval > self.size:
             raise InputError(
@@ -80,8 +81,6 @@ class Groupwise:
                 "would not be graded",
                 hint="Give an interval of at most size.",
             )
-        if not 0 <= self.weight <= 1:
-            raise InputError(f"weight is {self.weight}, expected a number from 0 to 1")
 
     def groups(self, n: int) -> list[list[int]]:
         """The positions in each group of a list of ``n``, in the order they are shown.

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, pstdev
 
-from .._checks import at_least
+from .._checks import at_least, flag, share
 from ..calls import Plan
-from ..errors import InputError
 from ..ranking import Ranking, Strategy, by_score, check_inner
 from ..text import Passage
 
@@ -97,8 +96,8 @@ class Hybrid:
 
     def __post_init__(self) -> None:
         check_inner(self.inner)
-        if not 0 <= self.alpha <= 1:
-            raise InputError(f"alpha is {self.alpha}, expected a number from 0 to 1")
+        share(alpha=self.alpha)
+        flag(places=self.places)
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the ranking of ``inner``, and mix its scores with the first stage's."""

@@ -65,7 +65,7 @@ class Permutation:
                 "written answers need identifiers that are known beforehand",
                 hint="Use a prompt with letters or numbers, or SingleToken with this one.",
             )
-        at_least(1, max_tokens=self.max_tokens, top_m=self.top_m)
+        at_least(1, none=True, max_tokens=self.max_tokens, top_m=self.top_m)
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call for two or more passages, none for fewer."""
@@ -153,7 +153,7 @@ class ConstrainedPermutation:
 
     def __post_init__(self) -> None:
         require(self.prompt, ListwisePrompt)
-        at_least(1, top_m=self.top_m)
+        at_least(1, none=True, top_m=self.top_m)
 
     @property
     def max_passages(self) -> int | None:

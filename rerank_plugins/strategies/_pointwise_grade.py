@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .._checks import at_least
+from .._checks import at_least, flag
 from ..calls import Completion, NextToken, Plan, Prompt, text_of
 from ..errors import InputError, ModelOutputError
 from ..parsing import parse_grade
@@ -77,7 +77,8 @@ class PointwiseGrade:
                 f"{self.prompt!r} asks for one of two words and not for a grade",
                 hint="Use Pointwise with it.",
             )
-        at_least(1, max_tokens=self.max_tokens)
+        flag(expectation=self.expectation, weighted=self.weighted)
+        at_least(1, none=True, max_tokens=self.max_tokens)
         if self.expectation and top > MOST_GRADES:
             raise InputError(
                 f"expectation needs a top_grade of at most {MOST_GRADES}, and the prompt's is {top}"

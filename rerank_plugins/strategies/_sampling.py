@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .._checks import at_least
+from .._checks import at_least, positive
 from ..calls import Generate, Prompt
 from ..errors import InputError
 
@@ -33,7 +33,8 @@ class Sampling:
     def __post_init__(self) -> None:
         at_least(0.0, temperature=self.temperature)
         at_least(0, top_k=self.top_k)
-        if not 0 < self.top_p <= 1:
+        positive(top_p=self.top_p)
+        if self.top_p > 1:
             raise InputError(f"top_p is {self.top_p}, expected a number above 0 and at most 1")
 
     def generate(self, prompt: Prompt, max_tokens: int, *, logprobs: bool = False) -> Generate:

@@ -70,7 +70,8 @@ class Setwise:
         template = require(self.prompt, ListwisePrompt)
         one_of("method", self.method, ("heap", "bubble"))
         one_of("answer", self.answer, ("likelihood", "written"))
-        at_least(1, others=self.others, top_m=self.top_m, max_tokens=self.max_tokens)
+        at_least(1, others=self.others, top_m=self.top_m)
+        at_least(1, none=True, max_tokens=self.max_tokens)
         if self.answer == "likelihood":
             if self.allow_none:
                 raise InputError(

@@ -66,8 +66,8 @@ class SlidingWindow:
 
     def __post_init__(self) -> None:
         check_window(self.inner, self.size)
-        at_least(1, passes=self.passes)
-        if not 1 <= self.stride < self.size:
+        at_least(1, stride=self.stride, passes=self.passes)
+        if self.stride >= self.size:
             raise InputError(
                 f"the stride is {self.stride} and the window size {self.size}",
                 hint="The stride must be at least 1 and below the size, or windows don't overlap.",

@@ -100,9 +100,10 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         at_least(1, **self._of("epochs", "batch_size", "accumulate", "evaluate_every"))
-        at_least(1, **self._of("max_steps", "context_tokens", "patience"))
+        at_least(1, none=True, **self._of("max_steps", "context_tokens", "patience"))
         at_least(0, warmup=self.warmup)
-        at_least(0.0, **self._of("weight_decay", "max_grad_norm", "neftune_alpha"))
+        at_least(0.0, **self._of("weight_decay", "max_grad_norm"))
+        at_least(0.0, none=True, neftune_alpha=self.neftune_alpha)
         if not 0 < self.learning_rate < 1:
             raise InputError(f"learning_rate is {self.learning_rate}, expected one between 0 and 1")
         one_of("schedule", self.schedule, SCHEDULES)

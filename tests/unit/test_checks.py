@@ -8,18 +8,44 @@ import numpy as np
 import pytest
 
 from rerank_plugins import InputError, Usage
-from rerank_plugins._checks import at_least, fits, flag, known_keys, listed, one_of, positive
+from rerank_plugins._checks import (
+    at_least,
+    fits,
+    flag,
+    known_keys,
+    listed,
+    one_of,
+    positive,
+    share,
+)
 
 
-@pytest.mark.parametrize("value", [1, 2, None, np.int64(7)])
+@pytest.mark.parametrize("value", [1, 2, np.int64(7)])
 def test_whole_numbers_from_the_least_on_pass(value):
     at_least(1, size=value)
+    at_least(1, none=True, size=value, top_m=None)
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, True, "1", math.nan])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "1", math.nan, 10**400])
 def test_other_values_are_named(value):
-    with pytest.raises(InputError, match=f"size is {value!r}, expected at least 1"):
-        at_least(1, top_m=None, size=value)
+    shown = f"{value!r:.80}"
+    with pytest.raises(InputError, match=f"size is {shown}, expected at least 1$"):
+        at_least(1, size=value)
+    with pytest.raises(InputError, match=f"size is {shown}, expected at least 1, or None$"):
+        at_least(1, none=True, top_m=None, size=value)
+
+
+def test_none_passes_where_it_stands_for_a_default_and_nowhere_else():
+    for check in (lambda **v: at_least(1, **v), positive, share):
+        with pytest.raises(InputError, match="size is None, expected"):
+            check(size=None)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, True, "0.5", None, math.nan, 10**400, []])
+def test_shares_are_numbers_from_0_to_1(value):
+    share(alpha=0, weight=1, k=np.float32(0.5))
+    with pytest.raises(InputError, match=r"alpha is .*, expected a number from 0 to 1"):
+        share(alpha=value)
 
 
 def test_a_least_value_that_is_a_float_takes_any_number():
@@ -32,7 +58,7 @@ def test_a_least_value_that_is_a_float_takes_any_number():
 
 @pytest.mark.parametrize("value", [0, -1.5, math.inf, math.nan, True, "1"])
 def test_positive_numbers_alone_pass(value):
-    positive(timeout_s=1e-300, weight=3, limit=None, k=np.float32(0.5))
+    positive(none=True, timeout_s=1e-300, weight=3, limit=None, k=np.float32(0.5))
     with pytest.raises(InputError, match=f"weight is {value!r}, expected a positive number"):
         positive(weight=value)
 

@@ -1,5 +1,6 @@
 """Word limits, escaping, encodings."""
 
+import copy
 import math
 import pickle
 
@@ -122,6 +123,15 @@ def test_a_passage_has_a_score_or_a_distance():
     assert pickle.loads(pickle.dumps(Passage("a", distance=0.5))).score == -0.5
     with pytest.raises(InputError, match=r"the score 1\.0 and the distance 0\.5"):
         Passage("a", score=1.0, distance=0.5)
+    with pytest.raises(InputError, match=r"the similarity 1\.0 and the distance 0\.5"):
+        Passage("a", similarity=1.0, distance=0.5)
+
+
+def test_what_a_number_is_is_kept_by_copies():
+    stated = Passage("a", similarity=0.5, title="A")
+    for same in (pickle.loads(pickle.dumps(stated)), copy.deepcopy(stated), stated.with_text("b")):
+        assert (same.score, same.directed, same.passage_title) == (0.5, True, "A")
+    assert not pickle.loads(pickle.dumps(Passage("a", score=0.5))).directed
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, unique=True))

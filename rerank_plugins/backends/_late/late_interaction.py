@@ -131,8 +131,8 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         one_of("precision", self.precision, ("auto", "fp32", "int8"))
         one_of("cache_precision", self.cache_precision, ("auto", *get_args(Precision)))
         at_least(1, max_tokens=self.max_tokens, batch_size=self.batch_size)
-        at_least(8, part_tokens=self.part_tokens)
-        at_least(1, threads=self.threads)
+        at_least(8, none=True, part_tokens=self.part_tokens)
+        at_least(1, none=True, threads=self.threads)
         at_least(0, cache_bytes=self.cache_bytes)
         if isinstance(self.prepared, Path):
             self.prepared = str(self.prepared)

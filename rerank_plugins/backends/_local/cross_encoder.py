@@ -85,7 +85,8 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
         if self.model is None:
             raise InputError("model is None", hint="Give a hub id, a folder or a CrossEncoder.")
         one_of("engine", self.engine, get_args(Engine))
-        at_least(1, max_tokens=self.max_tokens, batch_size=self.batch_size)
+        at_least(1, batch_size=self.batch_size)
+        at_least(1, none=True, max_tokens=self.max_tokens)
         if "{query}" not in self.query_template or "{passage}" not in self.passage_template:
             raise InputError("the templates need the fields {query} and {passage}")
 

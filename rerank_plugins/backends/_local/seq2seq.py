@@ -62,7 +62,7 @@ class Seq2SeqBackend(LocalModel["_Loaded"]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, context_tokens=self.context_tokens)
+        at_least(1, none=True, context_tokens=self.context_tokens)
         if isinstance(self.model, str) == (self.tokenizer is not None):
             raise InputError("give a name or path, or a loaded model and its tokenizer")
 

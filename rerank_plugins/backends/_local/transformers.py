@@ -92,7 +92,9 @@ class TransformersBackend(LocalModel[Engine]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, context_tokens=self.context_tokens, max_batch_tokens=self.max_batch_tokens)
+        at_least(
+            1, none=True, context_tokens=self.context_tokens, max_batch_tokens=self.max_batch_tokens
+        )
         if self.model is None:
             raise InputError("model is None", hint="Give a hub id, a folder or a .gguf file.")
         if isinstance(self.model, str) == (self.tokenizer is not None):

@@ -85,7 +85,8 @@ class OnnxCrossEncoderBackend(LocalModel["_Loaded"]):
             )
         one_of("precision", self.precision, get_args(Precision))
         one_of("device", self.device, get_args(Device))
-        at_least(1, threads=self.threads, max_tokens=self.max_tokens, batch_size=self.batch_size)
+        at_least(1, batch_size=self.batch_size)
+        at_least(1, none=True, threads=self.threads, max_tokens=self.max_tokens)
         if "{query}" not in self.query_template or "{passage}" not in self.passage_template:
             raise InputError("the templates need the fields {query} and {passage}")
 

@@ -17,13 +17,22 @@ CHARACTERS_PER_TOKEN = 4
 
 _LETTERS = 26
 _NAMES = (
-    "s|bos|eos|pad|unk|mask|sep|cls|think|tool_call|tool_response|start_of_turn|end_of_turn"
-    "|begin_of_text|end_of_text|startoftext|endoftext|im_start|im_end|im_sep|turn|channel"
+    "s|(?:bos|eos|pad|unk|mask|sep|cls|sop|eop|eod|eot)(?:_token|_id)?|think|tools?|tool_calls?"
+    "|tool_response|turn|channel|(?:start|end|begin)_?of_?\\w{1,20}|startoftext|endoftext"
+    "|im_(?:start|end|sep)|seed:\\w{1,20}|fim_\\w{1,20}|(?:unused|reserved_|extra_id_)\\d{1,4}"
+    "|special_\\d{1,4}|0x[0-9a-f]{2}"
 )
-_BRACKETED = "INST|SYSTEM_PROMPT|TOOL_CALLS|CLS|SEP|PAD|MASK|UNK"
+_BRACKETED = (
+    "INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|THINK"
+    "|MODEL_SETTINGS|PREFIX|MIDDLE|SUFFIX|CONTROL_\\d{1,4}|UNUSED_TOKEN_\\d{1,4}|unused\\d{1,4}"
+    "|BOS|EOS|EOT|EOD|CLS|SEP|PAD|[gs]?MASK|UNK"
+)
+_PIPES = "|\uff5c"
 _CONTROL = re.compile(
-    rf"<(?=[|\uff5c])|(?<=[|\uff5c])>|<(?=/?(?:{_NAMES})>)|\[(?=/?(?:{_BRACKETED})\])"
-    r"|<(?=<SYS>>)|<(?=</SYS>>)",
+    rf"<(?=[{_PIPES}])|<(?=/?(?:{_NAMES})>)|(?P<end>(?<=[{_PIPES}])>|(?<=\|)\])"
+    rf"|\[(?=/?(?:{_BRACKETED})\])|\[(?=\|)"
+    r"|<(?=<SYS>>)|<(?=</SYS>>)"
+    r"|\u25c1(?=/?think\u25b7)|\](?=~!?b[\[\]])|\[(?=e~\[)",  # Kimi, MiniMax
     re.IGNORECASE,
 )
 
@@ -128,7 +137,7 @@ def escape(text: str) -> str:
         '<b>bold</b> < |im_start| >system [ /INST] < /s>'
     """
     return _CONTROL.sub(
-        lambda found: " >" if found[0] == ">" else f"{found[0]} ", well_formed(text)
+        lambda found: f" {found[0]}" if found["end"] else f"{found[0]} ", well_formed(text)
     )
 
 

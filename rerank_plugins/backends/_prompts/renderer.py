@@ -23,7 +23,11 @@ from .messages import Messages, well_formed, write_out
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_CONTROL_LIKE = re.compile(r"[<>|\[\]]")
+_CONTROL_LIKE = re.compile(r"[<>|\[\]\u25c1\u25b7\u27e8\u27e9\uff1c\uff1e\u3010\u3011]")
+_UNKNOWN = re.compile(r"\W*unk(?:nown)?\W*", re.IGNORECASE)
+_ROUNDS = 20
+"""Maximum number of times that a text is searched for control tokens to break up: a few are usual,
+and no vocabulary may make it endless. What is then left is found among the tokens."""
 _TAIL = 16
 """Characters before a label that can influence how it is tokenised; far more than any merge."""
 _PROBES = (
@@ -87,15 +91,20 @@ class Renderer:
         identifiers = self._identifiers(prompt)
         if not prefill:
             prompt = replace(prompt, prefill="")
+        failure = CallError(_NOT_ESCAPED)
         for escape in (self._broken_up, self._plain):
             written, outline = write_out(prompt, identifiers, self._first_tokens, escape)
             text = self._render(written)
             if continuation is not None:
                 text += escape(continuation.text)
-            ids = self._tokenize(text, special=not prompt.chat)
+            try:
+                ids = self._tokenize(text, special=not prompt.chat)
+            except CallError as error:
+                failure = error
+                continue
             if self._controls(ids) == self._expected(outline):
                 return Encoded(text, ids, written.truncated)
-        raise CallError(_NOT_ESCAPED)
+        raise failure
 
     def escape(self, text: str) -> str:
         """Escape control tokens in text from outside, for models without a template.
@@ -231,7 +240,15 @@ class Renderer:
         return str(rendered)
 
     def _tokenize(self, text: str, *, special: bool) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+        try:
+            found = self.tokenizer(text, add_special_tokens=special, verbose=False)
+        except BaseException as error:
+            # A panic of the package `tokenizers`, which is no `Exception`: some texts cause one
+            # together with some normalizers, and a document may not stop the program.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise CallError(f"the tokenizer failed at this text: {error}") from error
+        return list(found["input_ids"])
 
     def _first_tokens(self, part: Untrusted) -> str:
         if part.max_tokens is None:
@@ -273,7 +290,7 @@ class Renderer:
     @cached_property
     def _control_ids(self) -> frozenset[int]:
         # "Unknown" controls nothing, and some tokenizers write it for rare words.
-        return frozenset(i for t, i in self._control.items() if "unk" not in t.lower())
+        return frozenset(i for t, i in self._control.items() if not _UNKNOWN.fullmatch(t))
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
@@ -319,8 +336,10 @@ class Renderer:
             first, rest = found[0][: start + 1], found[0][start + 1 :]
             return f"{first} {rest}" if rest.strip() else " "
 
-        while pattern.search(text):
-            text = pattern.sub(broken, text)
+        for _ in range(_ROUNDS):
+            text, count = pattern.subn(broken, text)
+            if not count:
+                break
         return text
 
     def _plain(self, text: str) -> str:

@@ -76,7 +76,7 @@ class OpenAIBackend(CopiedByArguments):
         chat_template: A Jinja template instead of the tokenizer's own.
         template_options: Variables for the template, such as ``{"enable_thinking": False}``.
         context_tokens: Maximum of prompt and answer together in tokens; None: the server's limit.
-        timeout_s: Seconds for one attempt, from connecting to the last byte.
+        timeout_s: Seconds for one attempt, from looking up the name to the last byte.
         attempts: Maximum number of attempts for each request. They multiply with the attempts of
             `retried` and with the backends of a `Balanced` around this one.
         max_concurrency: Maximum number of concurrent requests: over all threads, and on each
@@ -134,12 +134,8 @@ class OpenAIBackend(CopiedByArguments):
         if not self.model:
             raise InputError("model is empty", hint="Give its name on the server.")
         self.base_url = _checked_url(self.base_url)
-        at_least(
-            1,
-            context_tokens=self.context_tokens,
-            attempts=self.attempts,
-            max_concurrency=self.max_concurrency,
-        )
+        at_least(1, attempts=self.attempts, max_concurrency=self.max_concurrency)
+        at_least(1, none=True, context_tokens=self.context_tokens)
         positive(timeout_s=self.timeout_s)
         one_of("pair_unit", self.pair_unit, by_pairs.UNITS)
         if clash := sorted(_OWN & set(self.extra_body)):

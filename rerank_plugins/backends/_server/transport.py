@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
-from ..._threads import NOT_ANSWERED, abandoned, renewed_by_forks
+from ..._threads import NOT_ANSWERED, abandoned, in_thread, renewed_by_forks
 from ...errors import BackendError, CallError
 from ...handlers import LONGEST_WAIT_S, requested_wait_s
 from .._answers.failures import lost, mask, without_secrets
@@ -44,7 +44,7 @@ class Transport:
     Args:
         base: The address of the API: ``http://localhost:8000/v1``.
         headers: Sent with each request. May hold a key: never shown.
-        timeout_s: Seconds for one attempt, from connecting to the last byte.
+        timeout_s: Seconds for one attempt, from looking up the server's name to the last byte.
         attempts: Maximum number of attempts for each request. A request is repeated after a
             refused or lost connection, a timeout, a status of 408, 409, 425, 429 or 5xx, or a
             body that was cut; for a ``Retry-After`` see `LONGEST_WAIT_S`.
@@ -111,27 +111,36 @@ class Transport:
             await generator.aclose()
 
     def _attempt(self, request: Request) -> Any:
-        httpx = extra("httpx", "openai")
         with self._places:  # the time spent waiting here is not the server's
             if abandoned():
                 return BackendError(NOT_ANSWERED)
-            reset = _ends.set(time.monotonic() + self.timeout_s)
+            # Neither the look-up of a name nor the tries of all its addresses have a limit of
+            # their own, so a thread does it that can be left behind.
+            job = in_thread(lambda: self._exchange(request))
             try:
-                arguments = {**self._arguments(request), "extensions": {"trace": _obey_deadline}}
-                with self._opened_client().stream(**arguments) as response:
-                    body = _Body(response.headers)
-                    for chunk in response.iter_raw():
-                        body.add(chunk)
-                        if abandoned():
-                            return BackendError(NOT_ANSWERED)
-            except (TimeoutError, httpx.TimeoutException):
+                return job.future.result(self.timeout_s)
+            except TimeoutError:
                 return self._late()
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                return without_secrets(lost(error), self.secrets)
-            except CallError as error:  # the body's
-                return without_secrets(error, self.secrets)
             finally:
-                _ends.reset(reset)
+                job.cancelled.set()
+
+    def _exchange(self, request: Request) -> Any:
+        httpx = extra("httpx", "openai")
+        _ends.set(time.monotonic() + self.timeout_s)  # for this thread alone
+        try:
+            arguments = {**self._arguments(request), "extensions": {"trace": _obey_deadline}}
+            with self._opened_client().stream(**arguments) as response:
+                body = _Body(response.headers)
+                for chunk in response.iter_raw():
+                    body.add(chunk)
+                    if abandoned():
+                        return BackendError(NOT_ANSWERED)
+        except (TimeoutError, httpx.TimeoutException):
+            return self._late()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return without_secrets(lost(error), self.secrets)
+        except CallError as error:  # the body's
+            return without_secrets(error, self.secrets)
         return self._read(request, response, bytes(body.content))
 
     async def _aattempt(self, request: Request) -> Any:

@@ -105,11 +105,8 @@ class VLLMBackend(LocalModel[VLLMEngine]):
                 hint="Give a hub id, a folder or a .gguf file.",
             )
         one_of("runner", self.runner, get_args(Runner))
-        at_least(
-            1,
-            context_tokens=self.context_tokens,
-            tensor_parallel_size=self.tensor_parallel_size,
-        )
+        at_least(1, tensor_parallel_size=self.tensor_parallel_size)
+        at_least(1, none=True, context_tokens=self.context_tokens)
         part = self.gpu_memory_utilization
         if part is not None and not 0 < part <= 1:
             raise InputError(f"gpu_memory_utilization is {part}, expected more than 0, at most 1")

@@ -61,7 +61,7 @@ class Options:
 
     def __post_init__(self) -> None:
         at_least(1, actors=self.actors, batch_size=self.batch_size, part_size=self.part_size)
-        at_least(1, top_k=self.top_k)
+        at_least(1, none=True, top_k=self.top_k)
         at_least(0.0, cpus_per_actor=self.cpus_per_actor, gpus_per_actor=self.gpus_per_actor)
         at_least(0.0, patience_s=self.patience_s)
 

@@ -79,7 +79,7 @@ def mined_lists(
     check_sizes(size, relevant)
     at_least(0.0, margin=margin)
     at_least(1, depth=depth)
-    positive(temperature=temperature)
+    positive(none=True, temperature=temperature)
     check_run(run, collection)
     for query, found in run.items():
         known = scores.get(query, {})

@@ -58,7 +58,7 @@ def taught_lists(
     """
     if (scores is None) == (order is None):
         raise InputError("give either scores or order")
-    at_least(1, depth=depth)
+    at_least(1, none=True, depth=depth)
     check_run(run, collection)
     for query, found in run.items():
         ids = found[:depth]

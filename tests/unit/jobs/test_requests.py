@@ -72,6 +72,8 @@ def test_scores_of_candidates_and_of_runs():
             parse_query({**row, "candidates": [{"id": 1, "text": "a", "score": wrong}]})
     query = parse_query({**row, "candidates": [{"id": 1, "text": "a", "distance": 2}]})
     assert query.passages[0].score == -2.0
+    query = parse_query({**row, "candidates": [{"id": 1, "text": "a", "similarity": 2}]})
+    assert (query.passages[0].score, query.passages[0].directed) == (2.0, True)
     with pytest.raises(InputError, match=r"the distance of candidates\[0\] is 'far'"):
         parse_query({**row, "candidates": [{"id": 1, "text": "a", "distance": "far"}]})
     with pytest.raises(InputError, match=r"candidates\[0\]: .* the score 1.0 and the distance 2.0"):

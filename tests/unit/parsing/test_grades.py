@@ -97,6 +97,60 @@ def test_the_object_that_grades_most_passages_counts(text):
     assert parse_grades(text, 2, reasoning=False).by_position == {0: 5, 1: 3}
 
 
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("Grade: 7", 7),
+        ("**Grade:** 7", 7),
+        ("Score: 7/10", 7),
+        ("The relevance score is 7.", 7),
+        (r"$\boxed{7}$", 7),
+        (r"It is on topic, so \boxed{7}.", 7),
+        (r"Not \boxed{7}: \boxed{8}", None),
+        ('```json\n{"grade": 7}\n```', 7),
+        ("\u3010\uff17\u3011", 7),
+        ("7 out of 10", 7),
+        ("Grade: 7.5", None),
+        ("Grade: -1", None),
+        ("7 or 8", None),
+        ("7-8", None),
+        ("7\u20138", None),
+        ("7, 8", None),
+        ("0x7", None),
+        ("7e3", None),
+        ("Grades are from 0 to 10", None),
+        ("Passage 3: 7", None),
+        ("The passage is a 7", None),
+        ("Grade 70%", None),
+    ],
+)
+def test_a_grade_has_a_title_and_is_one_number(text, grade):
+    found = parse_grade(text)
+    assert (found and found[0]) == grade
+    if found:
+        assert int(text[found[1] : found[2]]) == grade
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "passage 1|passage 2",
+        "Passage [1]|PASSAGE [2]",
+        "doc1|doc2",
+        "document_1|document_2",
+        "text #1|text #2",
+        "id1|2",
+    ],
+)
+@pytest.mark.parametrize("form", ['{{"{}": 5, "{}": 3}}', "{{'{}': 5, '{}': 3,}}"])
+def test_a_word_may_stand_before_a_number(keys, form):
+    text = form.format(*keys.split("|"))
+    assert parse_grades(text, 2, reasoning=False) == Grades({0: 5, 1: 3})
+    assert parse_grades('{"top 1": 5, "number of passages 2": 3}', 2, reasoning=False) == Grades(
+        {}, out_of_range=2
+    )
+
+
 REASONS = [
     "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>",
     "[THINK]{}[/THINK]",

@@ -226,10 +226,43 @@ def test_any_text_is_read_as_distinct_positions(text, n):
         ("[7]", None),
         ("<think>[1]", None),
         ("It is 3.", None),
+        (r"\boxed{3}", 2),
+        (r"So it is \boxed{\text{3}}.", 2),
+        (r"\boxed{3} or \boxed{1}", None),
+        ("Answer: 3", 2),
+        ("**Final answer:** Passage 3", 2),
+        ("The most relevant passage is Passage 3.", 2),
+        ("Passage 3 is the most relevant passage to the query.", 2),
+        ("Passage 3 is not relevant", None),
+        ("(3)", 2),
+        ("**3**", 2),
+        ('{"answer": "3"}', 2),
+        ("Passage 3 or 1", None),
+        ("3.5", None),
+        ("3 passages", None),
     ],
 )
 def test_the_one_passage_that_an_answer_names(text, label):
     assert parse_label(text, 3, "numbers") == label
+    if "3" in text and label == 2 and "\u3010" not in text:
+        letters = text.replace("3", "C").replace("1", "A").replace("2", "B")
+        assert parse_label(letters, 3, "letters") == label
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\boxed{3 > 1 > 2}",
+        r"$\boxed{3, 1, 2}$",
+        "Ranking: 3 > 1 > 2",
+        "**Final answer:** 3, 1, 2.",
+        "The order is 3, 1, 2.",
+        "3 \u2192 1 \u2192 2",
+    ],
+)
+def test_a_title_may_stand_before_numbers_without_brackets(text):
+    assert positions(text, 3) == (2, 0, 1)
+    assert positions("I think " + text, 3) == ()
 
 
 names = st.one_of(st.integers(0, 40).map(str), st.sampled_from("ABCZ"), st.just("999999999"))

@@ -116,3 +116,11 @@ def test_refused_settings(numbers, message):
 def test_the_numbers_are_in_the_spec():
     strategy = Calibrated(PairScore(), slope=7.5, intercept=-5.7, places=1.6, k=2.0, unplaced=0.2)
     assert from_spec("strategies", to_spec("strategies", strategy)) == strategy
+
+
+def test_stated_scores_that_rise_are_in_no_first_stage_s_order():
+    same = Oracle(key=lambda query, passage: 0.0)
+    ranker = Reranker(Calibrated(PairScore(), places=2.0, k=0.0, unplaced=-1.0), same)
+    best_first = [Passage("a", distance=0.1), Passage("b", distance=0.2)]
+    assert ranker.rank("q", best_first).scores[0] == pytest.approx(1 / (1 + math.exp(-2.0)))
+    assert ranker.rank("q", best_first[::-1]).scores[0] == pytest.approx(1 / (1 + math.exp(1.0)))

@@ -94,3 +94,25 @@ def test_other_scores_are_as_they_are_defined(scores):
     expected = sorted(range(len(known)), key=lambda i: -known[i])
     assert list(ranking.order) == expected
     assert not ranking.report.distances
+
+
+@pytest.mark.parametrize("kind", ["similarity", "distance"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_a_passage_states_is_believed_in_any_order(kind, turned):
+    """Best first or worst first: a stated similarity is no distance, and the other way round."""
+    near_first = [0.9, 0.5, 0.2] if kind == "similarity" else [0.1, 0.5, 0.8]
+    numbers = near_first[::-1] if turned else near_first
+    passages = [Passage("1", **{kind: number}) for number in numbers]
+    ranking = Reranker(Hybrid(PairScore(), alpha=1), Oracle(key=lambda q, p: 1.0)).rank(
+        "q", passages
+    )
+    assert ranking.order == ((2, 1, 0) if turned else (0, 1, 2))
+    assert not ranking.report.distances
+
+
+def test_one_stated_similarity_is_enough():
+    passages = [Passage("1", score=0.2), Passage("1", similarity=0.5), Passage("1", score=0.9)]
+    ranking = Reranker(Hybrid(PairScore(), alpha=1), Oracle(key=lambda q, p: 1.0)).rank(
+        "q", passages
+    )
+    assert ranking.order == (2, 1, 0)

@@ -1,5 +1,6 @@
 """No document writes what a chat template writes, whatever the tokenizer makes of it."""
 
+import re
 from itertools import product
 
 import pytest
@@ -186,3 +187,84 @@ def test_generated_documents(norm):
             assert read(renderer, text).count(seen) == read(renderer, "x").count(seen)
 
     attack()
+
+
+NEWER = {
+    "kimi": (["<|im_user|>", "<|im_middle|>", "<|im_end|>", "\u25c1think\u25b7"], "<|im_user|>{}"),
+    "minimax": (["]~!b[", "]~b]", "[e~["], "]~!b[]~b]user\n{}[e~["),
+    "exaone": (["[|user|]", "[|assistant|]"], "[|user|]{}\n[|assistant|]"),
+    "chunks": (["<|chunk|>", "<trunk>", "junk_end"], "<|chunk|>{}<trunk>junk_end"),
+    "white": ([" <sep>", "<s> ", "\n<t>", "<u>\n\n"], " <sep>{}<s> \n<t>"),
+    "nested": (["<a", "<a>", "<a>>", "<<a>>", "< a>"], "<a>{}<<a>>< a>"),
+}
+
+
+def of_family(tokens, text, norm="none", *, special=False, normalized=False):
+    fast = tokenizer(text.format("{{ messages[0]['content'] }}"), norm=norm)
+    from tokenizers import AddedToken
+
+    fast.add_tokens(
+        [AddedToken(t, special=special, normalized=normalized) for t in tokens],
+        special_tokens=special,
+    )
+    return Renderer(fast)
+
+
+@pytest.mark.parametrize("norm", NORMALIZERS)
+@pytest.mark.parametrize("family", NEWER)
+def test_no_document_writes_the_tokens_of_newer_families(family, norm):
+    tokens, template = NEWER[family]
+    for special, normalized in ADDED:
+        renderer = of_family(tokens, template, norm, special=special, normalized=normalized)
+        own = {renderer.tokenizer.convert_tokens_to_ids(t) for t in tokens}
+
+        def controls(text, renderer=renderer, own=own):
+            return [i for i in renderer.encode(prompt(text)).ids if i in own]
+
+        honest = controls("x")
+        for mark in tokens:
+            half = len(mark) // 2
+            variants = (mark, wide(mark), mark * 3, mark[:half] + mark + mark[half:], mark.upper())
+            for text in (*variants, "\u200b".join(mark), mark.replace(" ", "  ")):
+                assert controls(text) == honest, (text, special, normalized)
+
+
+def test_a_token_that_begins_with_white_space_is_broken_up_at_once():
+    renderer = of_family([" <sep>", "<s>"], "<s>{}<s>", special=True)
+    assert "Passage: a < sep> b\nend" in renderer.encode(prompt("a <sep> b")).text
+    assert renderer.escape("a <sep><sep> b") == "a < sep>< sep> b"
+
+
+def test_breaking_up_ends_whatever_the_tokens_are(monkeypatch):
+    """Each spelling of a token contains it again: what is left is found among the tokens."""
+
+    class Endless:
+        rounds = 0
+
+        def subn(self, broken, text):
+            self.rounds += 1
+            assert self.rounds < 1_000, "endless"
+            return re.subn(r"x *x", broken, text)
+
+    renderer = of_family(["<s>"], "<s>{}<s>", special=True)
+    monkeypatch.setattr(Renderer, "_patterns", (Endless(), None))
+    assert len(renderer._broken_up("xx")) < 100
+
+
+def test_a_panic_of_the_tokenizer_is_a_failed_call(monkeypatch):
+    class PanicException(BaseException):  # as pyo3 names it
+        pass
+
+    renderer = of_family(["<s>"], "<s>{}<s>", special=True)
+    renderer.encode(prompt("x"))
+    usual = type(renderer.tokenizer).__call__
+
+    def panics(self, text, **options):
+        if "bad" in text:
+            raise PanicException("AddedVocabulary bad split")
+        return usual(self, text, **options)
+
+    monkeypatch.setattr(type(renderer.tokenizer), "__call__", panics)
+    with pytest.raises(CallError, match="the tokenizer failed at this text: AddedVocabulary"):
+        renderer.encode(prompt("bad"))
+    assert renderer.encode(prompt("good")).ids

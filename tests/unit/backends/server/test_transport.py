@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import os
 import random
+import socket
 import threading
 import time
 import traceback
@@ -452,6 +453,60 @@ def test_the_deadline_holds_against_a_server_that_drips(served, colour, reply):
     with pytest.raises(BackendError, match=r"within 0\.5 seconds"):
         rank()
     assert time.monotonic() - begun < 3
+
+
+def slow(seconds, asked):
+    """A look-up that takes so long, and its addresses."""
+
+    def getaddrinfo(*arguments, **_):
+        asked.append(arguments[0])
+        time.sleep(seconds)
+        raise OSError("no such name")
+
+    return getaddrinfo
+
+
+@COLOURS
+def test_the_deadline_holds_while_a_name_is_looked_up(monkeypatch, colour):
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", slow(2.0, asked))
+    options = {"timeout_s": 0.3, "attempts": 1, "max_concurrency": 1}
+    sender = transport.Transport(base="http://slow.invalid/v1", headers={}, **options)
+    begun = time.monotonic()
+    if colour == "sync":
+        found = sender.send(Request("models"))
+    else:
+
+        async def one():  # without the loop's own wait for its threads
+            found = await sender.asend(Request("models"))
+            return found, time.monotonic() - begun
+
+        found, seconds = asyncio.run(one())
+        begun = time.monotonic() - seconds
+    assert time.monotonic() - begun < 1.5
+    assert "within 0.3 seconds" in str(found)
+    assert asked
+
+
+def test_the_deadline_is_of_all_addresses_together(monkeypatch):
+    """Five addresses that swallow what is sent: each may take no more than what is left."""
+    tried = []
+
+    def connect(address, timeout=None, **_):
+        for _ in range(5):  # as socket.create_connection tries them
+            tried.append(address)
+            time.sleep(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    options = {"timeout_s": 0.4, "attempts": 1, "max_concurrency": 1}
+    sender = transport.Transport(base="http://127.0.0.1:9/v1", headers={}, **options)
+    begun = time.monotonic()
+    found = sender.send(Request("models"))
+    assert time.monotonic() - begun < 1.2
+    assert "within 0.4 seconds" in str(found)
+    assert found.retryable
+    assert tried
 
 
 def test_a_kept_connection_obeys_the_deadline_of_each_attempt():
