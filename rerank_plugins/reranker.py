@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -329,8 +330,12 @@ def _check(query: object, passages: object, top_k: object) -> None:
                 f"passages[{i}] is of type {type(passage).__name__}, expected a string",
                 hint="Rank the texts, then give your objects to ranking.ranked(objects).",
             )
-    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
-        raise InputError(f"top_k is {top_k!r}", hint="Give a positive integer, or None for all.")
+    if top_k is not None and (
+        not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1
+    ):
+        raise InputError(
+            f"top_k is {top_k!r:.80}", hint="Give a positive integer, or None for all."
+        )
 
 
 def _higher_is_better(passages: Sequence[Passage]) -> tuple[Sequence[Passage], Report]:

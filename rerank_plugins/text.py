@@ -65,7 +65,8 @@ class Passage(str):
             passages no score is taken for something else than it says.
 
     Raises:
-        InputError: More than one of score, similarity and distance is given.
+        InputError: More than one of score, similarity and distance is given, or one that is not a
+            number, or a title that is not a string.
 
     Examples:
         >>> flea = Passage("They live for months.", title="Flea", score=12.5)
@@ -99,12 +100,14 @@ class Passage(str):
                     f"a passage has {' and '.join(given)}",
                     hint="Give the one that its retriever ranked by.",
                 )
-            score = similarity if distance is None else -distance
+            score = similarity if distance is None else -_number("distance", distance)
             made.directed = True
         if title:
+            if not isinstance(title, str):
+                raise InputError(f"title is {title!r:.80}, expected a string")
             made.passage_title = title
         if score is not None:
-            made.score = score
+            made.score = _number("score" if similarity is None else "similarity", score)
         return made
 
     @classmethod
@@ -136,6 +139,16 @@ class Passage(str):
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
         name = "similarity" if self.directed else "score"
         return (str(self),), {"title": self.passage_title, name: self.score}
+
+
+def _number(name: str, value: object) -> float:
+    """A number of any library as a float; NaN stands for an unknown one."""
+    try:
+        if not isinstance(value, str | bytes):
+            return float(value)  # type: ignore[arg-type]  # anything else is refused below
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"{name} is {value!r:.80}, expected a number")
 
 
 def direction_of(scores: Sequence[float | None]) -> Direction:

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rerank_plugins import (
@@ -100,7 +101,9 @@ def test_an_async_backend_is_not_run_on_a_hidden_loop():
         Reranker(FIRST, AsyncOnly()).rank("q", TEXTS)
 
 
-@pytest.mark.parametrize(("top_k", "length"), [(None, 45), (1, 1), (45, 45), (100, 45)])
+@pytest.mark.parametrize(
+    ("top_k", "length"), [(None, 45), (1, 1), (np.int64(2), 2), (45, 45), (100, 45)]
+)
 def test_top_k_cuts_the_end(top_k, length):
     reranker = Reranker(FIRST, Oracle())
     ranking = reranker.rank("q", TEXTS, top_k=top_k)

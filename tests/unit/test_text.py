@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,6 +126,16 @@ def test_a_passage_has_a_score_or_a_distance():
         Passage("a", score=1.0, distance=0.5)
     with pytest.raises(InputError, match=r"the similarity 1\.0 and the distance 0\.5"):
         Passage("a", similarity=1.0, distance=0.5)
+
+
+@pytest.mark.parametrize("value", ["1", b"1", [], 10**400, object()])
+@pytest.mark.parametrize("name", ["score", "similarity", "distance"])
+def test_what_is_not_a_number_is_refused_where_it_is_given(name, value):
+    with pytest.raises(InputError, match=f"{name} is .*, expected a number"):
+        Passage("a", **{name: value})
+    assert Passage("a", score=np.float32(0.5)).score == 0.5
+    with pytest.raises(InputError, match="title is 3, expected a string"):
+        Passage("a", title=3)
 
 
 def test_what_a_number_is_is_kept_by_copies():

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import AsyncGenerator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
@@ -238,7 +239,10 @@ class Transport:
         )
         headers = httpx.Headers(dict(self.headers))
         headers["Accept-Encoding"] = "gzip, deflate"  # those that `_Body` can bound
-        return {"headers": headers, "timeout": self.timeout_s, "limits": limits}
+        # No cookies: a server could add to all later requests, of every user, without end.
+        nobody = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        settings = {"headers": headers, "timeout": self.timeout_s, "limits": limits}
+        return {**settings, "cookies": nobody}
 
 
 _PARENTS: list[Any] = []

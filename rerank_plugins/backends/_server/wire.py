@@ -73,6 +73,9 @@ def read_response(
             hint="Give api_key=..., or name the variable that holds it in api_key_env.",
         )
     if not 200 <= status < 300:
+        if place := 300 <= status < 400 and headers.get("location", ""):
+            shown = hide(_printable(place[:_READ_DETAIL]))[:_LONGEST_DETAIL]
+            return RefusedError(status, f"a redirect to {shown}", hint="Give base_url=...")
         return _refusal(status, headers, decoded, detail)
     if decoded is _BROKEN:
         return BackendError("the server's answer is not JSON, or was cut", retryable=True)

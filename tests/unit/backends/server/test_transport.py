@@ -455,6 +455,33 @@ def test_the_deadline_holds_against_a_server_that_drips(served, colour, reply):
     assert time.monotonic() - begun < 3
 
 
+@COLOURS
+def test_a_server_s_cookies_are_not_kept(served, colour):
+    """Else each answer could make all later requests larger."""
+    server = served(OpenAIServer())
+    heads = []
+
+    def reply(handler, _):
+        heads.append(handler.headers)
+        handler.send_response(200)
+        handler.send_header("Set-Cookie", f"c{len(heads)}=x; Path=/")
+        handler.send_header("Content-Length", "2")
+        handler.end_headers()
+        handler.wfile.write(b"{}")
+
+    server.reply = reply
+    options = {"timeout_s": 5.0, "attempts": 1, "max_concurrency": 1}
+    sender = transport.Transport(base=server.url, headers={}, **options)
+    request = Request("chat/completions", {"model": "m"})
+
+    async def twice():
+        return [await sender.asend(request) for _ in range(2)]
+
+    found = [sender.send(request), sender.send(request)] if colour == "sync" else None
+    assert (found or asyncio.run(twice())) == [{}, {}]
+    assert [head["Cookie"] for head in heads] == [None, None]
+
+
 def slow(seconds, asked):
     """A look-up that takes so long, and its addresses."""
 

@@ -8,6 +8,7 @@ from server_rankings import best_first, passages
 
 from rerank_plugins import BackendError, ConfigurationError, PromptTooLongError, Reranker
 from rerank_plugins.backends import OpenAIBackend
+from rerank_plugins.backends._server.exchange import RefusedError
 from rerank_plugins.backends._server.wire import completion, has_pair_scores, read_response
 from rerank_plugins.strategies import SingleToken
 
@@ -107,3 +108,13 @@ def test_content_may_be_a_list_of_parts():
     for content in ([7], 7, {"text": "a"}):
         with pytest.raises(BackendError, match="no text"):
             completion({"message": {"content": content}}, logprobs=False)
+
+
+def test_a_redirect_says_where_to():
+    headers = {"location": "https://models.example/v1/models?key=sk-secret"}
+    found = read_response(
+        301, headers, b"moved", None, hide=lambda text: text.replace("sk-secret", "***")
+    )
+    assert isinstance(found, RefusedError)
+    assert "301: a redirect to https://models.example/v1/models?key=***" in str(found)
+    assert found.hint == "Give base_url=..."
