@@ -22,6 +22,8 @@ from .errors import InputError
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not blank, each with its number from 1.
 
+    A byte order mark, with which some editors begin a file, is left out.
+
     Args:
         path: The file. Where it does not exist, the file with ``.gz`` after this name is read.
 
@@ -31,7 +33,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     number, found = 0, _found(path)
     opened = gzip.open if found.suffix == ".gz" else open
     try:
-        with cast(TextIO, opened(found, "rt", encoding="utf-8")) as file:
+        with cast(TextIO, opened(found, "rt", encoding="utf-8-sig")) as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line
@@ -74,12 +76,15 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
         The number of lines.
 
     Raises:
-        InputError: The file cannot be written.
+        InputError: The file cannot be written, or a line has half of a surrogate pair.
     """
     count = 0
     with replacing(path) as raw, _packed(raw) if path.suffix == ".gz" else nullcontext(raw) as file:
         for line in lines:
-            file.write(f"{line}\n".encode())
+            try:
+                file.write(f"{line}\n".encode())
+            except UnicodeEncodeError as error:
+                raise InputError(f"line {count + 1} of {path} is not valid Unicode") from error
             count += 1
     return count
 
@@ -115,6 +120,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """
     if not path.name:
         raise InputError(f"cannot write {str(path)!r}: it is a folder")
+    if "\0" in str(path):
+        raise InputError(f"cannot write {str(path)!r}: the name has a null character")
     try:
         if path.parent in _STREAMS or (path.exists() and not path.is_file()):
             with path.open("wb") as file:
@@ -248,7 +255,10 @@ def _found(path: Path) -> Path:
     Raises:
         InputError: Neither exists.
     """
-    for candidate in (path, path.with_name(path.name + ".gz")):
-        if candidate.is_file():
-            return candidate
+    try:
+        for candidate in (path, path.with_name(path.name + ".gz")):
+            if candidate.is_file():
+                return candidate
+    except (OSError, ValueError) as error:  # a name that is too long, or empty
+        raise InputError(f"cannot read {str(path)[:200]!r}: {error}") from error
     raise InputError(f"there is no file {str(path)!r}, plain or gzipped")

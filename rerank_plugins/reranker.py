@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ._checks import known_keys, one_of
+from ._checks import at_least, known_keys, one_of
 from ._runner import ASYNC_QUERIES, Runner, results_of
 from .calls import Plan, ScorePair
 from .errors import CallError, ContractError, InputError, UnsupportedCallError
@@ -330,12 +329,7 @@ def _check(query: object, passages: object, top_k: object) -> None:
                 f"passages[{i}] is of type {type(passage).__name__}, expected a string",
                 hint="Rank the texts, then give your objects to ranking.ranked(objects).",
             )
-    if top_k is not None and (
-        not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1
-    ):
-        raise InputError(
-            f"top_k is {top_k!r:.80}", hint="Give a positive integer, or None for all."
-        )
+    at_least(1, none=True, top_k=top_k)
 
 
 def _higher_is_better(passages: Sequence[Passage]) -> tuple[Sequence[Passage], Report]:

@@ -131,15 +131,15 @@ def _texts(path: Path) -> dict[str, str]:
 
 
 def _judgements(path: Path) -> tuple[dict[str, dict[str, int]], str]:
-    """Grades by query and document of a file with a header, and what the header says of a model."""
+    """Grades by query and document of a file, and what the header says of a model."""
     qrels: dict[str, dict[str, int]] = {}
     for number, line in lines_of(path):
-        if number == 1:
-            continue  # the header
         try:
             query, document, text = line.split("\t")
             grade = int(text)
         except ValueError as error:
+            if number == 1:
+                continue  # the header, which some files lack
             raise InputError(f"line {number} of {path} is not a judgement") from error
         if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
             raise InputError(

@@ -133,9 +133,12 @@ def claim_file(path: Path, manifest: Manifest) -> Manifest:
         The manifest that is beside the file now.
 
     Raises:
-        InputError: The file was not written by this library, or with another reranker, other
-            prompts or other settings; or a manifest cannot be read or written.
+        InputError: The path is a folder, a pipe or a device; the file was not written by this
+            library, or with another reranker, other prompts or other settings; or a manifest cannot
+            be read or written.
     """
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise InputError(f"{str(path)!r} is a folder, a pipe or a device", hint="Give a file.")
     beside = manifest_path(path)
     if beside.exists() and path.exists():
         known = read_manifest(path)

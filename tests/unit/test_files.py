@@ -255,3 +255,23 @@ def test_drafts_of_killed_processes_are_removed_a_day_later(tmp_path):
     stay = [names_of[kind] for kind in ("new", "other", "mine")]
     assert names(tmp_path) == sorted(["[x]", "letter.txt", *stay])
     assert elsewhere.read_text() == "dear"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path, packed):
+    path = tmp_path / ("x.gz" if packed else "x")
+    content = b"\xef\xbb\xbfa 1\nb\xef\xbb\xbf 2\n"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert list(lines_of(path)) == [(1, "a 1\n"), (2, "b\ufeff 2\n")]
+
+
+def test_names_and_lines_that_no_file_has(tmp_path):
+    with pytest.raises(InputError, match="cannot read"):
+        next(lines_of(Path("a" * 5000)))
+    with pytest.raises(InputError, match="the name has a null character"):
+        write_lines(tmp_path / "a\0b", ["x"])
+    (tmp_path / "x").write_text("old")
+    with pytest.raises(InputError, match=r"line 2 of .* is not valid Unicode"):
+        write_lines(tmp_path / "x", ["a", "\ud800"])
+    assert (tmp_path / "x").read_text() == "old"
+    assert names(tmp_path) == ["x"]

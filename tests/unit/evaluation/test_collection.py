@@ -152,3 +152,9 @@ def test_a_collection_of_ir_datasets(tmp_path):
     assert (collection.queries, collection.qrels) == ({"q1": "?"}, {"q1": {"a": 2, "b": 0}})
     with pytest.raises(InputError, match="ir_datasets knows no 'nonsense'"):
         load_collection("irds:nonsense")
+
+
+def test_the_first_judgement_of_a_file_without_a_header_counts(folder):
+    """Where the header is expected: its grade is a number, and a header's is a word."""
+    (folder / "qrels" / "test.tsv").write_text("q1\ta\t2\nq1\tb\t1\n")
+    assert load_collection(folder).qrels == {"q1": {"a": 2, "b": 1}}

@@ -164,3 +164,11 @@ def test_damaged_bytes_of_a_manifest(tmp_path, data):
         assert fits(read_manifest(tmp_path / "out.jsonl"), Manifest)
     except InputError as error:
         assert str(beside) in str(error)  # noqa: PT017
+
+
+def test_a_device_or_a_folder_is_no_output(tmp_path):
+    """`/dev/full` can be read without end."""
+    for path in ("/dev/full", tmp_path):
+        with pytest.raises(InputError, match="a folder, a pipe or a device"):
+            rank_file([Query("q", "flea", ("a",), None)], reranker(), path, Jsonl())
+    assert not list(tmp_path.iterdir())
