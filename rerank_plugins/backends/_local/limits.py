@@ -46,7 +46,8 @@ def positions(model: Any) -> int:
     config = model.config.get_text_config()
     names = ("max_position_embeddings", "max_encoder_position_embeddings")
     stated = next((n for name in names if (n := getattr(config, name, None))), None)
-    if stated is None or not getattr(config, "position_biased_input", True):
+    # XLNet states -1: its positions are relative.
+    if stated is None or stated < 1 or not getattr(config, "position_biased_input", True):
         return NO_LIMIT
     if not hasattr(model, "modules"):  # exported: the same architecture without weights
         torch = extra("torch", "transformers")

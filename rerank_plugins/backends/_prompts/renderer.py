@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _CONTROL_LIKE = re.compile(r"[<>|\[\]\u25c1\u25b7\u27e8\u27e9\uff1c\uff1e\u3010\u3011]")
-_UNKNOWN = re.compile(r"\W*unk(?:nown)?\W*", re.IGNORECASE)
+_UNKNOWN = re.compile(r"\W{0,3}unk(?:nown)?\W{0,3}", re.IGNORECASE)
 _ROUNDS = 20
 """Maximum number of times that a text is searched for control tokens to break up: a few are usual,
 and no vocabulary may make it endless. What is then left is found among the tokens."""

@@ -68,6 +68,11 @@ def test_models_with_relative_positions_have_no_limit():
     assert positions(model("deberta-v2", max_position_embeddings=32, **free)) == NO_LIMIT
 
 
+def test_a_negative_number_of_positions_is_no_limit():
+    """XLNet's configuration states -1."""
+    assert positions(model("xlnet", d_model=16, n_layer=1, n_head=2, d_inner=16)) == NO_LIMIT
+
+
 def test_an_exported_model_has_the_positions_of_its_architecture():
     class Exported:
         config = model("xlm-roberta", max_position_embeddings=64, pad_token_id=1).config
