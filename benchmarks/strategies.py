@@ -25,6 +25,7 @@ from rerank_plugins.strategies import (
     Consensus,
     FullList,
     Groupwise,
+    Head,
     Hybrid,
     JointRank,
     KeepOrder,
@@ -80,6 +81,7 @@ STRATEGIES = {
     "QueryLikelihood": QueryLikelihood(),
     "Blend(Pointwise)": Blend(Pointwise()),
     "Hybrid(Pointwise)": Hybrid(Pointwise()),
+    "Head(SlidingWindow, 50)": Head(SlidingWindow(FIRST), n=50),
     "Cascade(PairScore, Permutation, 30)": Cascade(
         first=PairScore(), then=SlidingWindow(Permutation())
     ),

@@ -67,6 +67,9 @@ class Report:
             it was allowed to. They are ranked all the same.
         unread: Positions of the passages that a failed call kept from being read, or may have
             kept: where a call was about one passage, that passage; else all that a part ranked.
+        skipped: Lists that were not ranked, because their first stage was sure (`When`).
+        unscored: Positions of the passages without the first stage's score that `When` goes by. It
+            ranks such a list.
     """
 
     fallbacks: tuple[str, ...] = ()
@@ -82,6 +85,8 @@ class Report:
     distances: frozenset[int] = frozenset()
     irrelevant: frozenset[int] = frozenset()
     unread: frozenset[int] = frozenset()
+    skipped: int = 0
+    unscored: frozenset[int] = frozenset()
 
     def __add__(self, other: "Report") -> "Report":
         """Both reports together: counts and causes added, positions united."""
@@ -125,7 +130,7 @@ class Report:
 
     def mapped(self, positions: Sequence[int]) -> "Report":
         """The report of a sublist in terms of the list: position ``i`` becomes ``positions[i]``."""
-        named = ("missing", "truncated", "distances", "irrelevant", "unread")
+        named = ("missing", "truncated", "distances", "irrelevant", "unread", "unscored")
         held: dict[str, Any] = {
             name: frozenset(positions[i] for i in found)
             for name in named

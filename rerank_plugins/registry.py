@@ -20,6 +20,7 @@ Group = Literal["strategies", "backends"]
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     "strategies": {
         "acu-rank": "rerank_plugins.strategies:AcuRank",
+        "best-chunk": "rerank_plugins.strategies:BestChunk",
         "blend": "rerank_plugins.strategies:Blend",
         "blitz-rank": "rerank_plugins.strategies:BlitzRank",
         "calibrated": "rerank_plugins.strategies:Calibrated",
@@ -28,6 +29,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "constrained-permutation": "rerank_plugins.strategies:ConstrainedPermutation",
         "full-list": "rerank_plugins.strategies:FullList",
         "groupwise": "rerank_plugins.strategies:Groupwise",
+        "head": "rerank_plugins.strategies:Head",
         "hybrid": "rerank_plugins.strategies:Hybrid",
         "joint-rank": "rerank_plugins.strategies:JointRank",
         "keep-order": "rerank_plugins.strategies:KeepOrder",
@@ -42,6 +44,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "sliding-window": "rerank_plugins.strategies:SlidingWindow",
         "top-down": "rerank_plugins.strategies:TopDown",
         "tournament": "rerank_plugins.strategies:Tournament",
+        "when": "rerank_plugins.strategies:When",
     },
     "backends": {
         "balanced": "rerank_plugins.backends:Balanced",
@@ -73,7 +76,7 @@ _PARTS = {  # of strategies: they nest in specs under these names
 }
 _WORD = re.compile(r"\w+")
 _NESTED: Mapping[Group, frozenset[str]] = {  # arguments where a bare name stands for a spec
-    "strategies": frozenset({"inner", "first", "then"}),
+    "strategies": frozenset({"inner", "first", "pick", "then"}),
     "backends": frozenset({"backends", "inner", "pairs", "search", "text"}),
 }
 

@@ -300,6 +300,25 @@ def count_words(text: str) -> int:
     return len(_WORD.findall(text))
 
 
+def chunks_of(text: str, words: int, overlap: int = 0) -> list[str]:
+    """Cut a text into chunks of at most ``words`` words, as `limit_words` counts them.
+
+    Args:
+        text: The text; one that is not longer is its only chunk, as it is.
+        words: Words in a chunk.
+        overlap: Words that two neighbours share, below ``words``.
+
+    Examples:
+        >>> chunks_of("one two  three four five", 3, 1)
+        ['one two  three', 'three four five']
+    """
+    spans = [found.span() for found in _WORD.finditer(text)]
+    if len(spans) <= words:
+        return [text]
+    starts = range(0, len(spans) - overlap, words - overlap)
+    return [text[spans[i][0] : spans[min(i + words, len(spans)) - 1][1]] for i in starts]
+
+
 def repair_encoding(text: str) -> str:
     """Undo mojibake, control characters and lone surrogates (``ftfy``).
 

@@ -15,6 +15,7 @@ from ._prepare import prepare
 from ._rank import rank
 from ._serve import serve
 from ._train import train
+from ._tune import tune
 
 
 @click.group(help="LLM reranking for retrieval-augmented generation.")
@@ -29,6 +30,7 @@ for _command in (
     judge,
     compare,
     explain,
+    tune,
     bench,
     models,
     prepare,

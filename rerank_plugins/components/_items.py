@@ -205,6 +205,8 @@ def _meta(ranking: Ranking, found: Candidates) -> dict[str, Any]:
         },
         "truncated": len(report.truncated),
         "irrelevant": len(report.irrelevant),
+        "skipped": report.skipped,
+        "unscored": len(report.unscored),
         "duplicates_removed": found.duplicates,
         "retriever_scores": found.direction,
     }

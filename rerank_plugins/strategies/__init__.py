@@ -2,12 +2,14 @@
 
 from ._acu_rank import AcuRank
 from ._attempt import Attempt
+from ._best_chunk import BestChunk
 from ._blitz_rank import BlitzRank
 from ._calibrated import Calibrated
 from ._cascade import Cascade
 from ._consensus import Consensus
 from ._full_list import FullList, Read
 from ._groupwise import Groupwise
+from ._head import Head, When, margin_of
 from ._hybrid import Blend, Hybrid
 from ._joint_rank import JointRank
 from ._keep_order import KeepOrder
@@ -26,6 +28,7 @@ from ._sliding_window import SlidingWindow, windows
 __all__ = [
     "AcuRank",
     "Attempt",
+    "BestChunk",
     "Blend",
     "BlitzRank",
     "Calibrated",
@@ -34,6 +37,7 @@ __all__ = [
     "ConstrainedPermutation",
     "FullList",
     "Groupwise",
+    "Head",
     "Hybrid",
     "JointRank",
     "KeepOrder",
@@ -51,5 +55,7 @@ __all__ = [
     "SlidingWindow",
     "TopDown",
     "Tournament",
+    "When",
+    "margin_of",
     "windows",
 ]

@@ -8,6 +8,7 @@ from rerank_plugins import InputError, Passage, Reranker, registry
 from rerank_plugins.plans import run
 from rerank_plugins.strategies import (
     AcuRank,
+    BestChunk,
     Blend,
     BlitzRank,
     Calibrated,
@@ -16,6 +17,7 @@ from rerank_plugins.strategies import (
     ConstrainedPermutation,
     FullList,
     Groupwise,
+    Head,
     Hybrid,
     JointRank,
     KeepOrder,
@@ -30,6 +32,7 @@ from rerank_plugins.strategies import (
     SlidingWindow,
     TopDown,
     Tournament,
+    When,
 )
 from rerank_plugins.testing import Failing, Oracle, StrategyContract
 
@@ -105,6 +108,10 @@ TestBlitzRank = contract("BlitzRank", lambda: BlitzRank(SingleToken()))
 TestNarrowBlitzRank = contract("NarrowBlitzRank", lambda: BlitzRank(SingleToken(), size=4, top_m=3))
 TestAcuRank = contract("AcuRank", lambda: AcuRank(SingleToken()))
 TestNarrowAcuRank = contract("NarrowAcuRank", lambda: AcuRank(SingleToken(), size=5, top_m=3))
+TestBestChunk = contract("BestChunk", lambda: BestChunk(PairScore()))
+TestBestChunkListwise = contract("BestChunkListwise", lambda: BestChunk(SingleToken()), most=26)
+TestHead = contract("Head", lambda: Head(PairScore(), n=15))
+TestWhen = contract("When", lambda: When(SlidingWindow(Permutation())))
 TestCascade = contract(
     "Cascade", lambda: Cascade(first=PairScore(), then=SlidingWindow(Permutation()), depth=7)
 )

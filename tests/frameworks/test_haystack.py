@@ -46,6 +46,8 @@ META = {
     "irrelevant",
     "duplicates_removed",
     "retriever_scores",
+    "skipped",
+    "unscored",
     "score_scaled",
     "score_threshold_applied",
 }

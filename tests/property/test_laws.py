@@ -15,6 +15,7 @@ from rerank_plugins.parsing import parse_grades, parse_permutation
 from rerank_plugins.plans import gather, run
 from rerank_plugins.strategies import (
     AcuRank,
+    BestChunk,
     BlitzRank,
     Cascade,
     Consensus,
@@ -138,6 +139,10 @@ def test_every_strategy_returns_a_permutation_of_any_texts(passages, query, seed
         JointRank(SingleToken(), size=4),
         BlitzRank(SingleToken(), size=4, top_m=3),
         AcuRank(SingleToken(), size=4, top_m=3),
+        BestChunk(PairScore(), words=2, overlap=1),
+        BestChunk(Permutation(), words=2, overlap=0),
+        BestChunk(SlidingWindow(SingleToken(), size=4, stride=2), words=1, overlap=0),
+        BestChunk(Permutation(), words=2, overlap=0, pick=PairScore()),
         Cascade(first=PairScore(), then=Setwise(), depth=4),
         Hybrid(Groupwise(size=6, interval=3)),
         FullList(read="single-token"),

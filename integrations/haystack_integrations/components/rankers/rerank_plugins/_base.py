@@ -128,7 +128,8 @@ class Ranker(Checked):
         :returns: ``documents`` with new scores, and ``meta``: ``model``, ``score_kind``, ``usage``,
             ``fallback``, ``causes``, ``repairs``, ``truncated``, ``irrelevant`` (how many documents
             were left out because the model said that none of them is relevant, where the strategy
-            has ``allow_none``), ``duplicates_removed``,
+            has ``allow_none``), ``skipped`` and ``unscored`` (1 where the strategy ``when`` ranked
+            nothing, and the documents without the score that it goes by), ``duplicates_removed``,
             ``retriever_scores`` (what the documents' own scores are, by how they run along the
             list: ``similarity``, ``distance``, ``unknown``, ``incomplete``, ``none``),
             ``score_scaled``, ``score_threshold_applied``.
