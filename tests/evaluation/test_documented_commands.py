@@ -69,6 +69,9 @@ def place(tmp_path, collection, spec):
     qrels = (collection / "qrels" / "test.tsv").read_text()
     (dl19 / "qrels" / "test.tsv").write_text(re.sub(r"(?m)^q1\t", "264014\t", qrels))
     (tmp_path / "bm25.trec").write_text((collection / "bad.trec").read_text())
+    scores = [(f"t{q}", f"d{k}", k, 9 - k - q % 3 * (k > 1)) for q in range(10) for k in (1, 2, 3)]
+    run = "".join(f"{q} Q0 {d} {rank} {score} x\n" for q, d, rank, score in scores)
+    (tmp_path / "bm25.train.trec").write_text(run)
     for name in ("reranker.yaml", "spec.yaml", "first_mistral.yaml"):
         (tmp_path / name).write_text(spec.read_text())
     (tmp_path / "texts.txt").write_text("Cats sleep.\nA flea lives for weeks.\n")
