@@ -131,10 +131,14 @@ class LabelLogprobs:
 
     A label missing from ``seen`` is known only to be at most ``floor``: servers cap how many
     alternatives they report. A backend that sees every label gives ``floor=-inf``.
+
+    ``normaliser`` is the logarithm of the sum of ``exp(logit)`` over the vocabulary, where the
+    backend knows it: a label's raw logit is its log-probability plus this. Servers do not tell it.
     """
 
     seen: Mapping[str, float]
     floor: float = float("-inf")
+    normaliser: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

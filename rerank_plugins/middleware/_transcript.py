@@ -199,7 +199,7 @@ def _answer(data: Any, call: Call[Any]) -> Any:
     match call:
         case NextToken():
             floor = -math.inf if data["floor"] is None else data["floor"]
-            return LabelLogprobs(data["seen"], floor)
+            return LabelLogprobs(data["seen"], floor, data.get("normaliser"))
         case Generate():
             return Completion(**{k: _tuples(v) for k, v in data.items()})
         case Likelihood():

@@ -130,14 +130,18 @@ class PointwisePrompt(PassageForm):
 
     Args:
         user: The user's message with the fields ``{query}``, ``{passage}`` and ``{instruction}``.
-        labels: The two words that may come next, the one for "relevant" first.
+        labels: The two words that may come next, the one for "relevant" first: their log-odds are
+            the score. Or one word, whose raw logit is.
         top_grade: Instead of ``labels``: the model writes an integer from 0 to this.
         before_grade: Text after which the grade stands, in any case, where other text may come
             first; without it the answer begins with the grade.
         instruction: The meaning of relevance, unless the caller gives one.
+        instructed: The text that stands for ``{instruction}`` in ``user`` where there is an
+            instruction, with that field; where there is none, nothing does.
         system: The system message, or nothing.
         prefill: The beginning of the answer.
-        reasoning: Whether the answer is reasoning first and then ``<answer>...</answer>``.
+        reasoning: Whether the answer is reasoning first and then ``<answer>...</answer>``; with
+            labels, reasoning that ``</think>`` ends, and then a label.
         chat: Whether the model's chat template is used.
         max_passage_words: Words kept of the passage; None for no such limit.
         max_passage_tokens: Tokens kept of the passage, counted by the backend.
@@ -155,6 +159,7 @@ class PointwisePrompt(PassageForm):
     top_grade: int | None = None
     before_grade: str = ""
     instruction: str = ""
+    instructed: str = "{instruction}"
     system: str = ""
     prefill: str = ""
     reasoning: bool = False
@@ -166,8 +171,9 @@ class PointwisePrompt(PassageForm):
     def __post_init__(self) -> None:
         allowed = {"query", "passage", "instruction"}
         check_fields("user", self.user, allowed, {"query", "passage"})
-        if (len(self.labels) == 2) == (self.top_grade is not None):
-            raise ConfigurationError("a pointwise prompt needs two labels or a top_grade")
+        check_fields("instructed", self.instructed, {"instruction"}, {"instruction"})
+        if (len(self.labels) in (1, 2)) == (self.top_grade is not None) or len(self.labels) > 2:
+            raise ConfigurationError("a pointwise prompt needs one or two labels, or a top_grade")
         if self.top_grade is not None and self.top_grade < 1:
             raise ConfigurationError(f"top_grade is {self.top_grade}, expected at least 1")
         if self.before_grade and self.top_grade is None:
@@ -190,10 +196,11 @@ class PointwisePrompt(PassageForm):
         text, shortened = self.cut(passage, max_words)
         if self.repair_encoding:
             text, query = repair_encoding(text), repair_encoding(query)
+        goal = self.instruction if instruction is None else instruction
         values: dict[str, list[Part]] = {
             "query": [Untrusted(query, "query", self.max_query_tokens)],
             "passage": [self.part(text)],
-            "instruction": [self.instruction if instruction is None else instruction],
+            "instruction": fill(self.instructed, {"instruction": [goal]}) if goal else [],
         }
         user = fill(self.user, values)
         prompt = chat(self.system, user, self.prefill, templated=self.chat)

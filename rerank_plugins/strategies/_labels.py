@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ..calls import LabelLogprobs, NextToken, Plan
-from ..errors import InputError, LogprobsError, ModelOutputError
+from ..errors import InputError, LogprobsError, ModelOutputError, UnsupportedCallError
 from ..prompts import ListwisePrompt
 from ..ranking import Report
 from ._fit import ask_window
@@ -49,6 +49,23 @@ def label_scores(answer: LabelLogprobs, names: Sequence[str]) -> list[float]:
             hint="Use a backend that answers by token id, policy='generate', or Permutation.",
         )
     return [max(value, LOWEST_LOGPROB) for value in logprobs]
+
+
+def raw_logit(answer: LabelLogprobs, name: str) -> float:
+    """The raw logit of a label, which a log-probability alone does not tell.
+
+    Raises:
+        UnsupportedCallError: The backend does not know it.
+        ModelOutputError, LogprobsError: See `label_scores`.
+    """
+    [logprob] = label_scores(answer, [name])
+    if answer.normaliser is None:
+        raise UnsupportedCallError(
+            "the score is the raw logit of one token, and the backend reports log-probabilities "
+            "alone",
+            hint="Use TransformersBackend: the table in docs/engines.md says who knows logits.",
+        )
+    return logprob + answer.normaliser
 
 
 def unseen_labels(answer: LabelLogprobs, names: Sequence[str]) -> int:

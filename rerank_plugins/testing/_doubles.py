@@ -79,7 +79,7 @@ class Constant:
     def _reply(self, call: Call[Any]) -> Reply[Any] | CallError:
         match call:
             case NextToken(labels=labels):
-                return Reply(LabelLogprobs(dict.fromkeys(labels, 0.0), 0.0))
+                return Reply(LabelLogprobs(dict.fromkeys(labels, 0.0), 0.0, normaliser=0.0))
             case Generate():
                 return Reply(Completion(""))
             case Likelihood():

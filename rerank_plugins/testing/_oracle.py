@@ -116,14 +116,14 @@ class Oracle:
             seen = self._digits(call, scores[0])
         elif len(scores) == 1:
             yes = _positive(scores[0]) / (1.0 + _positive(scores[0]))
-            seen = dict(zip(call.labels, (math.log(yes), math.log1p(-yes)), strict=True))
+            seen = dict(zip(call.labels, (math.log(yes), math.log1p(-yes)), strict=False))
         else:
             seen = {
                 label: -1.0 / (1.0 + _positive(scores[_index(label)]))
                 for label in call.labels
                 if _index(label) < len(scores)
             }
-        return Reply(LabelLogprobs(seen), _words(call.prompt))
+        return Reply(LabelLogprobs(seen, normaliser=0.0), _words(call.prompt))
 
     def _digits(self, call: NextToken, score: float) -> dict[str, float]:
         """The next digit of the grade: its first one, or the one after a 1."""

@@ -17,6 +17,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -203,9 +204,12 @@ class BackendContract:
 
     Class attributes:
         kinds: The kinds of calls to test; those the backend declares, by default.
+        logits: Whether its log-probabilities come with their normaliser, so that raw logits are
+            known; None to leave that open.
     """
 
     kinds: frozenset[type[Call[Any]]] | None = None
+    logits: bool | None = None
 
     @pytest.fixture
     def backend(self) -> AnyBackend:
@@ -241,6 +245,21 @@ class BackendContract:
             [alone] = _ask(backend, [call])
             for other in (alone, backwards[i]):
                 assert _numbers(together[i]) == pytest.approx(_numbers(other), abs=1e-3)
+
+    def test_raw_logits_do_not_depend_on_the_labels(
+        self, backend: AnyBackend, calls: Batch
+    ) -> None:
+        """The normaliser, where it is known, belongs to the prompt and not to the labels."""
+        for call in [call for call in calls if isinstance(call, NextToken)]:
+            replies = _ask(backend, [call, replace(call, labels=call.labels[:1])])
+            both, one = (reply.answer for reply in replies if isinstance(reply, Reply))
+            if self.logits is not None:
+                assert (both.normaliser is not None) == self.logits
+            if both.normaliser is not None:
+                assert math.isfinite(both.normaliser)
+                assert one.normaliser == pytest.approx(both.normaliser, abs=1e-3)
+                [name] = one.seen
+                assert one.seen[name] == pytest.approx(both.seen[name], abs=1e-3)
 
     def test_equal_calls_get_equal_answers(self, backend: AnyBackend, calls: Batch) -> None:
         """Or ties would be broken by chance."""
@@ -339,8 +358,9 @@ def _numbers(reply: Reply[Any] | CallError) -> list[float]:
     """The numbers of a reply that can be compared."""
     assert isinstance(reply, Reply), reply
     match reply.answer:
-        case LabelLogprobs(seen=seen):
-            return [seen[name] for name in sorted(seen)]
+        case LabelLogprobs(seen=seen, normaliser=normaliser):
+            known = [] if normaliser is None else [normaliser]
+            return [*(seen[name] for name in sorted(seen)), *known]
         case Completion(text=text):
             return [float(ord(c)) for c in text]
         case ContinuationLogprob(logprob=logprob, tokens=tokens):

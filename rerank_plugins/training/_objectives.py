@@ -65,7 +65,7 @@ def kind_of(asked: tuple[Call[Any], ...]) -> Kind:
     match asked[0]:
         case NextToken() if len(asked) == 1:
             return "listwise"
-        case NextToken(labels=labels) if len(labels) == 2:
+        case NextToken(labels=labels) if len(labels) <= 2:
             return "pointwise"
         case NextToken(labels=labels):
             raise InputError(
@@ -143,15 +143,15 @@ def _scores(kind: Kind, logits: torch.Tensor, batch: Mapping[str, Any]) -> torch
     """The score of each passage, ``(B, n)``, 0 at padding.
 
     ``listwise``: the logit of its identifier after the prompt. ``pointwise``: the log-odds of the
-    first label against the second. ``likelihood``: the mean log-probability of the query's tokens,
-    nats. ``classifier``: the logit.
+    first label against the second, or the logit of the only one. ``likelihood``: the mean
+    log-probability of the query's tokens, nats. ``classifier``: the logit.
     """
     if kind in ("listwise", "pointwise"):
         rows = torch.arange(len(logits), device=logits.device)
         labels = logits[rows, batch["last"]].gather(-1, batch["candidates"].clamp(min=0))
         if kind == "listwise":
             return labels
-        each = labels[:, 0] - labels[:, 1]
+        each = labels[:, 0] - labels[:, 1:].sum(-1)
     elif kind == "likelihood":
         known = batch["targets"] >= 0
         targets = batch["targets"].clamp(min=0)

@@ -15,6 +15,7 @@ MODEL = frozenset({NextToken, Generate, Likelihood, ScorePair})
 
 class TestOracle(BackendContract):
     kinds = MODEL
+    logits = True
 
     @pytest.fixture
     def backend(self):
@@ -38,12 +39,16 @@ class TestBalanced(BackendContract):
 
 
 class TestTransformersOneByOne(BackendContract):
+    logits = True
+
     @pytest.fixture
     def backend(self, tiny):
         return tiny
 
 
 class TestTransformersInBatches(BackendContract):
+    logits = True
+
     @pytest.fixture
     def backend(self, tiny_model, tokenizer):
         return TransformersBackend(tiny_model, tokenizer=tokenizer, max_batch_tokens=500)

@@ -75,6 +75,8 @@ TestQueryLikelihood = contract("QueryLikelihood", QueryLikelihood)
 TestPointwise = contract("Pointwise", Pointwise)
 TestMonoT5 = contract("MonoT5", lambda: Pointwise(prompt="monot5.v1"))
 TestPairScore = contract("PairScore", PairScore)
+TestRawLogit = contract("RawLogit", lambda: Pointwise(prompt="zerank.v1"))
+TestRank1 = contract("Rank1", lambda: Pointwise(prompt="rank1.v1"))
 TestPointwiseGrade = contract("PointwiseGrade", PointwiseGrade)
 TestExpectedGrade = contract("ExpectedGrade", lambda: PointwiseGrade(expectation=True))
 TestExpectedGradeAtOnce = contract(

@@ -64,8 +64,9 @@ def _declared(kinds, label="exact"):
 
 
 def _in_process():
-    yield "`TransformersBackend`", _declared(TransformersBackend.kinds)
-    yield "`Seq2SeqBackend`", _declared(Seq2SeqBackend.kinds)
+    logits = "exact, with logits"
+    yield "`TransformersBackend`", _declared(TransformersBackend.kinds, logits)
+    yield "`Seq2SeqBackend`", _declared(Seq2SeqBackend.kinds, logits)
     yield "`CrossEncoderBackend`", _declared(CrossEncoderBackend.kinds)
     yield "`OnnxCrossEncoderBackend`", _declared(OnnxCrossEncoderBackend.kinds)
     yield "`LateInteractionBackend`", _declared(LateInteractionBackend.kinds)

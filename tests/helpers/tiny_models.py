@@ -27,6 +27,35 @@ def llama(vocabulary, kind="LlamaForCausalLM", *, tokenizer=None, **options):
     return getattr(transformers, kind)(config).eval()
 
 
+def causal(kind, tokenizer):
+    """A causal language model of a few thousand weights that knows the tokens of ``tokenizer``.
+
+    Args:
+        kind: Its architecture: ``qwen2``, ``qwen3``, ``gemma``.
+        tokenizer: Gives it the vocabulary.
+    """
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(
+        kind,
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        initializer_range=0.6,  # large enough to tell one text from another
+        max_position_embeddings=4096,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
 def bert(words, folder, kind="BertForSequenceClassification", *, longest=64, **options):
     """A BERT that knows ``words``, saved into ``folder``.
 
@@ -92,3 +121,52 @@ def characters(template="{% for m in messages %}<{{ m['role'] }}>{{ m['content']
     )
     tokenizer.chat_template = template
     return tokenizer
+
+
+def modular_reranker(folder):
+    """A cross-encoder of sentence-transformers, saved: a ModernBERT and a head of four modules.
+
+    Args:
+        folder: Where to.
+
+    Returns:
+        The folder.
+    """
+    import torch
+    import transformers
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Dense, Transformer
+    from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat", "flea", "sea", "yes", "no", "far"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=64)
+    torch.manual_seed(0)
+    config = transformers.ModernBertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        cls_token_id=2,
+        sep_token_id=3,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    encoder = transformers.ModernBertModel(config).eval()
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            weight.mul_(5)  # large enough to tell one text from another
+    encoder.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    modules = [
+        Transformer(str(folder)),
+        Pooling(16, pooling_mode="cls"),
+        Dense(16, 16, bias=False, activation_function=torch.nn.GELU()),
+        LayerNorm(16),
+        Dense(16, 1, activation_function=torch.nn.Identity(), module_output_name="scores"),
+    ]
+    CrossEncoder(modules=modules, device="cpu").save(str(folder))
+    return folder

@@ -67,9 +67,10 @@ class Labels(Question):
         return cls(encoded, renderer.labels(call.prompt, call.labels, encoded.text))
 
     def read(self, output: "torch.Tensor") -> tuple[LabelLogprobs, int]:
-        row = output[-1].log_softmax(-1)
-        values = numbers(row[list(self.labels.values())])
-        return LabelLogprobs(dict(zip(self.labels, values, strict=True))), 0
+        row = output[-1]
+        values = numbers(row.log_softmax(-1)[list(self.labels.values())])
+        seen = dict(zip(self.labels, values, strict=True))
+        return LabelLogprobs(seen, normaliser=float(row.logsumexp(-1))), 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,7 @@ def whole_transcript():
         (A, BackendError("down", retryable=True)),
         (A, PromptTooLongError(5, limit=100)),
         (NextToken(prompt, ("A", "B")), Reply(LabelLogprobs({"A": -0.5}), truncated=(0,))),
+        (NextToken(prompt, ("A",)), Reply(LabelLogprobs({"A": -0.5}, normaliser=12.5))),
         (Generate(prompt, 5, stop=("x",)), Reply(Completion("[1]", tokens=(("[", -0.1),)))),
         (Likelihood(prompt, Untrusted("q", "query")), Reply(ContinuationLogprob(-3.5, 4))),
         (ScorePair("q", "p"), Reply(0.5, 3, score_kind="similarity")),

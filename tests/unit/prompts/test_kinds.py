@@ -38,7 +38,16 @@ LISTWISE = [
     "setwise.v1",
     "short-letters.v1",
 ]
-POINTWISE = ["erank.v1", "monot5.v1", "umbrela.v1"]
+POINTWISE = [
+    "bge-reranker-gemma.v1",
+    "ctxl-rerank-v2.v1",
+    "erank.v1",
+    "monot5.v1",
+    "mxbai-rerank-v2.v1",
+    "rank1.v1",
+    "umbrela.v1",
+    "zerank.v1",
+]
 # pairwise.v1 and qwen3-reranker.v1 have golden tests of their own; these are nobody's checkpoint's.
 OURS = ["full-list-tokens.v1", "grades.v1", "query-likelihood.v1", "yes-no.v1"]
 # The unit and number of the limit in each checkpoint's contract.
@@ -147,8 +156,9 @@ def test_words_that_mark_an_identifier_are_escaped():
 
 
 def test_a_pointwise_prompt_needs_words_or_a_grade():
-    for wrong in ({}, {"labels": ("yes",)}, {"labels": ("a", "b"), "top_grade": 3}):
-        with pytest.raises(ConfigurationError, match="two labels or a top_grade"):
+    two = {"labels": ("a", "b")}
+    for wrong in ({}, {"labels": ("a", "b", "c")}, two | {"top_grade": 3}):
+        with pytest.raises(ConfigurationError, match="one or two labels, or a top_grade"):
             PointwisePrompt(user="{query}{passage}", **wrong)
     with pytest.raises(ConfigurationError, match="top_grade"):
         PointwisePrompt(user="{query}{passage}", top_grade=0)
@@ -157,6 +167,29 @@ def test_a_pointwise_prompt_needs_words_or_a_grade():
 def test_instructions_replace_the_prompts_own():
     prompt, _ = load_prompt("qwen3-reranker.v1").render("q", "p", instruction="Find code.")
     assert "<Instruct>: Find code.\n" in prompt.text
+
+
+def test_a_line_for_an_instruction_is_left_out_where_there_is_none():
+    template = load_prompt("mxbai-rerank-v2.v1")
+    without, _ = template.render("q", "p")
+    prompt, _ = template.render("q", "p", instruction="Find {code}.")
+    assert "user\nquery: q\ndocument: p\nYou" in without.text
+    assert "user\ninstruction: Find {code}.\nquery: q\n" in prompt.text
+    assert prompt.text.replace("instruction: Find {code}.\n", "") == without.text
+    assert template.render("q", "p", instruction="").prompt == without
+    with pytest.raises(ConfigurationError, match="instructed lacks"):
+        PointwisePrompt(user="{query}{passage}", labels=("a", "b"), instructed="x")
+
+
+def test_an_instruction_follows_the_query_of_ctxl():
+    prompt, _ = load_prompt("ctxl-rerank-v2.v1").render("q", "p", instruction="Find code.")
+    assert prompt.text.endswith("\n<Query> q Find code. ??")
+
+
+def test_a_query_has_at_most_three_quarters_of_the_context_of_mxbai():
+    prompt, _ = load_prompt("mxbai-rerank-v2.v1").render("q", "p")
+    limit = find_preset("mxbai-rerank-base-v2")["backend"]["context_tokens"]
+    assert prompt.untrusted[0] == Untrusted("q", "query", limit * 3 // 4)
 
 
 def test_the_likelihood_prompt():

@@ -28,6 +28,7 @@ ROW = TrainingList("flea", ("a dog", "a flea", "the sea"), (0, 2, 1))
     [
         (SingleToken(), "listwise"),
         (Pointwise(), "pointwise"),
+        (Pointwise(prompt="zerank.v1"), "pointwise"),
         (QueryLikelihood(), "likelihood"),
         (Permutation(), "written"),
         (Groupwise(), "written"),
