@@ -32,6 +32,7 @@ LISTWISE = [
     "rankmistral100.v1",
     "rankvicuna.v1",
     "rankzephyr.v1",
+    "rearank.v1",
     "reasonrank-512.v1",
     "reasonrank-8b.v1",
     "reasonrank.v1",
