@@ -45,10 +45,12 @@ vllm: $(VENV)-vllm/.done
 bench: $(VENV)/.test $(VENV)-vllm/.rankllm $(VENV)-rerankers/.done
 	$(BIN)/python benchmarks/run.py --environments $(abspath $(VENV))
 
-# The documentation, strictly: a broken link fails. It lands in site/.
+# The documentation, strictly: a broken link fails, and a reference that does not render, or lacks a
+# public name. It lands in site/.
 docs: $(VENV)/.docs
 	$(BIN)/python docs/tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python docs/check.py site
 
 # Wheels and source archives of everything that is published, in dist/.
 PUBLISHED := . models $(wildcard distributions/*)
