@@ -1,4 +1,4 @@
-"""Looks at the built documentation: `python docs/check.py site`, after `mkdocs build`.
+"""Check of the built documentation: `python docs/check.py site`, after `mkdocs build`.
 
 It fails where the text of a page shows a docstring's raw fields (``:param x:``), and where the
 reference has no entry for a public name.
@@ -51,18 +51,20 @@ class Page(HTMLParser):
 
 
 def raw_fields(html: str) -> list[str]:
-    """The raw fields that a page shows: ``:param x:`` and the like, outside of code."""
+    """The raw fields that a page shows outside of code, such as ``:param x:``."""
     return FIELD.findall(Page(html).text)
 
 
 def without_entry(names: set[str]) -> list[str]:
     """The public names that are not among those of the reference."""
     public = [f"{module}.{name}" for module in MODULES for name in import_module(module).__all__]
-    return [name for name in public if not any(n == name or n.startswith(f"{name}.") for n in names)]
+    return [
+        name for name in public if not any(n == name or n.startswith(f"{name}.") for n in names)
+    ]
 
 
 def problems(site: Path) -> list[str]:
-    """What is wrong with a built site, a line each."""
+    """The faults of a built site, a line each."""
     found, names = [], set[str]()
     for file in sorted(site.rglob("*.html")):
         html = file.read_text("utf-8")
