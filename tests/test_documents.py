@@ -2,12 +2,15 @@
 
 import contextlib
 import gc
+import importlib
 import json
 import re
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import newcomer
 import pytest
@@ -50,7 +53,8 @@ def pages():
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
 def test_every_python_block_of_the_documents_runs(page, application, monkeypatch):
-    namespace: dict[str, object] = {"__name__": "page"}  # later blocks build on earlier ones
+    module = ModuleType("my_package")  # later blocks build on earlier ones, and may import them
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     port = str(free_port())
     with service(page) as url:
         if url:
@@ -59,7 +63,7 @@ def test_every_python_block_of_the_documents_runs(page, application, monkeypatch
             code = code.replace("8080", port).replace(
                 "http://localhost:8000", url or "http://localhost:8000"
             )
-            exec(compile(code, str(page), "exec"), namespace)
+            exec(compile(code, str(page), "exec"), vars(module))
     if url:
         close_clients()
 
@@ -114,10 +118,10 @@ def test_every_class_that_ranks_is_in_the_map_of_papers():
             assert name in ours or f"`{name}(" in papers or f"({name}(" in papers, name
 
 
-def test_every_strategy_is_in_the_table_and_in_the_readme():
-    table = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    measured = table.partition("<!-- generated -->")[2]
+def test_every_strategy_is_in_both_tables():
+    page = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    asked = page.partition("## Every strategy\n")[2].partition("\n## ")[0]
+    measured = page.partition("<!-- generated -->")[2]
     for name in rerank_plugins.strategies.__all__:
         thing = getattr(rerank_plugins.strategies, name)
         if not hasattr(thing, "rank"):
@@ -126,4 +130,45 @@ def test_every_strategy_is_in_the_table_and_in_the_readme():
         # short and have no scores.
         added = ("Calibrated", "KeepOrder", "ConstrainedPermutation", "BestChunk", "When")
         assert name in added or name in measured, name
-        assert name == "ConstrainedPermutation" or f"`{name}" in readme, name
+        assert name == "ConstrainedPermutation" or f"`{name}" in asked, name
+
+
+def test_the_readme_and_the_first_page_begin_alike():
+    def front(page):
+        text = (ROOT / page).read_text("utf-8").replace("](docs/", "](")
+        return text.partition("## One line\n")[2].partition("[Choosing a strategy]")[0]
+
+    assert front("README.md") == front("docs/index.md") != ""
+
+
+def test_the_documentation_links_to_the_repository():
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+    assert f"repo_url: {urls['Repository']}\n" in (ROOT / "mkdocs.yml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("html", "fields"),
+    [
+        ("<p>:param query: The query. :returns: It.</p>", [":param query:", ":returns:"]),
+        ("<li>:raises ValueError: So.</li>", [":raises ValueError:"]),
+        ("<p><code>:param x:</code> is reST; returns: nothing</p>", []),
+        ("<pre><code>def f():\n    :param x: y</code></pre><p>2:30, 3:15</p>", []),
+    ],
+)
+def test_fields_that_are_not_rendered_are_found(html, fields, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    check = importlib.import_module("check")
+    assert check.raw_fields(html) == fields
+    (tmp_path / "page.html").write_text(html, "utf-8")
+    told = [line for line in check.problems(tmp_path) if "raw fields" in line]
+    assert len(told) == bool(fields)
+
+
+def test_a_public_name_without_an_entry_is_found(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    check = importlib.import_module("check")
+    public = {f"{m}.{name}" for m in check.MODULES for name in importlib.import_module(m).__all__}
+    assert not check.without_entry(public)
+    missing = "rerank_plugins.strategies.SingleToken"
+    assert check.without_entry(public - {missing}) == [missing]
+    assert not check.without_entry(public - {missing} | {f"{missing}.rank"})

@@ -1,13 +1,19 @@
-"""The example plugin, installed as its users would install it."""
+"""The example plugin, installed as its users would install it, and the tutorial's."""
 
+import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PLUGIN = Path(__file__).parent.parent / "examples" / "plugin"
+from rerank_plugins.strategies import QueryLikelihood
+from rerank_plugins.testing import StrategyContract
+
+ROOT = Path(__file__).parent.parent
+PLUGIN = ROOT / "examples" / "plugin"
 PROGRAM = """
 import json
 from rerank_plugins import Reranker
@@ -50,3 +56,25 @@ def test_it_is_one_file_and_one_line():
     assert sorted(files) == ["pyproject.toml", "rerank_first_sentence.py"]
     section = (PLUGIN / "pyproject.toml").read_text().partition('rerank_plugins.strategies"]\n')[2]
     assert section.partition("\n\n")[0].count("\n") == 0
+
+
+class TestFirstSentence(StrategyContract):
+    holds = 1
+
+    @pytest.fixture
+    def strategy(self):
+        spec = importlib.util.spec_from_file_location("first", PLUGIN / "rerank_first_sentence.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.FirstSentence(QueryLikelihood())
+
+
+def test_the_tutorial_s_parts_keep_the_contracts_as_printed(tmp_path):
+    page = (ROOT / "docs" / "plugins.md").read_text("utf-8")
+    strategy, backend, tests = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "my_package.py").write_text(strategy + backend, "utf-8")
+    (tmp_path / "test_my_package.py").write_text(tests, "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", "."]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert found.returncode == 0, found.stdout
+    assert re.search(r"^2\d passed", found.stdout, re.MULTILINE)  # of both contracts

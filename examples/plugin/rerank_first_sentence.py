@@ -30,4 +30,5 @@ class FirstSentence:
         coarse = yield from self.inner.rank(query, short)
         best, rest = coarse.order[: self.depth], coarse.order[self.depth :]
         fine = yield from self.inner.rank(query, [passages[i] for i in best])
-        return Ranking((*(best[j] for j in fine.order), *rest))
+        report = coarse.report.followed(fine.report.mapped(best), best)
+        return Ranking((*(best[j] for j in fine.order), *rest), report=report)
