@@ -17,6 +17,8 @@ import pytest
 
 import rerank_plugins
 import rerank_plugins.strategies
+from rerank_plugins.presets import write_saved
+from rerank_plugins.strategies import PairScore
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,9 +33,12 @@ def blocks(page="README.md", kind="python"):
 
 @pytest.fixture
 def application(smollm2_gguf, tmp_path, monkeypatch):
-    """Where blocks run: the file ``model.gguf`` is SmolLM2, and models of others are there."""
+    """Where blocks run: ``model.gguf`` is SmolLM2, ``minilm`` an export; others have models."""
     core = pytest.importorskip("llama_index.core")
     (tmp_path / "model.gguf").symlink_to(smollm2_gguf)
+    (tmp_path / "minilm").mkdir()
+    exported = {"name": "onnx-cross-encoder", "model": "."}
+    write_saved(tmp_path / "minilm", PairScore(), exported, {})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "a key")
     monkeypatch.setenv("COHERE_API_KEY", "a key")
