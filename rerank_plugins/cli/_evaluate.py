@@ -32,6 +32,7 @@ from ..evaluation.report import (
     write_report,
 )
 from ..jobs import Query, Trec, rank_file, read_manifest, run_requests
+from ..reranker import Reranker
 from ._arguments import (
     AT_LEAST_ONE,
     NAME_HELP,
@@ -102,6 +103,8 @@ def evaluate(
         --reranker reranker.yaml --output results
     rerank-plugins evaluate scifact --run bm25.trec --reranker reranker.yaml
     """  # noqa: D301 - click's mark for a paragraph that keeps its lines
+    # a name that is wrong is refused before anything is searched or ranked
+    built = [named_reranker(given) for given in rerankers]
     loaded, names = load_collection(collection, split=split), measures or ("nDCG@10", "R@100")
     found, scores = found_runs(
         loaded, runs, depth=depth, output=output, scored=bool(rerankers), **search
@@ -110,11 +113,11 @@ def evaluate(
     found, qrels = first_queries(judged, loaded.qrels, queries)
     rows = [measured(name, run, qrels, names) for name, run in found.items()]
     with nullcontext(output) if output else tempfile.TemporaryDirectory() as folder:
-        for given in rerankers:
+        for given, reranker in zip(rerankers, built, strict=True):
             name = unused_name(given, [row.name for row in rows])
             file = Path(folder) / "runs" / f"{name}.trec"
             requests = run_requests(loaded, rows[0].run, depth=depth, scores=scores)
-            head, cost = _rerank(given, requests, file, len(rows[0].run), batch_size)
+            head, cost = _rerank(reranker, requests, file, len(rows[0].run), batch_size)
             run = {q: [*head.get(q, ()), *ids[depth:]] for q, ids in rows[0].run.items()}
             rows.append(measured(name, run, qrels, names, **cost))
         compared = comparisons(rows)
@@ -160,11 +163,10 @@ def unused_name(path: str, taken: Sequence[str]) -> str:
 
 
 def _rerank(
-    given: str, requests: Iterable[Query], file: Path, queries: int, batch_size: int
+    reranker: Reranker, requests: Iterable[Query], file: Path, queries: int, batch_size: int
 ) -> tuple[Run, dict[str, Any]]:
     """Rank requests into a TREC run, or resume it: the run, its usage and its fallbacks."""
     make_folder(file.parent)
-    reranker = named_reranker(given)
     with progress(file.stem, queries) as tell:
         form = Trec(tag=file.stem)
         rank_file(requests, reranker, file, form, batch_size=batch_size, progress=tell)

@@ -21,8 +21,8 @@ from ..presets import Precision, export_model
 def export(model: str, output: str, precision: Precision, revision: str | None) -> None:
     """Export a cross-encoder or an encoder into the folder OUTPUT.
 
-    MODEL is a checkpoint, a folder or a hub id. What is exported runs without torch: a
-    cross-encoder with load_reranker(OUTPUT). It is checked against torch before OUTPUT is made.
+    MODEL is a checkpoint, a folder or a hub id. What is exported runs without torch, with
+    load_reranker(OUTPUT). It is checked against torch before OUTPUT is made.
     """
     made = export_model(model, output, precision=precision, revision=revision)
     size = sum(path.stat().st_size for path in made.folder.iterdir()) / 1e6

@@ -25,9 +25,11 @@ _PAIR = re.compile(
     r"\s{0,9}[\"']?(-?\d{1,9}(?:\.\d{1,9})?)[\"']?(?=\s{0,9}[,}\n])",
     re.IGNORECASE,
 )
-# Not the beginning of another number, of a range or of a choice: "7.5", "7-8", "7 or 8".
+# Not the beginning of another number, of a range or of a choice ("7.5", "7-8", "7 or 8"), and not
+# a key of an object.
 _INTEGER = re.compile(
-    r"(\d{1,9})(?![\dA-Za-z%_]|[.,]\d|\s?[\u2010-\u2015~-]\s?\d|,?\s(?:or|to|and)\s\d|,\s\d)"
+    r"(\d{1,9})(?![\dA-Za-z%_]|[.,]\d|\s?[\u2010-\u2015~-]\s?\d|,?\s(?:or|to|and)\s\d|,\s\d"
+    r"|[\])]{0,3}[\"']\s{0,9}:)"
 )
 _WHOLE = re.compile(r"\A\s*\d{1,9}(?:\.0+)?\s*\Z")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # keeps every place

@@ -38,6 +38,7 @@ def load_reranker(
             - A folder that `rerank_plugins.training.train` made.
             - A ``.gguf`` or ``.onnx`` file, or a folder with a model. A classifier scores pairs
               (``pair-score``), in onnxruntime where there are no other weights than exported ones;
+              an encoder of sentence-transformers does so by late interaction;
               a language model, which was trained for something else, ranks by
               ``query-likelihood`` unless ``strategy`` says otherwise.
             - Any hub id, together with ``strategy`` or ``preset``.
@@ -62,8 +63,8 @@ def load_reranker(
 
     Raises:
         UnknownNameError: The model is not a known checkpoint and no strategy was given.
-        InputError: The spec or an option is wrong, the folder holds no model, or ``base`` was given
-            for a model without an adapter.
+        InputError: The spec or an option is wrong (``top_k`` is one of `rank`), the folder holds no
+            model, or ``base`` was given for a model without an adapter.
         ConfigurationError: Nothing answers at the address, or it has not exactly one model.
         MissingExtraError: The model is one of ``rerank-plugins-models``, which is not installed.
         ModelLoadError: The folder's ``reranker.json`` is damaged.
@@ -75,6 +76,11 @@ def load_reranker(
         >>> load_reranker("first_mistral", base_url="http://localhost:8000/v1").backend
         OpenAIBackend('first_mistral', base_url='http://localhost:8000/v1')
     """
+    if cut := sorted({"top_k", "top_n"} & set(backend_options)):
+        raise InputError(
+            f"load_reranker has no {cut[0]}",
+            hint="Give it to each ranking: reranker.rank(query, passages, top_k=5).",
+        )
     if api_key is not None:
         backend_options["api_key"] = api_key
     named = find_named(

@@ -32,6 +32,8 @@ UNTRAINED: Mapping[str, Any] = {
 the order that it writes where it reports none."""
 _TEMPLATES = ("query_template", "passage_template")
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
+_MODULES = "modules.json"
+"""The file of sentence-transformers that a folder with an encoder has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +67,27 @@ class Named:
                 hint="Give a strategy, such as strategy='first', or a model instead.",
             )
         if self.strategy is None:
-            raise UnknownNameError(
-                f"{self.model!r} is not a known checkpoint",
-                hint=f"{nearest_of(self.model, list_presets())} With strategy=... it may be any "
-                "model: 'query-likelihood' for a language model, 'pair-score' for a cross-encoder.",
-            )
+            raise _unknown(str(self.model))
         return self.strategy
+
+
+def _unknown(model: str) -> UnknownNameError:
+    """The error for a model of which nothing says how it ranks."""
+    kinds = "'query-likelihood' for a language model, 'pair-score' for a cross-encoder"
+    if Path(model).is_dir():
+        return UnknownNameError(
+            f"nothing says how the model in the folder {model!r} ranks",
+            hint=f"Give strategy={kinds}; or preset=, the checkpoint that it is a copy of.",
+        )
+    if model.startswith((".", "~")) or model.count("/") > 1 or model.endswith("/"):
+        return UnknownNameError(
+            f"there is no folder {model!r}",
+            hint="Give an existing folder, or a name of `rerank-plugins models`.",
+        )
+    return UnknownNameError(
+        f"{model!r} is not a known checkpoint",
+        hint=f"{nearest_of(model, list_presets())} With strategy=... it may be any model: {kinds}.",
+    )
 
 
 def find_named(
@@ -323,12 +340,19 @@ def _of_files(model: str) -> tuple[AnyStrategy | None, dict[str, Any]]:
             f"({_CONFIG})",
             hint="Give the folder with the model's files, or a name of `rerank-plugins models`.",
         )
+    return _of_config(folder, plain)
+
+
+def _of_config(folder: Path, plain: dict[str, Any]) -> tuple[AnyStrategy | None, dict[str, Any]]:
+    """The strategy and the backend of a folder with a model, by its architecture."""
     config = _read(folder / _CONFIG)
     kind = str(next(iter(config.get("architectures") or ()), ""))
     if kind.endswith("ForSequenceClassification"):
         exported = any(folder.rglob("*.onnx")) and not any(folder.glob("*.safetensors"))
         name = "onnx-cross-encoder" if exported else "cross-encoder"
         return "pair-score", {**plain, "name": name}
+    if (folder / _MODULES).is_file() and (kind == "HF_ColBERT" or "For" not in kind):
+        return "pair-score", {**plain, "name": "late-interaction"}
     if config.get("is_encoder_decoder"):
         return None, {**plain, "name": "seq2seq"}
     language = kind.endswith(("ForCausalLM", "LMHeadModel"))

@@ -98,6 +98,15 @@ def test_a_first_stage_from_nothing(command, collection, spec, tmp_path):
     assert "Searching" not in again.stderr
 
 
+def test_every_reranker_s_name_is_checked_before_any_ranks(command, collection, spec, tmp_path):
+    rerankers = ("--reranker", spec, "--reranker", "castorini/first_mistrel")
+    given = ("--run", collection / "good.trec", "--output", "results")
+    found = command("evaluate", collection, *given, *rerankers)
+    assert found.returncode == 1
+    assert "Did you mean castorini/first_mistral" in found.stderr
+    assert not (tmp_path / "results").exists()
+
+
 def test_no_run_and_no_first_stage(command, collection):
     found = command("evaluate", collection)
     assert found.returncode == 2

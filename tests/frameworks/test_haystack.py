@@ -239,6 +239,11 @@ def test_to_dict_and_back_with_everything_set():
     assert again._reranker.strategy == ranker._reranker.strategy
 
 
+def test_a_device_by_name_is_refused_with_what_haystack_takes():
+    with pytest.raises(InputError, match=r"device is 'cpu'.*ComponentDevice\.from_str\(\"cpu\"\)"):
+        PluginRanker(device="cpu")
+
+
 @pytest.mark.parametrize("parameters", [{}, {"device": {"type": "single", "device": "cpu"}}])
 def test_from_dict_fills_in_the_defaults(parameters):
     given = {"model": "a/b", **parameters}

@@ -140,6 +140,7 @@ FEW = {
     "jobs/_manifest.py": "the parts of a manifest",
     "jobs/ray/_rankings.py": "the parts of a job",
     "serving/_app.py": "the names of one service",
+    "text.py": "the two or three scores of one passage",
 }
 
 

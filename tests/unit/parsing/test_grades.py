@@ -122,6 +122,9 @@ def test_the_object_that_grades_most_passages_counts(text):
         ("Passage 3: 7", None),
         ("The passage is a 7", None),
         ("Grade 70%", None),
+        ('{"[1]": 7}', None),
+        ('{"7": "very relevant"}', None),
+        ("7: it is on topic", 7),
     ],
 )
 def test_a_grade_has_a_title_and_is_one_number(text, grade):

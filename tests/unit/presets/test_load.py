@@ -66,6 +66,12 @@ def test_names_that_are_not_known():
         load_reranker("castorini/first_mistral", base="gpt2")
 
 
+@pytest.mark.parametrize("name", ["top_k", "top_n"])
+def test_the_number_of_passages_is_given_to_each_ranking(name):
+    with pytest.raises(InputError, match=rf"no {name}\. Give it to each ranking: reranker\.rank"):
+        load_reranker(**{name: 5})
+
+
 def test_specs_of_models_that_ship_with_the_library_hold_their_names():
     """So that they work on another machine: no path of an installation."""
     if find_spec("rerank_plugins_models") is None:

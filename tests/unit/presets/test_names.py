@@ -83,7 +83,7 @@ def test_a_folder_with_an_adapter(tmp_path):
     found = find_named(tmp_path, strategy="first", base="other")
     assert found.backend == {"name": "transformers", "model": "other", "adapter": str(tmp_path)}
     assert find_named(tmp_path).backend["model"] == "a/base"
-    with pytest.raises(UnknownNameError, match="not a known checkpoint"):
+    with pytest.raises(UnknownNameError, match="nothing says how the model in the folder"):
         find_named(tmp_path).with_strategy()
 
 
@@ -119,6 +119,24 @@ def test_a_name_that_nobody_knows():
         find_named("a/b", preset="bge-base")
     with pytest.raises(InputError, match="base= is for adapters"):
         find_named(MISTRAL, base="a/b")
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./folder", "~/folder", "folder/"])
+def test_a_path_where_nothing_is_gets_no_names_of_checkpoints(name):
+    with pytest.raises(UnknownNameError) as error:
+        find_named(name).with_strategy()
+    assert str(error.value).startswith(f"there is no folder {name!r}. ")
+    assert "castorini" not in str(error.value)
+
+
+@pytest.mark.parametrize("architecture", ["BertModel", "HF_ColBERT"])
+def test_a_folder_with_an_encoder_ranks_by_late_interaction(tmp_path, architecture):
+    folder_with(tmp_path, architectures=[architecture])
+    assert find_named(tmp_path).strategy is None
+    (tmp_path / "modules.json").write_text("[]")
+    found = find_named(tmp_path)
+    assert found.strategy == "pair-score"
+    assert found.backend == {"name": "late-interaction", "model": str(tmp_path)}
 
 
 def test_the_address_of_a_server_is_asked_for_its_model(serve):

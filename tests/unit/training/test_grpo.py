@@ -31,7 +31,11 @@ def test_numbers_out_of_range(changes, said):
 @pytest.mark.parametrize(
     ("given", "options", "said"),
     [
-        ({"reward": "none-such"}, {}, "reward is 'none-such'. Give one of erank, grouprank"),
+        (
+            {"reward": "none-such"},
+            {},
+            "reward is 'none-such'. Give one of reasonrank, erank, grouprank",
+        ),
         ({"rows": []}, {}, "there are no lists"),
         ({}, {"patience": 2}, "patience has no effect where the model learns from rewards"),
         ({}, {"objective": Objective()}, "objective has no effect"),

@@ -22,7 +22,7 @@ from rerank_plugins.training import Lora, Objective, TrainingOptions
         ({"weight_decay": math.nan}, "weight_decay is nan"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
         ({"learning_rate": 1.0}, "learning_rate is 1.0"),
-        ({"schedule": "foo"}, "schedule is 'foo'. Give one of linear, cosine"),
+        ({"schedule": "foo"}, "schedule is 'foo'. Give one of "),
     ],
 )
 def test_numbers_out_of_range(changes, said):

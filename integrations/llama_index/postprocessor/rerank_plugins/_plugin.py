@@ -76,11 +76,13 @@ class PluginRerank(Rerank):
         default=False, description="Leave out the nodes that the model's answer left out."
     )
 
-    def __init__(self, model: Any = None, **values: Any) -> None:
-        parts = (values.get(name) for name in ("strategy", "backend", "llm", "preset", "base_url"))
-        if model is None and all(part is None for part in parts):
+    def __init__(
+        self, model: Any = None, *, preset: Optional[str] = None, **values: Any
+    ) -> None:  # typed, so that checkers see the name in front and the preset
+        parts = (values.get(name) for name in ("strategy", "backend", "llm", "base_url"))
+        if model is None and preset is None and all(part is None for part in parts):
             model = DEFAULT_PRESET
-        super().__init__(model, **values)
+        super().__init__(model, preset=preset, **values)
 
     def _named(self, backend: Any) -> Named:
         if self.llm is not None:

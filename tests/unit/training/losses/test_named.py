@@ -231,11 +231,11 @@ def test_labels_stand_in_for_a_teacher(name):
 
 
 def test_unknown_names_and_options_are_refused_with_what_there_is():
-    with pytest.raises(UnknownNameError, match=r"Known: bce, .*, z-loss"):
+    with pytest.raises(UnknownNameError, match=r"no ranking loss 'ranklist'. Did you mean ranknet"):
         ranking_loss("ranklist")
-    with pytest.raises(InputError, match=r"has no option beta. It has: a, b"):
+    with pytest.raises(InputError, match=r"has no option beta. It has a, b"):
         ranking_loss("z-loss", beta=1)
-    with pytest.raises(InputError, match="It has none"):
+    with pytest.raises(InputError, match="There is none"):
         ranking_loss("list-mle", temperature=1)
 
 
@@ -250,7 +250,7 @@ def test_other_options_are_checked():
     scores, labels = torch.zeros(1, 2), torch.tensor([[1, 0]])
     with pytest.raises(InputError, match="alpha is 2"):
         ranking_loss("dear", alpha=2)(scores, labels)
-    with pytest.raises(UnknownNameError, match="cross_entropy, ranknet, mixed"):
+    with pytest.raises(UnknownNameError, match="Known: mixed, ranknet, cross_entropy"):
         ranking_loss("dear", main="lambda")(scores, labels)
     with pytest.raises(InputError, match="sigma is 0"):
         ranking_loss("lambda", sigma=0)(scores, labels)

@@ -14,7 +14,7 @@ from haystack.core.serialization import component_to_dict
 from haystack.tracing.tracer import Span, tracer
 from haystack.utils import ComponentDevice, Secret
 
-from rerank_plugins import Ranking, Reranker
+from rerank_plugins import InputError, Ranking, Reranker
 from rerank_plugins.components import (
     AnyBackend,
     Candidates,
@@ -219,6 +219,11 @@ class Ranker(Checked):
 
     def _connect(self, strategy: Any, named: Named) -> None:
         """Connect a strategy with the backend that the arguments describe."""
+        if not isinstance(self.device, ComponentDevice | None):
+            raise InputError(
+                f"device is {self.device!r}, expected a ComponentDevice",
+                hint='Give haystack.utils.ComponentDevice.from_str("cpu").',
+            )
         if self.chat_generator is None:
             backend = build_backend(
                 named.backend,
