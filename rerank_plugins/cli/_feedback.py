@@ -14,6 +14,7 @@ from .._extras import extra
 from ..backends import LateInteractionBackend
 from ..errors import InputError
 from ..evaluation import Collection, interval, judged_run, load_collection, load_run
+from ..presets import DEFAULT_PRESET
 from ._arguments import (
     RERANKER_HELP,
     json_option,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # imported late: they need numpy
     from ..feedback import FaissIndex
     from ..feedback.measure import Comparison
 
-ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+ENCODER = DEFAULT_PRESET  # its encoder: MiniLM, which comes with the library
 Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "passage"
 
 
