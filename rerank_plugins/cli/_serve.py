@@ -44,7 +44,6 @@ def serve(
 
     if given and reranker:
         raise InputError("give either NAME or --reranker NAME")
-    chosen = named_reranker(reranker or given)
     short = reranker_label(reranker or given or DEFAULT_PRESET)
     name = model or (Path(short).stem if is_spec(short) else short)
     settings = serving.ServiceSettings(model=name, **limits)
@@ -59,5 +58,6 @@ def serve(
             key = Path(api_key_file).read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             raise InputError(f"--api-key-file: cannot read {api_key_file!r}") from error
+    chosen = named_reranker(reranker or given)
     app = serving.create_app(chosen, api_key=key, settings=settings)
     serving.serve(app, host=host, port=port)

@@ -5,7 +5,7 @@ import re
 _MARKS = r"[\s\[\](){}*\"'`#$\\:=_\u3010\uff1a\uff3b]"
 _TITLE = (
     "the|my|final|overall|best|most|relevant|relevance|answer|grade|score|rating|ranking|order"
-    "|ranked|label|output|result|response|is|json|boxed|text|textbf|mathbf|mathrm"
+    r"|ranked|label|output|result|response|is|json|boxed|(?<=\\)(?:text|textbf|mathbf|mathrm)"
 )
 _NAME = "passage|document|doc|option|choice|identifier"
 # A word ends where a mark or a number follows. The bounds keep it linear.

@@ -123,7 +123,7 @@ def read_labels(
         >>> written = Position("[", (("[", -0.1), ("The", -2.0)))
         >>> first = Position("B", (("B", -0.2), (" B", -3.0), ("A", -4.0)))
         >>> read_labels([written, first], ["A", "B", "C"], before="[")
-        LabelLogprobs(seen={'A': -4.0, 'B': -0.2}, floor=-4.0)
+        LabelLogprobs(seen={'A': -4.0, 'B': -0.2}, floor=-4.0, normaliser=None)
         >>> read_labels([Position("B", (("B", -0.01),))], ["A", "B"])
         LabelLogprobs(seen={'B': -0.01}, floor=-4.610...)
     """
@@ -163,7 +163,7 @@ def read_label_ids(
 
     Examples:
         >>> read_label_ids({7: -0.5, 3: -2.0, 9: -4.0}, {"A": 3, "B": 4}, exact=False)
-        LabelLogprobs(seen={'A': -2.0}, floor=-4.0)
+        LabelLogprobs(seen={'A': -2.0}, floor=-4.0, normaliser=None)
     """
     numbers = {i: _number(value) for i, value in values.items() if value != NOTHING}
     seen = {label: numbers[i] for label, i in ids.items() if i in numbers}

@@ -35,7 +35,8 @@ def test_every_checkpoint_builds_and_can_be_shown(name):
     assert preset["source"]
     reranker = load_reranker(name)
     assert isinstance(reranker, Reranker)
-    held = getattr(reranker.backend, preset.get("package_holds", "model"))
+    holds = "adapter" if "adapter" in preset["backend"] else "model"
+    held = getattr(reranker.backend, preset.get("package_holds", holds))
     assert held.endswith(preset.get("package", name))
     assert Reranker.from_spec(reranker.to_spec()).strategy == reranker.strategy
     assert preset["description"] in description(name)
