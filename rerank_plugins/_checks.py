@@ -18,6 +18,11 @@ _REAL: Any = Real
 """For mypy, which does not know that real numbers compare."""
 
 
+def _own(value: Any) -> Any:
+    """A number of NumPy as Python's: its own does not compare with large integers."""
+    return value.item() if hasattr(value, "item") else value
+
+
 def at_least(least: float, /, *, none: bool = False, **values: object) -> None:
     """Refuse numbers below ``least``, and what is not a number.
 
@@ -44,7 +49,11 @@ def at_least(least: float, /, *, none: bool = False, **values: object) -> None:
         if none and value is None:
             continue
         # `not least <= value` and not `value < least`: the value may be a NaN
-        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < _FLOATS:  # type: ignore[operator]  # mypy does not know that Integral and Real compare
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, kind)
+            or not least <= _own(value) < _FLOATS
+        ):
             expected = f"at least {least}{', or None' if none else ''}"
             raise InputError(f"{name} is {value!r:.80}, expected {expected}")
 
@@ -68,7 +77,7 @@ def positive(*, none: bool = False, **values: object) -> None:
     for name, value in values.items():
         if none and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, _REAL) or not 0 < value < _FLOATS:
+        if isinstance(value, bool) or not isinstance(value, _REAL) or not 0 < _own(value) < _FLOATS:
             expected = f"a positive number{' or None' if none else ''}"
             raise InputError(f"{name} is {value!r:.80}, expected {expected}")
 
