@@ -1,6 +1,7 @@
 """The protocol of backends, and how to call one from synchronous and asynchronous code."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
@@ -151,13 +152,13 @@ async def on_loop(backend: AnyBackend, method: str) -> None:
         await off_loop(getattr(backend, method))
 
 
-class OwnedBackends:
+class OwnedBackends(ABC):
     """The life cycle of a backend that is made of others: passed on to each of them."""
 
     @property
+    @abstractmethod
     def members(self) -> tuple[AnyBackend, ...]:
         """Every backend inside, once."""
-        raise NotImplementedError
 
     def warm_up(self) -> None:
         """Warm up every backend inside. Safe to repeat."""

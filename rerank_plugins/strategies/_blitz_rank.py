@@ -68,9 +68,8 @@ class BlitzRank:
             return (yield from self.inner.rank(query, passages))
         ranker = WindowRanker(self.inner, query, passages)
         known = _Known.nothing(n)
-        full = range(
-            0, n - n % self.size, self.size
-        )  # passages that nothing is known of come first
+        # Passages that nothing is known of come first.
+        full = range(0, n - n % self.size, self.size)
         windows = [list(range(start, start + self.size)) for start in full]
         while windows:
             for items in (yield from gather([ranker.best_first(window) for window in windows])):

@@ -4,6 +4,7 @@ A framework's subclass adds `ask`, and `aask` if its models can be awaited.
 """
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from functools import partial
@@ -23,7 +24,7 @@ MAX_CONCURRENCY = 8
 """Default number of concurrent calls of one batch."""
 
 
-class ChatModelBackend(CopiedByArguments):
+class ChatModelBackend(CopiedByArguments, ABC):
     """Base class of the backends for frameworks' chat models. Not a backend by itself.
 
     A subclass gives its constructor's arguments in ``_arguments``: it is copied and pickled by
@@ -52,9 +53,9 @@ class ChatModelBackend(CopiedByArguments):
         self._known = Known(dialect, secrets)
         self._turn = renewed_by_forks(threading.Lock())
 
+    @abstractmethod
     def ask(self, asked: Asked) -> Said:
         """Ask the model. Exceptions of its client are raised."""
-        raise NotImplementedError
 
     async def aask(self, asked: Asked) -> Said:
         """`ask`, without blocking the event loop: in a thread, unless a subclass can await."""

@@ -4,6 +4,7 @@
 """
 
 import logging
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -149,9 +150,9 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
             _CHECKS[name](name, value)
         super().__setattr__(name, value)
 
+    @abstractmethod
     def _strategy(self, named: Named) -> Any:
         """The strategy that the fields describe, for a model."""
-        raise NotImplementedError
 
     def _named(self, backend: Any) -> Named:
         """Find what the fields name."""

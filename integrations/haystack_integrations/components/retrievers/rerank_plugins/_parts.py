@@ -2,6 +2,7 @@
 """The components inside a composite: calling, warming up and closing them, sync and async."""
 
 import inspect
+from abc import abstractmethod
 from typing import Any, Self
 
 from haystack import default_from_dict
@@ -51,8 +52,9 @@ class Composite(Checked):
         """Close every part without blocking the event loop."""
         await self._each_async("close")
 
+    @abstractmethod
     def _parts(self) -> list[Any]:
-        raise NotImplementedError
+        """Every component inside."""
 
     def _each(self, method: str) -> None:
         for part in self._parts():
