@@ -126,6 +126,28 @@ def answer_span(text: str, *, reasoning: bool = False) -> tuple[int, int]:
     return start, stop
 
 
+def opens_reasoning(prompt: str) -> bool:
+    r"""Whether a prompt ends in the mark with which the model's reasoning begins.
+
+    Examples:
+        >>> opens_reasoning("<assistant><think>\n"), opens_reasoning("<think>\n\n</think>\n")
+        (True, False)
+    """
+    end = prompt[-50:].rstrip()
+    return any(mark.stop == len(end) and not mark.closes for mark in _marks(end))
+
+
+def begins_in_reasoning(text: str) -> bool:
+    """Whether an answer closes reasoning before it opens any: the chat template opened it.
+
+    Examples:
+        >>> begins_in_reasoning("[1] > [2]?</think>[2] > [1]"), begins_in_reasoning("[2] > [1]")
+        (True, False)
+    """
+    first = next(_marks(text), None)
+    return first is not None and first.closes
+
+
 def _marks(text: str) -> Iterator[_Mark]:
     for found in _MARK.finditer(text):
         if tag := found["tag"]:

@@ -5,6 +5,7 @@ is its own cache key and two calls can be compared in a test. The set of kinds i
 one is an event in the public API.
 """
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ T = TypeVar("T")
 
 Role = Literal["system", "user", "assistant"]
 PairKind = Literal["logit", "similarity"]
+
+_HEAD = re.compile(r"\s{0,3}\[([A-Za-z0-9]{1,9})\]")
+_LINK = re.compile(r"\s{0,3}>\s{0,3}\[([A-Za-z0-9]{1,9})\]")
+_STARTED = re.compile(r"\s{0,3}(?:>\s{0,3})?(?:\[[A-Za-z0-9]{0,9})?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +170,49 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenOrder:
+    """An order that an answer begins with, ``[3] > [1] > [2]``: complete with ``count`` names.
+
+    Args:
+        names: The names that count. Others, and repeated ones, may stand between them.
+        count: How many different ones make it complete.
+    """
+
+    names: tuple[str, ...]
+    count: int
+
+    def progress(self, answer: str) -> tuple[int | None, int]:
+        """The number of names that ``answer`` still lacks, and where its last name ends.
+
+        Returns:
+            0 where the order is complete, and None where the answer is something else: prose,
+            reasoning, or an order that was broken off. What follows a complete order is not read.
+
+        Examples:
+            >>> order = WrittenOrder(("1", "2", "3"), 3)
+            >>> order.progress("[2] > [2] > [1] > ["), order.progress("[2] > [1] > [3] > [4]")
+            ((1, 15), (0, 15))
+            >>> order.progress("<think>[2] > [1] > [3]")
+            (None, 0)
+        """
+        found, stop = set[str](), 0
+        while len(found) < self.count:
+            link = (_LINK if stop else _HEAD).match(answer, stop)
+            if link is None:
+                goes_on = _STARTED.match(answer, stop)
+                return (self.count - len(found) if goes_on else None), stop
+            found |= {link[1]} & set(self.names)
+            stop = link.end()
+        return 0, stop
+
+
+@dataclass(frozen=True, slots=True)
 class Generate(Call[Completion]):
     """Asks for a text of up to ``max_tokens`` tokens. ``temperature=0`` is greedy decoding.
 
-    ``top_p`` and ``top_k`` narrow what is sampled from; 1.0 and 0 leave it alone.
+    ``top_p`` and ``top_k`` narrow what is sampled from; 1.0 and 0 leave it alone. A backend that
+    reads along may end the answer once ``until`` is complete; others write on, and the reader of
+    the answer stops there.
     """
 
     prompt: Prompt
@@ -179,6 +223,7 @@ class Generate(Call[Completion]):
     seed: int | None = None
     top_p: float = 1.0
     top_k: int = 0
+    until: WrittenOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from ..calls import (
     ScorePair,
     Search,
     Untrusted,
+    WrittenOrder,
 )
 from ..errors import BackendError, CallError, InputError, PromptTooLongError
 from ..handlers import AnyBackend
@@ -155,6 +156,9 @@ def decode_call(data: Mapping[str, Any]) -> Call[Any]:
         values["prompt"] = _prompt(values["prompt"])
     if "continuation" in values:
         values["continuation"] = Untrusted(**values["continuation"])
+    if values.get("until") is not None:
+        order = values["until"]
+        values["until"] = WrittenOrder(**{name: _tuples(value) for name, value in order.items()})
     kinds = {kind.__name__: kind for kind in _ANSWERS}
     return kinds[data["kind"]](**{k: _tuples(v) for k, v in values.items()})
 

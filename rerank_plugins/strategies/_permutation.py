@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .._checks import at_least, flag
-from ..calls import Completion, Identifier, NextToken, Plan, Prompt, text_of
+from .._content import begins_in_reasoning
+from ..calls import Completion, Identifier, NextToken, Plan, Prompt, WrittenOrder, text_of
 from ..errors import InputError
 from ..parsing import parse_permutation, says_none
 from ..prompts import ListwisePrompt, require
@@ -22,7 +23,8 @@ class Permutation:
     Whatever the model writes, every passage comes back exactly once: repeated and impossible
     identifiers are ignored, passages that were left out follow in their input order, and an
     answer without identifiers keeps the window as it was. Reasoning is never read as an answer.
-    `Report` counts each of these.
+    `Report` counts each of these. An answer that begins with a whole order ends there: models in
+    this process stop writing, and what others write after it is not read.
 
     Args:
         prompt: A listwise prompt or its versioned name: ``rankzephyr.v1``, ``rankvicuna.v1``,
@@ -75,11 +77,20 @@ class Permutation:
             return input_order(n)
         wanted = n if self.top_m is None else min(self.top_m, n)
         room = self.max_tokens or answer_tokens(n, wanted, template)
+        until = written_order(template, n, wanted)
         found = yield from ask_window(
-            template, query, passages, lambda prompt: self.sampling.generate(prompt, room)
+            template,
+            query,
+            passages,
+            lambda prompt: self.sampling.generate(prompt, room, until=until),
         )
         none = self.allow_none
         return read_permutation(template, found.answer, n, wanted, found.cut, allow_none=none)
+
+
+def written_order(template: ListwisePrompt, n: int, wanted: int) -> WrittenOrder | None:
+    """The order after which nothing needs to be written; None where reasoning comes first."""
+    return None if template.reasoning else WrittenOrder(labels(template.alphabet, n), wanted)
 
 
 def answer_tokens(n: int, wanted: int, template: ListwisePrompt) -> int:
@@ -106,6 +117,11 @@ def read_permutation(
 ) -> Ranking:
     """The order of ``n`` passages from an answer that was asked for the first ``wanted``."""
     written = text_of(template.prefill) + answer.text
+    until = written_order(template, n, wanted)
+    if until and not begins_in_reasoning(written):
+        left, stop = until.progress(written)
+        # Not every backend ends an answer there, and the order must be the same with all.
+        written = written if left != 0 else written[:stop]
     parsed = parse_permutation(written, n, template.alphabet, reasoning=template.reasoning)
     said = allow_none and not parsed.positions and answer.finish_reason == "stop"
     if said and says_none(written, n, reasoning=template.reasoning):

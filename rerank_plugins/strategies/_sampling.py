@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .._checks import at_least, positive
-from ..calls import Generate, Prompt
+from ..calls import Generate, Prompt, WrittenOrder
 from ..errors import InputError
 
 REASONING_TOKENS = 3072
@@ -37,10 +37,17 @@ class Sampling:
         if self.top_p > 1:
             raise InputError(f"top_p is {self.top_p}, expected a number above 0 and at most 1")
 
-    def generate(self, prompt: Prompt, max_tokens: int, *, logprobs: bool = False) -> Generate:
+    def generate(
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        *,
+        logprobs: bool = False,
+        until: WrittenOrder | None = None,
+    ) -> Generate:
         """The call that writes up to ``max_tokens`` tokens after ``prompt``."""
         if self.temperature == 0:
-            return Generate(prompt, max_tokens, logprobs=logprobs)
+            return Generate(prompt, max_tokens, logprobs=logprobs, until=until)
         return Generate(
             prompt,
             max_tokens,
@@ -49,6 +56,7 @@ class Sampling:
             seed=self.seed,
             top_p=self.top_p,
             top_k=self.top_k,
+            until=until,
         )
 
 

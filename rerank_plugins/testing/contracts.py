@@ -39,6 +39,7 @@ from ..calls import (
     ScorePair,
     Search,
     Untrusted,
+    WrittenOrder,
 )
 from ..errors import BackendError, CallError, RerankError
 from ..handlers import AnyBackend, async_handler, sync_handler
@@ -260,6 +261,16 @@ class BackendContract:
                 assert one.normaliser == pytest.approx(both.normaliser, abs=1e-3)
                 [name] = one.seen
                 assert one.seen[name] == pytest.approx(both.seen[name], abs=1e-3)
+
+    def test_an_order_may_end_the_answer(self, backend: AnyBackend, calls: Batch) -> None:
+        """A text that may end early is the beginning of what it would be otherwise."""
+        order = WrittenOrder(("A",), 1)
+        written = [call for call in calls if isinstance(call, Generate)]
+        early = _ask(backend, [replace(call, until=order) for call in written])
+        for one, other in zip(_ask(backend, written), early, strict=True):
+            assert isinstance(one, Reply)
+            assert isinstance(other, Reply)
+            assert one.answer.text.startswith(other.answer.text)
 
     def test_equal_calls_get_equal_answers(self, backend: AnyBackend, calls: Batch) -> None:
         """Or ties would be broken by chance."""

@@ -1,11 +1,19 @@
 """As much of vLLM as its backend touches, without an engine."""
 
 import sys
+from enum import Enum
 from types import ModuleType, SimpleNamespace
 
 
 class Settings(SimpleNamespace):
     """Stands for ``SamplingParams`` and ``PoolingParams``: what it is given, it holds."""
+
+
+class OutputKind(Enum):
+    """Which of a request's outputs an engine gives."""
+
+    CUMULATIVE = 0
+    FINAL_ONLY = 2
 
 
 class EngineDeadError(Exception):
@@ -32,12 +40,15 @@ class LLM:
         self.llm_engine, self.left, self.count = self, {}, 0
         self.engine_core = self  # in this process: it has no queue
         self.aborted = []
+        # What a request has written so far, at every step but its last.
+        self.steps, self.request_states, self.output_processor = {}, {}, self
 
     def enqueue(self, prompts, settings, **_):
         [prompt] = prompts
         self.trouble(prompt["prompt_token_ids"])
         name = f"{self.count}-abc"
         self.left[name.partition("-")[0]] = prompt["prompt_token_ids"]
+        self.request_states[name] = SimpleNamespace(output_kind=OutputKind.FINAL_ONLY)
         self.count += 1
         return [name]
 
@@ -48,11 +59,15 @@ class LLM:
         if self.dies:
             raise EngineDeadError
         name = next(reversed(self.left))  # out of order, as they come
+        shown = self.request_states[f"{name}-abc"].output_kind == OutputKind.CUMULATIVE
+        if shown and self.steps.get(name):
+            return [SimpleNamespace(request_id=name, finished=False, text=self.steps[name].pop(0))]
         return [SimpleNamespace(request_id=name, finished=True, ids=self.left.pop(name))]
 
     def abort_request(self, names, **_):
         self.aborted += names
-        self.left.clear()
+        for name in names:
+            self.left.pop(name.partition("-")[0], None)
 
     def encode(self, prompts, settings, **_):
         for prompt in prompts:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
 from ..._threads import abandoned
 from ...calls import Completion, Generate
+from .._answers.orders import OrderReader
 from .forward import Forward
 from .questions import Question
 
@@ -64,27 +66,41 @@ class Text(Question):
         new, logits = output
         stop = next((i for i, token in enumerate(new) if token in self.ends), None)
         written = new if stop is None else new[: stop + 1]
-        decode = self.tokenizer.decode
-        text = str(decode(written, skip_special_tokens=True))
+        text = self.text_of(written)
         cut = min((text.find(s) for s in self.call.stop if s in text), default=None)
         finished = stop is not None or cut is not None or len(written) < self.call.max_tokens
         tokens = tuple(
-            (str(decode([token])), float(row.float().log_softmax(-1)[token]))
+            (str(self.tokenizer.decode([token])), float(row.float().log_softmax(-1)[token]))
             for token, row in zip(written, logits, strict=False)
         )
         return Completion(text[:cut], "stop" if finished else "length", tokens), len(written)
+
+    def text_of(self, tokens: Any) -> str:
+        """The text of tokens that the model wrote."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
 def generate(forward: Forward, asked: Sequence[Text]) -> list[Written]:
     """Let the model write the answers to questions that have the same settings."""
     import torch
 
-    def cancelled(ids: "torch.Tensor", _scores: Any, **_options: Any) -> "torch.Tensor":
-        return ids.new_full((len(ids),), abandoned()).bool()
-
     first, sampled = asked[0], asked[0].call.temperature > 0
     inputs = forward.inputs([question.ids for question in asked], positions=False)
     mask = {"attention_mask": inputs["input_ids"].new_ones(inputs["input_ids"].shape)}
+    start = inputs["input_ids"].shape[1]
+    readers = [OrderReader.of(question.call, question.encoded.text) for question in asked]
+    lengths: dict[int, int] = {}  # of the answers that were ended
+
+    def ended(ids: "torch.Tensor", _scores: Any, **_options: Any) -> "torch.Tensor":
+        for i, reader in enumerate(readers):
+            tokens = ids[i, start:]
+            if i in lengths or reader is None:
+                continue
+            if reader.complete(len(tokens), partial(first.text_of, tokens)):
+                lengths[i] = len(tokens)
+        every = abandoned()
+        return ids.new_tensor([every or i in lengths for i in range(len(ids))]).bool()
+
     with torch.random.fork_rng(enabled=sampled):
         if sampled and first.call.seed is not None:
             torch.manual_seed(first.call.seed)
@@ -93,8 +109,8 @@ def generate(forward: Forward, asked: Sequence[Text]) -> list[Written]:
             **{**mask, **inputs},
             generation_config=first.config(forward.pad_id),
             tokenizer=first.tokenizer,
-            stopping_criteria=[cancelled],
+            stopping_criteria=[ended],
         )
-    written = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+    written = [row[: lengths.get(i)] for i, row in enumerate(output.sequences[:, start:].tolist())]
     logits = output.logits if first.call.logprobs else ()
     return [(row, [step[i] for step in logits]) for i, row in enumerate(written)]

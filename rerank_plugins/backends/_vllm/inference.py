@@ -20,6 +20,7 @@ from ...calls import (
 )
 from ...errors import BackendError, CallError, ModelOutputError
 from .._answers.logprobs import asked_together
+from .._answers.orders import OrderReader
 from .._base import Answers, Table, in_order, prepared, require_room
 from .._prompts.renderer import Renderer
 from .requests import Request, Requests
@@ -37,6 +38,7 @@ class _Asked:
         room: Number of tokens to write.
         read: Turns the requests' outputs into the answer and the number of tokens written for it.
         truncated: The prompt's untrusted parts that were cut.
+        order: Reads the answer while it is written.
     """
 
     ids: list[int]
@@ -44,6 +46,13 @@ class _Asked:
     room: int
     read: Callable[[Sequence[Any]], tuple[Any, int]]
     truncated: tuple[int, ...] = ()
+    order: OrderReader | None = None
+
+    @property
+    def requests(self) -> list[Request]:
+        """One request for each of the settings."""
+        complete = None if self.order is None else partial(_complete, self.order)
+        return [Request(self.ids, one, complete) for one in self.settings]
 
     def reply(self, outputs: Sequence[Any]) -> Reply[Any] | CallError:
         """The reply that the outputs contain; the first error among them is the reply."""
@@ -116,7 +125,7 @@ class VLLMEngine:
             return asked
 
         questions, replies = prepared(calls, fitting)
-        outputs = iter(send([(q.ids, one) for q in questions.values() for one in q.settings]))
+        outputs = iter(send([request for q in questions.values() for request in q.requests]))
         for i, question in questions.items():
             replies[i] = question.reply([next(outputs) for _ in question.settings])
         return in_order(replies, calls)
@@ -151,18 +160,21 @@ class VLLMEngine:
             stop=list(call.stop),
             logprobs=0 if call.logprobs else None,
         )
-        return _Asked(encoded.ids, [settings], call.max_tokens, self._completion, encoded.truncated)
+        order = OrderReader.of(call, encoded.text)
+        read = self._completion
+        return _Asked(encoded.ids, [settings], call.max_tokens, read, encoded.truncated, order)
 
     def _completion(self, outputs: Sequence[Any]) -> tuple[Completion, int]:
         [output] = outputs
         [written] = output.outputs
-        if written.finish_reason not in ("stop", "length"):
+        # None: it was ended here, when its order was complete.
+        if written.finish_reason not in ("stop", "length", None):
             raise _broken_off(written)
         decode = self.renderer.tokenizer.decode
         steps = zip(written.token_ids, written.logprobs or (), strict=False)
         tokens = [(str(decode([token])), step[token].logprob) for token, step in steps]
         _numbers([logprob for _, logprob in tokens])
-        answer = Completion(written.text, written.finish_reason, tuple(tokens))
+        answer = Completion(written.text, written.finish_reason or "stop", tuple(tokens))
         return answer, len(written.token_ids)
 
     def _continuation(self, call: Likelihood) -> _Asked:
@@ -204,6 +216,11 @@ class VLLMEngine:
     def _one_token(self, **options: Any) -> Any:
         """Settings of a question about the prompt: a request has to write at least one token."""
         return self._sampling(max_tokens=1, temperature=0.0, detokenize=False, **options)
+
+
+def _complete(order: OrderReader, output: Any) -> bool:
+    [written] = output.outputs
+    return order.complete(len(written.token_ids), lambda: str(written.text))
 
 
 def _score(outputs: Sequence[Any]) -> tuple[float, int]:

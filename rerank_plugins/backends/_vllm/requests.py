@@ -1,15 +1,27 @@
 """Batches of token ids for a vLLM engine, and their outputs or errors."""
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from ..._extras import extra
 from ..._threads import NOT_ANSWERED, abandoned
 from ...errors import BackendError, CallError
 from .._local.loading import first_line
 
-Request: TypeAlias = tuple[list[int], Any]
-"""A prompt's token ids, and its ``SamplingParams`` or ``PoolingParams``."""
+
+class Request(NamedTuple):
+    """One request.
+
+    Args:
+        ids: The prompt's token ids.
+        settings: Its ``SamplingParams`` or ``PoolingParams``.
+        complete: Says of the ``RequestOutput`` so far whether the answer may end.
+    """
+
+    ids: list[int]
+    settings: Any
+    complete: Callable[[Any], bool] | None = None
+
 
 SHUTDOWN_S = 30.0
 """Seconds for the engine's processes to end by themselves; vLLM then kills them."""
@@ -47,7 +59,7 @@ class Requests:
                     found[place] = name
                 else:
                     waiting[name] = place
-            self._collect(waiting, found)
+            self._collect(waiting, found, [request.complete for request in requests])
         except self._dead:
             self.lost = True
             return [found.get(i, _died()) for i in range(len(requests))]
@@ -62,8 +74,8 @@ class Requests:
             return []
         try:
             outputs = self._llm.encode(
-                [{"prompt_token_ids": ids} for ids, _ in requests],
-                [settings for _, settings in requests],
+                [{"prompt_token_ids": request.ids} for request in requests],
+                [request.settings for request in requests],
                 pooling_task="classify",
                 lora_request=self._adapter,
                 use_tqdm=False,
@@ -87,29 +99,52 @@ class Requests:
 
     def _enqueued(self, request: Request) -> str | CallError:
         """Pass a request to the engine; return the engine's name for it, or an error."""
-        ids, settings = request
+        prompt = {"prompt_token_ids": request.ids}
         try:
             [name] = self._llm.enqueue(
-                [{"prompt_token_ids": ids}], settings, lora_request=self._adapter, use_tqdm=False
+                [prompt], request.settings, lora_request=self._adapter, use_tqdm=False
             )
         except self._dead:
             raise
         except Exception as error:  # noqa: BLE001 - vLLM's checks raise errors of many kinds
             return _refused(error)
+        if request.complete:
+            _show_steps(self._llm.llm_engine, str(name))
         return str(name)
 
-    def _collect(self, waiting: dict[str, int], found: dict[int, Any]) -> None:
+    def _collect(
+        self,
+        waiting: dict[str, int],
+        found: dict[int, Any],
+        complete: Sequence[Callable[[Any], bool] | None],
+    ) -> None:
         """Step until all outputs have arrived or the caller was cancelled."""
         engine = self._llm.llm_engine
         # Outputs are named by the number with which a request's name begins.
         places = {name.partition("-")[0]: place for name, place in waiting.items()}
+        names = {place: name for name, place in waiting.items()}
         while engine.has_unfinished_requests():
             if abandoned():
                 engine.abort_request(list(waiting), internal=True)
                 return
             for output in engine.step():
-                if output.finished:
-                    found[places[output.request_id]] = output
+                place = places[output.request_id]
+                enough = complete[place]
+                if output.finished or (enough and enough(output)):
+                    found[place] = output
+                if not output.finished and place in found:
+                    engine.abort_request([names[place]], internal=True)
+
+
+def _show_steps(engine: Any, name: str) -> None:
+    """Make the engine give a request's output at every step, and not only the last.
+
+    ``LLM`` asks for the last alone, whatever the settings say. Where an engine keeps its requests
+    elsewhere, it gives only the last, and the answer ends by itself.
+    """
+    states = getattr(getattr(engine, "output_processor", None), "request_states", {})
+    if state := states.get(name):
+        state.output_kind = type(state.output_kind).CUMULATIVE
 
 
 def _watch(core: Any) -> None:

@@ -4,8 +4,11 @@ import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rerank_plugins import InputError, ModelOutputError, Reranker
+from rerank_plugins.backends._answers.orders import OrderReader
 from rerank_plugins.calls import Completion, LabelLogprobs, Reply, text_of
 from rerank_plugins.plans import run
 from rerank_plugins.ranking import Report
@@ -88,6 +91,10 @@ def test_probabilities_that_are_no_numbers_are_an_error():
         (Completion("no idea"), (0, 1, 2), {"malformed": 1}),
         (Completion("[3] > [", "length"), (2, 0, 1), {"cut_answers": 1}),
         (Completion("[3] > [1] > [2]\n", "length"), (2, 0, 1), {}),  # nothing is missing
+        # What follows a whole order is not read: some backends do not let it be written.
+        (Completion("[3] > [1] > [2] > [4] > [3]"), (2, 0, 1), {}),
+        (Completion("[3] > [1] > [2]\nOr rather: [1] > [2] > [3]"), (2, 0, 1), {}),
+        (Completion("[3] > [1] > [2] it is?</think>[1] > [2] > [3]"), (0, 1, 2), {}),
     ],
 )
 def test_a_written_answer_is_read_and_its_repairs_are_counted(answer, order, report):
@@ -133,3 +140,43 @@ def test_the_last_window_of_a_passage_decides():
     ranking = Reranker(strategy, script).rank("q", ["a", "b", "c", "d"])
     assert ranking.order == (0, 2, 1, 3)
     assert ranking.report.irrelevant == {0, 2, 3}
+
+
+class Reading(Scripted):
+    """Writes what it is given token by token, and ends an answer as soon as it may."""
+
+    def run(self, calls):
+        replies = []
+        for call, reply in zip(calls, super().run(calls), strict=True):
+            reader, text, stop = OrderReader.of(call, ""), reply.answer.text, 1
+            while stop < len(text) and not reader.complete(stop, text[:stop].__str__):
+                stop += 1
+            replies.append(Reply(Completion(text[:stop])))
+        return replies
+
+
+BITS = ["[1]", "[2]", "[3]", "[9]", " > ", ">", "\n", "[", "2]", "no", "<think>[1]</think>", "."]
+
+
+@given(st.lists(st.sampled_from(BITS), max_size=14), st.sampled_from([None, 1, 2]))
+def test_ending_an_answer_early_does_not_change_the_order(bits, top_m):
+    answer = "".join(bits)
+    whole, early = (
+        Reranker(Permutation(top_m=top_m), model([answer])).rank("q", ["a", "b", "c"])
+        for model in (Scripted, Reading)
+    )
+    assert (early.order, early.report) == (whole.order, whole.report)
+
+
+@given(st.permutations(["[1]", "[2]", "[3]"]), st.text(max_size=30))
+def test_a_whole_order_is_the_order_whatever_follows(names, rest):
+    answer = " > ".join(names) + " " + rest
+    ranking = Reranker(Permutation(), Reading([answer])).rank("q", ["a", "b", "c"])
+    assert ranking.order == tuple(int(name[1]) - 1 for name in names)
+    assert ranking.report == Report()
+
+
+def test_a_prompt_with_reasoning_waits_for_the_end():
+    model = Scripted(["<answer>[1] > [2]</answer>"])
+    Reranker(Permutation(prompt="reasonrank.v1"), model).rank("q", ["a", "b"])
+    assert model.asked[0].until is None

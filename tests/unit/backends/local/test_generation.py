@@ -8,7 +8,7 @@ import tiny_models
 from rerank_plugins.backends._local.forward import Forward
 from rerank_plugins.backends._local.generation import Text, generate
 from rerank_plugins.backends._prompts.renderer import Encoded
-from rerank_plugins.calls import Generate, Message, Prompt
+from rerank_plugins.calls import Generate, Message, Prompt, WrittenOrder
 
 PROMPT = Prompt((Message("user", ("?",)),))
 
@@ -80,3 +80,26 @@ def test_greedy_decoding_takes_the_likeliest_token_each_time(tokenizer):
                 assert token == int(expected.argmax())
                 row.append(token)
             assert len(written) == 4
+
+
+def test_each_row_of_a_batch_ends_when_its_order_is_complete(tokenizer):
+    import torch
+
+    script = [ids(tokenizer, written) for written in ("[2]>[1]>[3]", "[3]>[4]>[1]", "no [1]>[2] ")]
+    model = tiny_models.llama(len(tokenizer))
+    forward, steps = Forward(model, pad_id=tokenizer.pad_token_id), iter(range(99))
+
+    def written(_module, _inputs, output):
+        step = next(steps)
+        for row, tokens in enumerate(script):
+            output.logits[row, -1, tokens[step]] = 99.0
+
+    model.register_forward_hook(written)
+    orders = [WrittenOrder(("1", "2"), 2), WrittenOrder(("1", "4"), 1), WrittenOrder(("1",), 1)]
+    asked = [text(tokenizer, ids=[4], ends=(), until=order, max_tokens=11) for order in orders]
+    with torch.inference_mode():
+        found = generate(forward, asked)
+    replies = [question.reply(output) for question, output in zip(asked, found, strict=True)]
+    assert [reply.answer.text for reply in replies] == ["[2]>[1]", "[3]>[4]", "no [1]>[2] "]
+    assert [reply.answer.finish_reason for reply in replies] == ["stop", "stop", "length"]
+    assert [reply.generated_tokens for reply in replies] == [7, 7, 11]

@@ -18,6 +18,7 @@ from rerank_plugins.calls import (
     Prompt,
     ScorePair,
     Untrusted,
+    WrittenOrder,
 )
 
 
@@ -34,7 +35,7 @@ class Sent:
 
     def written(self, requests):
         self.asked += requests
-        return [self.output(ids, settings) for ids, settings in requests]
+        return [self.output(request.ids, request.settings) for request in requests]
 
     classified = written
 
@@ -63,7 +64,7 @@ def test_labels_are_asked_for_by_id_and_read_by_id():
 
     sent, model = engine(output)
     [reply] = model.table[NextToken]([NextToken(asked("Which? "), ("a", "b"))])
-    [(ids, settings)] = sent.asked
+    [(ids, settings, _)] = sent.asked
     assert settings.max_tokens == 1
     assert len(settings.logprob_token_ids) == 2
     assert reply.answer.seen == {"a": 0.0, "b": -1.0}
@@ -82,6 +83,27 @@ def test_a_text_keeps_its_settings_and_its_end():
     assert (settings.stop, settings.top_p, settings.logprobs) == (["x"], 0.9, None)
     assert (reply.answer.text, reply.answer.finish_reason) == ("ab", "length")
     assert reply.generated_tokens == 2
+
+
+def test_an_answer_that_was_ended_is_whole():
+    def output(ids, settings):
+        return written(text="[1] > [2]", finish_reason=None, token_ids=[5] * 9, logprobs=None)
+
+    sent, model = engine(output)
+    call = Generate(asked("Say "), 20, until=WrittenOrder(("1", "2"), 2))
+    [reply] = model.table[Generate]([call])
+    assert (reply.answer.text, reply.answer.finish_reason) == ("[1] > [2]", "stop")
+    assert reply.generated_tokens == 9
+    complete = sent.asked[0].complete
+    assert not complete(written(text="[1] > [", token_ids=[5] * 7))
+    assert complete(output([], None))
+
+
+def test_an_answer_after_opened_reasoning_ends_by_itself():
+    sent, model = engine(lambda ids, settings: BackendError("no answer"))
+    order = WrittenOrder(("1", "2"), 2)
+    model.table[Generate]([Generate(asked("Say <think>\n"), 20, until=order)])
+    assert sent.asked[0].complete is None
 
 
 def test_a_continuation_is_the_sum_of_its_tokens():

@@ -7,7 +7,7 @@ from fake_vllm import LLM, fake_vllm
 
 from rerank_plugins import BackendError
 from rerank_plugins._threads import in_thread
-from rerank_plugins.backends._vllm.requests import Requests
+from rerank_plugins.backends._vllm.requests import Request, Requests
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def llm(monkeypatch):
     return LLM()
 
 
-BATCH = [([i, i], None) for i in range(3)]
+BATCH = [Request([i, i], None) for i in range(3)]
 
 
 def ids(outputs):
@@ -81,6 +81,24 @@ def test_what_was_cancelled_is_aborted(llm):
     assert all(isinstance(reply, BackendError) for reply in replies)
     assert len(llm.aborted) == 3
     assert not requests.lost
+
+
+def test_a_request_is_ended_at_the_step_where_it_is_complete(llm):
+    llm.steps = {"0": ["a", "ab", "abc"], "1": ["a", "ab"], "2": ["x"]}
+    watched = [request._replace(complete=lambda o: o.text == "ab") for request in BATCH[:1]]
+    ended, *others = Requests(llm).written([*watched, *BATCH[1:]])
+    assert (ended.text, ended.finished) == ("ab", False)
+    assert ids(others) == [[1, 1], [2, 2]]
+    assert llm.aborted == ["0-abc"]
+
+
+def test_a_request_that_never_is_complete_ends_by_itself(llm):
+    llm.steps = {"0": ["a", "ab"]}
+    [output] = Requests(llm).written([Request([7], None, lambda output: False)])
+    assert (output.ids, llm.aborted) == ([7], [])
+    del llm.output_processor  # an engine that keeps its requests elsewhere
+    [output] = Requests(llm).written([Request([7], None, lambda output: True)])
+    assert output.ids == [7]
 
 
 def test_shutting_down_ends_the_processes(llm):
