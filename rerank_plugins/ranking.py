@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import pairwise
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
-from ._checks import some_of
+from ._checks import at_least, flag, some_of
 from .calls import Plan
 from .errors import ContractError, InputError
 from .text import Passage
@@ -70,6 +71,7 @@ class Report:
         skipped: Lists that were not ranked, because their first stage was sure (`When`).
         unscored: Positions of the passages without the first stage's score that `When` goes by. It
             ranks such a list.
+        cut: Positions of the passages that a threshold or a gap left out (`Ranking.cut`).
     """
 
     fallbacks: tuple[str, ...] = ()
@@ -87,6 +89,7 @@ class Report:
     unread: frozenset[int] = frozenset()
     skipped: int = 0
     unscored: frozenset[int] = frozenset()
+    cut: frozenset[int] = frozenset()
 
     def __add__(self, other: "Report") -> "Report":
         """Both reports together: counts and causes added, positions united."""
@@ -130,7 +133,7 @@ class Report:
 
     def mapped(self, positions: Sequence[int]) -> "Report":
         """The report of a sublist in terms of the list: position ``i`` becomes ``positions[i]``."""
-        named = ("missing", "truncated", "distances", "irrelevant", "unread", "unscored")
+        named = ("missing", "truncated", "distances", "irrelevant", "unread", "unscored", "cut")
         held: dict[str, Any] = {
             name: frozenset(positions[i] for i in found)
             for name in named
@@ -241,6 +244,53 @@ class Ranking:
         """The first ``k`` (all when None)."""
         return replace(self, order=self.order[:k], scores=self.scores[:k])
 
+    def cut(
+        self,
+        *,
+        score_threshold: float | None = None,
+        cut_at_gap: bool = False,
+        keep_at_least: int = 0,
+    ) -> "Ranking":
+        """The passages that their scores call relevant: fewer where fewer are.
+
+        `Report.cut` names the others. Scores that only number the places (``"rank"``) say nothing
+        about relevance: such a ranking, a kept order among them, is returned as it is. Mixed scores
+        (``"z-score"``) compare within one list alone, so a threshold is compared with the model's
+        own, and left out where there are none.
+
+        Args:
+            score_threshold: The lowest score to keep, in the unit of the model's own scores. A
+                probability, under `rerank_plugins.strategies.Calibrated`.
+            cut_at_gap: Keep what stands above the largest drop from one score to the next, the
+                first of equally large ones; all where there is no drop.
+            keep_at_least: How many passages are kept in any case, the best ones.
+
+        Raises:
+            InputError: The threshold is not a finite number, or ``keep_at_least`` is below 0.
+
+        References:
+            Taguchi, Maekawa and Bhutani, Efficient Context Selection for Long-Context QA: No
+            Tuning, No Iteration, Just Adaptive-k, EMNLP 2025 (the largest gap).
+
+        Examples:
+            >>> ranking = Ranking((2, 0, 1), (0.9, 0.8, 0.1), "probability")
+            >>> ranking.cut(score_threshold=0.85).order, ranking.cut(cut_at_gap=True).order
+            ((2,), (2, 0))
+            >>> ranking.cut(score_threshold=0.95, keep_at_least=1).order
+            (2,)
+        """
+        cut = Cut(
+            score_threshold=score_threshold, cut_at_gap=cut_at_gap, keep_at_least=keep_at_least
+        )
+        return cut.of(self)
+
+    @property
+    def own_scores(self) -> tuple[ScoreKind, Mapping[int, float]]:
+        """The model's own scores by position, and their kind: those that a threshold goes by."""
+        if self.model_scores:
+            return self.model_score_kind, dict(enumerate(self.model_scores))
+        return self.score_kind, dict(zip(self.order, self.scores, strict=True))
+
     @property
     def kept_order(self) -> bool:
         """Whether this is nothing but the input's order, because something failed."""
@@ -260,6 +310,58 @@ class Ranking:
     def _lines(self, passages: Sequence[T]) -> Iterator[RankedPassage[T]]:
         for rank, (i, score) in enumerate(zip(self.order, self.scores, strict=True), start=1):
             yield RankedPassage(passages[i], i, rank, score)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """The end of a ranking by its scores. The arguments are those of `Ranking.cut`."""
+
+    score_threshold: float | None = None
+    cut_at_gap: bool = False
+    keep_at_least: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(-math.inf, none=True, score_threshold=self.score_threshold)
+        flag(cut_at_gap=self.cut_at_gap)
+        at_least(0, keep_at_least=self.keep_at_least)
+
+    def ignored_by(self, ranking: Ranking) -> tuple[str, ...]:
+        """The arguments that do not apply to the kind of a ranking's scores."""
+        kind, _ = ranking.own_scores
+        threshold = self.score_threshold is not None and kind in ("rank", "z-score")
+        gap = self.cut_at_gap and ranking.score_kind == "rank"
+        return ("score_threshold",) * threshold + ("cut_at_gap",) * gap
+
+    def of(self, ranking: Ranking) -> Ranking:
+        """The ranking without what is left out, which its report names."""
+        kind, own = ranking.own_scores
+        out = self.left_out(ranking, None if kind in ("rank", "z-score") else own)
+        if not out:
+            return ranking
+        kept = [(i, s) for i, s in zip(ranking.order, ranking.scores, strict=True) if i not in out]
+        return replace(
+            ranking,
+            order=tuple(i for i, _ in kept),
+            scores=tuple(score for _, score in kept),
+            report=ranking.report + Report(cut=out),
+        )
+
+    def left_out(self, ranking: Ranking, own: Mapping[int, float] | None) -> frozenset[int]:
+        """The positions that are left out.
+
+        Args:
+            ranking: The ranking.
+            own: The numbers that the threshold is compared with; None where it does not apply.
+        """
+        kept = set(ranking.order)
+        if self.score_threshold is not None and own is not None:
+            kept = {i for i in kept if own[i] >= self.score_threshold}
+        drops = [a - b for a, b in pairwise(ranking.scores)] if self.cut_at_gap else []
+        if ranking.score_kind != "rank" and (largest := max(drops, default=0.0)) > 0:
+            kept &= set(ranking.order[: drops.index(largest) + 1])
+        missing = max(self.keep_at_least - len(kept), 0)
+        kept.update([i for i in ranking.order if i not in kept][:missing])
+        return frozenset(ranking.order) - kept
 
 
 def _together(one: Any, other: Any) -> Any:

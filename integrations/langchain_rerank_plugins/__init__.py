@@ -37,6 +37,9 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
         raise_on_failure: Raise when a call fails, instead of keeping the order.
         top_n: How many documents to return at most; all when None.
         score_threshold: The lowest score to return, in the unit of the model's own scores.
+        cut_at_gap: Return what stands above the largest drop of the scores.
+        keep_at_least: How many documents the threshold and the gap leave in any case.
+        chunk_words: Cut longer documents into chunks of so many words; the best one counts.
         scale_score: Scores from 0 to 1, where their kind allows it.
         drop_unranked: Leave out the documents that the model's answer left out.
         score_key: The key of the score in the metadata.
@@ -63,6 +66,9 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
     raise_on_failure: Annotated[bool, _FIXED] = False
     top_n: Annotated[Optional[int], Field(gt=0, strict=True)] = 10
     score_threshold: Annotated[Optional[float], Field(allow_inf_nan=False)] = None
+    cut_at_gap: bool = False
+    keep_at_least: Annotated[int, Field(ge=0, strict=True)] = 0
+    chunk_words: Annotated[Optional[int], Field(frozen=True, gt=0, strict=True)] = None
     scale_score: bool = False
     drop_unranked: bool = False
     score_key: str = "relevance_score"
@@ -74,8 +80,12 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
         def __init__(self, **values: Any) -> None:
             super().__init__(**values)
             names = {key: getattr(self, key) for key in _NAMES}
-            options, loud = self.backend_options, self.raise_on_failure
-            self._reranker = components.reranker_of(names, options, raise_on_failure=loud)
+            self._reranker = components.reranker_of(
+                names,
+                self.backend_options,
+                raise_on_failure=self.raise_on_failure,
+                chunk_words=self.chunk_words,
+            )
 
     @property
     def reranker(self) -> Reranker:
@@ -120,6 +130,8 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
             found,
             top_k=self.top_n,
             score_threshold=self.score_threshold,
+            cut_at_gap=self.cut_at_gap,
+            keep_at_least=self.keep_at_least,
             drop_unranked=self.drop_unranked,
             scale_score=self.scale_score,
             top_grade=components.top_grade(self._reranker.strategy),

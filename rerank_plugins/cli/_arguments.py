@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..evaluation import Run, Scores, load_run, load_scores
 from ..presets import DEFAULT_PRESET, is_address, is_spec, load_reranker, load_spec
 from ..reranker import Reranker
+from ..strategies import with_chunks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,6 +23,11 @@ AT_LEAST_ONE = click.IntRange(min=1)
 
 RERANKER_HELP = f"{NAME_HELP}  [default: {DEFAULT_PRESET}]"
 reranker_option = click.option("--reranker", metavar="NAME", help=RERANKER_HELP)
+chunk_option = click.option(
+    "--chunk-words",
+    type=AT_LEAST_ONE,
+    help="Judge longer passages by their best chunk of so many words.",
+)
 split_option = click.option(
     "--split", default="test", show_default=True, help="The judgements: a split, or a .tsv file."
 )
@@ -49,6 +55,14 @@ def named_reranker(name: str | None = None, *, strategy: Any = None) -> Reranker
         return load_reranker(strategy=strategy)
     given = parse_json(name, "--reranker") if is_json(name) else name
     return load_reranker(given, strategy=strategy)
+
+
+def in_chunks(reranker: Reranker, words: int | None) -> Reranker:
+    """The same reranker on chunks of so many words; itself when None."""
+    if words is None:
+        return reranker
+    strategy = with_chunks(reranker.strategy, words)
+    return Reranker(strategy, reranker.backend, on_error=reranker.on_error, limits=reranker.limits)
 
 
 def is_json(text: str) -> bool:

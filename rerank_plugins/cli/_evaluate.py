@@ -36,6 +36,8 @@ from ..reranker import Reranker
 from ._arguments import (
     AT_LEAST_ONE,
     NAME_HELP,
+    chunk_option,
+    in_chunks,
     json_option,
     named_reranker,
     queries_option,
@@ -68,6 +70,7 @@ from ._terminal import FELL_BACK, make_folder, progress, synthetic_note, table, 
     help="Passages reranked of each query.",
 )
 @queries_option
+@chunk_option
 @click.option(
     "--batch-size",
     type=AT_LEAST_ONE,
@@ -85,6 +88,7 @@ def evaluate(
     measures: Sequence[str],
     depth: int,
     queries: int | None,
+    chunk_words: int | None,
     batch_size: int,
     output: str | None,
     as_json: bool,
@@ -104,7 +108,7 @@ def evaluate(
     rerank-plugins evaluate scifact --run bm25.trec --reranker reranker.yaml
     """  # noqa: D301 - click's mark for a paragraph that keeps its lines
     # a name that is wrong is refused before anything is searched or ranked
-    built = [named_reranker(given) for given in rerankers]
+    built = [in_chunks(named_reranker(given), chunk_words) for given in rerankers]
     loaded, names = load_collection(collection, split=split), measures or ("nDCG@10", "R@100")
     found, scores = found_runs(
         loaded, runs, depth=depth, output=output, scored=bool(rerankers), **search

@@ -12,9 +12,12 @@ import click
 from ..errors import InputError
 from ..evaluation import load_collection
 from ..jobs import FORMATS, Query, rank_file, rank_stream, read_requests, run_requests
+from ..ranking import Cut
 from ..reranker import Reranker
 from ._arguments import (
     AT_LEAST_ONE,
+    chunk_option,
+    in_chunks,
     json_option,
     load_first_stage,
     named_reranker,
@@ -34,6 +37,10 @@ PIPE = "-"
 @split_option
 @click.option("--depth", type=AT_LEAST_ONE, help="Passages of each query of a run.")
 @click.option("--top-k", type=AT_LEAST_ONE, help="Positions of each ranking.")
+@click.option("--score-threshold", type=float, help="Leave out what has a lower score.")
+@click.option("--cut-at-gap", is_flag=True, help="Leave out what is below the largest drop.")
+@click.option("--keep-at-least", type=int, default=0, help="What both leave in any case.")
+@chunk_option
 @click.option("--batch-size", default=8, show_default=True, help="Queries ranked together.")
 @click.option("--format", "form", type=click.Choice(sorted(FORMATS)), help="The format of OUTPUT.")
 @click.option(
@@ -52,6 +59,10 @@ def rank(
     collection: str | None,
     split: str,
     depth: int | None,
+    chunk_words: int | None,
+    score_threshold: float | None,
+    cut_at_gap: bool,
+    keep_at_least: int,
     **options: Any,
 ) -> None:
     """Rank the queries of INPUT into OUTPUT, or resume where an earlier call was interrupted.
@@ -67,7 +78,10 @@ def rank(
     rerank-plugins rank queries.jsonl out.jsonl --reranker castorini/first_mistral
     rerank-plugins rank bm25.trec out.trec --collection scifact --reranker reranker.yaml
     """  # noqa: D301 - click's mark for a paragraph that keeps its lines
-    chosen = named_reranker(reranker)
+    chosen = in_chunks(named_reranker(reranker), chunk_words)
+    cut = Cut(score_threshold=score_threshold, cut_at_gap=cut_at_gap, keep_at_least=keep_at_least)
+    if cut != Cut():
+        options["cut"] = cut
     if on_error:
         parts = (chosen.strategy, chosen.backend)
         chosen = Reranker(*parts, on_error=on_error, limits=chosen.limits)

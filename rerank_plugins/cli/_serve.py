@@ -8,12 +8,13 @@ import click
 
 from ..errors import InputError
 from ..presets import DEFAULT_PRESET, is_spec
-from ._arguments import named_reranker, reranker_label, reranker_option
+from ._arguments import chunk_option, in_chunks, named_reranker, reranker_label, reranker_option
 
 
 @click.command()
 @click.argument("given", metavar="[NAME]", required=False)
 @reranker_option
+@chunk_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: every network.")
 @click.option("--port", default=8000, show_default=True, help="0: any free one.")
 @click.option("--model", help="Its name in requests.  [default: NAME]")
@@ -28,6 +29,7 @@ from ._arguments import named_reranker, reranker_label, reranker_option
 def serve(
     given: str | None,
     reranker: str | None,
+    chunk_words: int | None,
     host: str,
     port: int,
     model: str | None,
@@ -58,6 +60,6 @@ def serve(
             key = Path(api_key_file).read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             raise InputError(f"--api-key-file: cannot read {api_key_file!r}") from error
-    chosen = named_reranker(reranker or given)
+    chosen = in_chunks(named_reranker(reranker or given), chunk_words)
     app = serving.create_app(chosen, api_key=key, settings=settings)
     serving.serve(app, host=host, port=port)

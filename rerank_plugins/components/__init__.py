@@ -22,7 +22,15 @@ from ._backends import (
     reranker_of,
 )
 from ._checked import Checked, Checks, check_flag, check_names, check_part, check_text
-from ._items import Candidates, Outcome, candidates, check_threshold, check_top_k, conclude
+from ._items import (
+    Candidates,
+    Outcome,
+    candidates,
+    check_cut,
+    check_threshold,
+    check_top_k,
+    conclude,
+)
 from ._prompts import find_prompts, with_prompt
 from ._strategies import (
     FIRST_MODEL,
@@ -56,6 +64,7 @@ __all__ = [
     "build_reranker",
     "candidates",
     "chat_options",
+    "check_cut",
     "check_flag",
     "check_names",
     "check_part",

@@ -19,7 +19,7 @@ from ..presets import (
     preset_parts,
     size_of,
 )
-from ..presets._names import Key
+from ..presets._names import Key, chunked
 from ..ranking import Strategy
 from ..registry import Group, from_spec, resolve, to_spec
 from ..reranker import OnError, Reranker
@@ -170,6 +170,7 @@ def build_reranker(
     *,
     raise_on_failure: bool,
     limits: Mapping[str, Any] | None,
+    chunk_words: int | None = None,
 ) -> Reranker:
     """Make the reranker of a component: any exception in its backend is a failed call.
 
@@ -178,13 +179,19 @@ def build_reranker(
         backend: The backend.
         raise_on_failure: Raise when a call fails; else keep the order.
         limits: Names and values of `rerank_plugins.Limits`.
+        chunk_words: Words in the chunks of long passages; None leaves them whole.
     """
     on_error: OnError = "raise" if raise_on_failure else "keep_order"
+    strategy = chunked(strategy, chunk_words)
     return Reranker(strategy, guarded(backend), on_error=on_error, limits=limits)
 
 
 def reranker_of(
-    names: Mapping[str, Any], options: Mapping[str, Any] | None, *, raise_on_failure: bool
+    names: Mapping[str, Any],
+    options: Mapping[str, Any] | None,
+    *,
+    raise_on_failure: bool,
+    chunk_words: int | None = None,
 ) -> Reranker:
     """Make the reranker of a component that has no strategy of its own.
 
@@ -192,6 +199,7 @@ def reranker_of(
         names: Arguments of `find_parts`.
         options: Further arguments of a backend that is built here.
         raise_on_failure: Raise when a call fails; else keep the order.
+        chunk_words: Words in the chunks of long passages; None leaves them whole.
     """
     named = find_parts(**names)
     return build_reranker(
@@ -199,6 +207,7 @@ def reranker_of(
         build_backend(named.backend, options),
         raise_on_failure=raise_on_failure,
         limits=named.limits,
+        chunk_words=chunk_words,
     )
 
 

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ..errors import InputError
-from ..ranking import Ranking, Report, ScoreKind
+from ..ranking import Cut, Ranking, Report, ScoreKind
 from ..text import Direction, Passage, direction_of
 
 _COMPARABLE = ("logit", "logprob", "probability", "similarity")
@@ -71,6 +71,11 @@ def check_threshold(value: object) -> None:
         raise InputError(f"score_threshold must be a number or None, but got {value!r}")
 
 
+def check_cut(name: str, value: object) -> None:
+    """Refuse a wrong ``cut_at_gap`` or ``keep_at_least``, by its name."""
+    Cut(**{name: value})  # type: ignore[arg-type]
+
+
 def candidates(ids: Sequence[str], texts: Sequence[str], scores: Sequence[object]) -> Candidates:
     """Make candidates of items: each id once, at its first position, in its best-scored copy.
 
@@ -107,6 +112,8 @@ def conclude(
     *,
     top_k: int | None,
     score_threshold: float | None = None,
+    cut_at_gap: bool = False,
+    keep_at_least: int = 0,
     drop_unranked: bool = False,
     scale_score: bool = False,
     top_grade: float | None = None,
@@ -126,21 +133,22 @@ def conclude(
         top_k: How many to return at most; all when None.
         score_threshold: The lowest score to return, in the unit of the model's own scores, or from
             0 to 1 with ``scale_score``.
+        cut_at_gap: Return what stands above the largest drop of the scores.
+        keep_at_least: How many neither of both leaves out.
         drop_unranked: Leave out the items that the model's answers left out.
         scale_score: Return scores from 0 to 1, where the kind of the scores allows it.
         top_grade: The highest grade that the strategy gives.
     """
     kept, kind = ranking.kept_order, ranking.score_kind
-    own = dict(zip(ranking.order, ranking.scores, strict=True))
-    own_kind = kind
-    if ranking.model_scores:
-        own, own_kind = dict(enumerate(ranking.model_scores)), ranking.model_score_kind
+    own_kind, own = ranking.own_scores
     unit, own_unit = (_unit(k, top_grade, scale=scale_score) for k in (kind, own_kind))
-    lowest = -math.inf if score_threshold is None or own_unit is None else score_threshold
+    cut = Cut(score_threshold=score_threshold, cut_at_gap=cut_at_gap, keep_at_least=keep_at_least)
+    numbers = None if own_unit is None else {i: own_unit(score) for i, score in own.items()}
+    out = cut.left_out(ranking, numbers)
     lines = [
         (found.positions[i], found.scores[i] if kept else (unit or float)(score))
         for i, score in zip(ranking.order, ranking.scores, strict=True)
-        if (own_unit or float)(own[i]) >= lowest
+        if i not in out
         and not (drop_unranked and i in ranking.report.missing)
         and i not in ranking.report.irrelevant
     ]
@@ -149,11 +157,14 @@ def conclude(
         "score_kind": "probability" if scaled and kind in ("logit", "logprob") else kind,
         "score_scaled": scaled,
         "score_threshold_applied": score_threshold is not None and own_unit is not None,
+        "cut": len(out),
     }
     ignored: list[str] = []
     if len(ranking) > 1 and not kept:
         if score_threshold is not None and own_unit is None:
             ignored.append("score_threshold")
+        if cut_at_gap and kind == "rank":
+            ignored.append("cut_at_gap")
         if scale_score and unit is None:
             ignored.append("scale_score")
     return Outcome(tuple(lines[:top_k]), meta, _warning(ranking, found, ignored))
@@ -236,9 +247,7 @@ def _warning(ranking: Ranking, found: Candidates, ignored: Sequence[str]) -> str
             "z-score": "mixed scores compare within one list alone",
         }.get(ranking.score_kind, "the scale of the grades is unknown")
         said.append(f"{' and '.join(ignored)} {are} ignored, because {why}")
-    own, kind = ranking.scores, ranking.score_kind
-    if ranking.model_scores:
-        own, kind = ranking.model_scores, ranking.model_score_kind
-    if kind in _COMPARABLE and len(set(found.texts)) > 1 and len(set(own)) == 1:
+    kind, own = ranking.own_scores
+    if kind in _COMPARABLE and len(set(found.texts)) > 1 and len({*own.values()}) == 1:
         said.append("the model gave different passages the same score, so it did not rank them")
     return "; ".join(said)

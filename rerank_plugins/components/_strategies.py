@@ -12,6 +12,7 @@ from ..ranking import Strategy
 from ..registry import from_spec
 from ..reranker import Reranker
 from ..strategies import (
+    BestChunk,
     FullList,
     Groupwise,
     Hybrid,
@@ -98,12 +99,14 @@ def full_list_strategy(
 
 def ordering_at_least(reranker: Reranker, top_k: int | None) -> Reranker:
     """The reranker, with a full list that orders at least ``top_k`` passages; all when None."""
-    strategy = reranker.strategy
+    chunks = reranker.strategy
+    strategy = chunks.inner if isinstance(chunks, BestChunk) else chunks
     if not isinstance(strategy, FullList) or strategy.top_m is None:
         return reranker
     if top_k is not None and top_k <= strategy.top_m:
         return reranker
-    longer = replace(strategy, top_m=top_k)
+    longer: Strategy = replace(strategy, top_m=top_k)
+    longer = replace(chunks, inner=longer) if isinstance(chunks, BestChunk) else longer
     return Reranker(longer, reranker.backend, on_error=reranker.on_error, limits=reranker.limits)
 
 

@@ -9,19 +9,19 @@ import glob
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from .._checks import at_least
 from .._files import DRAFT
 from .._loading import watch_loading
 from ..errors import CallError, InputError
-from ..ranking import Ranking, Usage
+from ..ranking import Cut, Ranking, Usage
 from ..reranker import Reranker
-from ._formats import Format
+from ._formats import Format, Trec
 from ._manifest import claim_file, manifest_of, manifest_path
 from ._requests import Query
 
@@ -57,6 +57,7 @@ def rank_file(
     form: Format,
     *,
     top_k: int | None = None,
+    cut: Cut | None = None,
     batch_size: int = 1,
     progress: Progress | None = None,
 ) -> FileCounts:
@@ -72,6 +73,7 @@ def rank_file(
         path: The file.
         form: `Trec` or `Jsonl`.
         top_k: Positions of each ranking; all when None.
+        cut: Where each ranking ends by its scores, before ``top_k``.
         batch_size: Queries ranked together.
         progress: Called with the number of queries that each batch finished.
 
@@ -84,7 +86,14 @@ def rank_file(
     at_least(1, batch_size=batch_size)
     at_least(1, none=True, top_k=top_k)
     file, beside = Path(path), manifest_path(Path(path))
-    settings = {"format": repr(form), "top_k": top_k, "batch_size": batch_size}
+    if cut is not None and isinstance(form, Trec):
+        raise InputError(
+            "a TREC run with cut rankings could not be resumed: their lengths are not known",
+            hint="Write JSON Lines (a file that ends in .jsonl), or give no cut.",
+        )
+    settings: dict[str, Any] = {"format": repr(form), "top_k": top_k, "batch_size": batch_size}
+    if cut is not None:
+        settings["cut"] = asdict(cut)
     manifest = claim_file(file, manifest_of(reranker, settings))
     batches = _batches(requests, batch_size)
     try:
@@ -97,7 +106,7 @@ def rank_file(
                 progress(skipped)
             total = FileCounts(skipped=skipped)
             text = TextIOWrapper(out, encoding="utf-8", newline="\n")
-            for counts in _rank(chain(unfinished, batches), reranker, text, form, top_k):
+            for counts in _rank(chain(unfinished, batches), reranker, text, form, top_k, cut):
                 manifest = manifest.with_cost(counts.ranked, counts.fallbacks, counts.usage)
                 manifest.write(beside)
                 total += counts
@@ -119,6 +128,7 @@ def rank_stream(
     form: Format,
     *,
     top_k: int | None = None,
+    cut: Cut | None = None,
     batch_size: int = 1,
     progress: Progress | None = None,
 ) -> FileCounts:
@@ -130,6 +140,7 @@ def rank_stream(
         out: The stream.
         form: `Trec` or `Jsonl`.
         top_k: Positions of each ranking; all when None.
+        cut: Where each ranking ends by its scores, before ``top_k``.
         batch_size: Queries ranked together.
         progress: Called with the number of queries that each batch finished.
 
@@ -141,7 +152,7 @@ def rank_stream(
     at_least(1, batch_size=batch_size)
     at_least(1, none=True, top_k=top_k)
     total = FileCounts()
-    for counts in _rank(_batches(requests, batch_size), reranker, out, form, top_k):
+    for counts in _rank(_batches(requests, batch_size), reranker, out, form, top_k, cut):
         total += counts
         if progress:
             progress(counts.ranked)
@@ -149,7 +160,12 @@ def rank_stream(
 
 
 def _rank(
-    batches: Iterable[Batch], reranker: Reranker, out: IO[str], form: Format, top_k: int | None
+    batches: Iterable[Batch],
+    reranker: Reranker,
+    out: IO[str],
+    form: Format,
+    top_k: int | None,
+    cut: Cut | None,
 ) -> Iterator[FileCounts]:
     """Rank and write each batch up to its first failure, and yield what it cost.
 
@@ -159,7 +175,7 @@ def _rank(
     for batch in batches:
         started = time.perf_counter()
         with watch_loading() as watch:
-            results = reranker.settle_many([(q.text, q.passages) for q in batch], top_k=top_k)
+            results = reranker.settle_many([(q.text, q.passages) for q in batch])
         loading = watch.seconds
         seconds = time.perf_counter() - started - loading
         failure = next((result for result in results if isinstance(result, CallError)), None)
@@ -169,7 +185,7 @@ def _rank(
             if isinstance(result, CallError):
                 break
             rankings.append(result)
-            lines += form.lines(query, result)
+            lines += form.lines(query, (result if cut is None else cut.of(result)).top(top_k))
         out.write("".join(f"{line}\n" for line in lines))
         out.flush()
         if failure:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..middleware import Limits
 from ..reranker import OnError, Reranker
-from ._names import AnyStrategy, Key, find_named
+from ._names import AnyStrategy, Key, chunked, find_named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,7 @@ def load_reranker(
     strategy: AnyStrategy | None = None,
     base_url: str | None = None,
     api_key: Key = None,
+    chunk_words: int | None = None,
     on_error: OnError | None = None,
     limits: Limits | None = None,
     **backend_options: Any,
@@ -57,6 +58,8 @@ def load_reranker(
             where the server reports no log-probabilities.
         api_key: The server's key, or a function that gives it. Never written into a spec; for one
             from the environment give ``api_key_env="NAME"``.
+        chunk_words: For passages that are longer than what the model reads: cut them into chunks of
+            so many words, and judge each by its best chunk (`rerank_plugins.strategies.BestChunk`).
         on_error: See `Reranker`; by default what the spec says, else ``"raise"``.
         limits: See `Reranker`.
         **backend_options: Arguments of the backend: ``device``, ``dtype``, ``context_tokens``, ...
@@ -86,7 +89,7 @@ def load_reranker(
     named = find_named(
         model, preset=preset, strategy=strategy, base=base, base_url=base_url, api_key=api_key
     )
-    chosen, backend = named.with_strategy(), named.backend
+    chosen, backend = chunked(named.with_strategy(), chunk_words), named.backend
     if backend_options:
         backend = {"name": backend} if isinstance(backend, str) else backend
         if not isinstance(backend, Mapping):

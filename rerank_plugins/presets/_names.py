@@ -13,6 +13,7 @@ from ..errors import ConfigurationError, InputError, UnknownNameError
 from ..plans import Done, step
 from ..ranking import Strategy
 from ..registry import from_spec, resolve
+from ..strategies import with_chunks
 from ..text import Passage
 from ._checkpoints import find_preset, list_presets, preset_parts
 from ._folder import RERANKER_FILE
@@ -22,8 +23,8 @@ Key = str | Callable[[], str | None] | None
 SPECS = (".json", ".yaml", ".yml")
 """The suffixes of a spec file."""
 
-_OF_PARTS = ("strategy", "backend", "on_error", "limits")
-_OF_MODEL = ("model", "preset", "strategy", "base", "base_url", "on_error", "limits")
+_OF_PARTS = ("strategy", "backend", "chunk_words", "on_error", "limits")
+_OF_MODEL = ("model", "preset", "strategy", "base", "base_url", "chunk_words", "on_error", "limits")
 UNTRAINED: Mapping[str, Any] = {
     "name": "sliding-window",
     "inner": {"name": "single-token", "policy": "generate"},
@@ -44,6 +45,7 @@ class Named:
         model: The checkpoint, or the model as its backend knows it; None for a spec of two parts.
         strategy: How it ranks; None where nothing says so.
         backend: The backend's spec, or the backend that was given.
+        chunk_words: Of a spec: the number of words in the chunks of long passages.
         on_error: Of a spec; None where it says nothing.
         limits: Of a spec; None where it says nothing.
     """
@@ -51,6 +53,7 @@ class Named:
     model: str | None
     strategy: AnyStrategy | None
     backend: Any
+    chunk_words: int | None = None
     on_error: Any = None
     limits: Any = None
 
@@ -68,7 +71,21 @@ class Named:
             )
         if self.strategy is None:
             raise _unknown(str(self.model))
-        return self.strategy
+        return chunked(self.strategy, self.chunk_words)
+
+
+def chunked(strategy: AnyStrategy, words: int | None) -> AnyStrategy:
+    """The strategy on chunks of so many words (`with_chunks`); itself when None.
+
+    Raises:
+        InputError: ``words`` is not a positive whole number, or the spec is wrong.
+    """
+    if words is None:
+        return strategy
+    if isinstance(strategy, str | Mapping):
+        strategy = from_spec("strategies", strategy)
+    built: Any = strategy
+    return with_chunks(built, words)
 
 
 def _unknown(model: str) -> UnknownNameError:
@@ -128,6 +145,7 @@ def find_named(
         return _of_parts(spec, strategy)
     values = {name: spec[name] for name in _OF_MODEL if name in spec} | given
     on_error, limits = values.pop("on_error", None), values.pop("limits", None)
+    words = values.pop("chunk_words", None)
     own, name = values.pop("strategy", None), values.pop("model")
     chosen = own if strategy is None else strategy
     found = find_named(name, strategy=chosen, api_key=api_key, **values)
@@ -136,6 +154,7 @@ def find_named(
         model=found.model,
         strategy=found.strategy,
         backend=_with_options(found.backend, options),
+        chunk_words=words or found.chunk_words,
         on_error=on_error or found.on_error,
         limits=limits or found.limits,
     )
@@ -211,6 +230,7 @@ def _of_parts(spec: Mapping[str, Any], strategy: AnyStrategy | None) -> Named:
         model=None,
         strategy=chosen,
         backend=backend,
+        chunk_words=spec.get("chunk_words"),
         on_error=spec.get("on_error"),
         limits=spec.get("limits"),
     )

@@ -50,6 +50,10 @@ def response(
     ignored = [f"{name[:50]!a} is not supported and was ignored" for name in request.ignored]
     if request.explain and asked is None:
         ignored.append("explain is switched off in this service and was ignored")
+    ignored += [
+        f"{name} was ignored, because these scores do not say what is relevant"
+        for name in request.cut.ignored_by(ranking)
+    ]
     if request.model not in (None, *settings.names):
         ignored.insert(0, f"there is one model here, {settings.model}, and it answered")
     warnings = [*kept[:MAX_WARNINGS], *ignored[:MAX_WARNINGS]]

@@ -12,7 +12,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from ..ranking import Report, ScoreKind
+from ..ranking import Cut, Report, ScoreKind
 from ..text import Passage
 
 
@@ -58,6 +58,15 @@ class RerankRequest(BaseModel):
     top_n: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
         default=None, description="How many results to return; all by default."
     )
+    score_threshold: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        default=None, description="The lowest `score` to return."
+    )
+    cut_at_gap: Truth | None = Field(
+        default=None, description="Whether to return what stands above the largest drop of `score`."
+    )
+    keep_at_least: Annotated[int, Field(ge=0), BeforeValidator(_whole)] | None = Field(
+        default=None, description="How many results both leave in any case; none by default."
+    )
     return_documents: Truth | None = Field(
         default=None, description="Whether results repeat their documents."
     )
@@ -73,6 +82,15 @@ class RerankRequest(BaseModel):
             Passage(d) if isinstance(d, str) else Passage(d.text, title=d.title or "")
             for d in self.documents
         ]
+
+    @property
+    def cut(self) -> Cut:
+        """The end of the ranking by its scores."""
+        return Cut(
+            score_threshold=self.score_threshold,
+            cut_at_gap=bool(self.cut_at_gap),
+            keep_at_least=self.keep_at_least or 0,
+        )
 
     @property
     def ignored(self) -> tuple[str, ...]:

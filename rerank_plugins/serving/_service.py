@@ -237,14 +237,14 @@ class Service:
         reranker = self.reranker if asked is None else watched(self.reranker, asked)
         try:
             async with scope, self.gate.place():
-                ranking = await reranker.arank(request.query, request.passages, top_k=request.top_n)
+                ranking = await reranker.arank(request.query, request.passages)
         except TimeoutError:
             if not scope.expired():
                 raise  # the backend's own
             text = f"the ranking took longer than {self.settings.timeout_s:g} seconds"
             raise Refusal(504, text, retry_after_s=self.settings.retry_after_s) from None
         self.metrics.ranked(ranking, len(request.documents))
-        return ranking
+        return request.cut.of(ranking).top(request.top_n)
 
 
 async def while_connected(work: Awaitable[T], receive: Receive) -> T:

@@ -2,7 +2,7 @@
 
 from ._acu_rank import AcuRank
 from ._attempt import Attempt
-from ._best_chunk import BestChunk
+from ._best_chunk import BestChunk, with_chunks
 from ._blitz_rank import BlitzRank
 from ._calibrated import Calibrated
 from ._cascade import Cascade
@@ -58,4 +58,5 @@ __all__ = [
     "When",
     "margin_of",
     "windows",
+    "with_chunks",
 ]

@@ -15,7 +15,13 @@ from ..errors import InputError
 from ..plans import Done, step
 from ..ranking import Ranking, Report, Strategy, by_score, check_inner
 from ..text import Passage, chunks_of
+from ._calibrated import Calibrated
+from ._head import Head, When
+from ._hybrid import Blend, Hybrid
+from ._keep_order import KeepOrder
 
+_AROUND = (Blend, Calibrated, Head, Hybrid, KeepOrder, When)
+"""What looks at the first stage's list, so that chunks belong inside."""
 _WORD = re.compile(r"\w+")
 
 
@@ -37,7 +43,8 @@ class BestChunk:
     Args:
         inner: Ranks chunks.
         words: Words in a chunk, at least 1.
-        overlap: Words that two neighbouring chunks share, below ``words``.
+        overlap: Words that two neighbouring chunks share, below ``words``; a sixth of them when
+            None.
         top: The number of chunks whose scores are averaged; of a passage with fewer, all. Above 1
             only where all chunks are scored.
         pick: Scores chunks one at a time, to pick the one that ``inner`` is shown of each passage.
@@ -64,7 +71,7 @@ class BestChunk:
 
     inner: Strategy = field(kw_only=False)
     words: int = 180
-    overlap: int = 30
+    overlap: int | None = None
     top: int = 1
     pick: Strategy | None = None
 
@@ -73,8 +80,8 @@ class BestChunk:
         if self.pick is not None:
             check_inner(self.pick)
         at_least(1, words=self.words, top=self.top)
-        at_least(0, overlap=self.overlap)
-        if self.overlap >= self.words:
+        at_least(0, none=True, overlap=self.overlap)
+        if self.overlap is not None and self.overlap >= self.words:
             raise InputError(
                 f"overlap is {self.overlap} and words {self.words}: no chunk would begin later "
                 "than the one before it",
@@ -94,8 +101,9 @@ class BestChunk:
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the ranking of all chunks, or of the best chunk of each passage."""
+        overlap = self.words // 6 if self.overlap is None else self.overlap
         cut = [
-            [passage.with_text(chunk) for chunk in chunks_of(passage, self.words, self.overlap)]
+            [passage.with_text(chunk) for chunk in chunks_of(passage, self.words, overlap)]
             for passage in map(Passage.of, passages)
         ]
         chunks = [chunk for few in cut for chunk in few]
@@ -142,6 +150,31 @@ class BestChunk:
             if scores:
                 own.setdefault(i, []).append(scores[k])
         return [fmean(nlargest(self.top, own[i])) for i in sorted(own)]
+
+
+def with_chunks(strategy: Strategy, words: int) -> Strategy:
+    """The strategy on chunks of passages, where `BestChunk` belongs.
+
+    That is inside the strategies of this package that look at the first stage's list, and around
+    all others. One that has chunks already gets this number of words.
+
+    Args:
+        strategy: The strategy.
+        words: Words in a chunk, at least 1.
+
+    Raises:
+        InputError: ``words`` is not a positive whole number.
+
+    Examples:
+        >>> from rerank_plugins.strategies import Calibrated, PairScore
+        >>> with_chunks(Calibrated(PairScore()), 90).inner.words
+        90
+    """
+    if isinstance(strategy, BestChunk):
+        return replace(strategy, words=words, overlap=None)
+    if isinstance(strategy, _AROUND):
+        return replace(strategy, inner=with_chunks(strategy.inner, words))
+    return BestChunk(strategy, words=words)
 
 
 def words_in_common(query: str, chunks: Sequence[str]) -> list[float]:

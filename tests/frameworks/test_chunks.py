@@ -7,9 +7,11 @@ pytest.importorskip("llama_index.core")
 
 from haystack import Document, Pipeline
 from haystack_integrations.components.rankers.rerank_plugins import PluginRanker
-from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.rerank_plugins import PluginRerank
 
+from rerank_plugins import load_reranker
+from rerank_plugins.strategies import BestChunk, PairScore
 from rerank_plugins.testing import Oracle
 
 CHUNKS = {"name": "best-chunk", "inner": "pair-score", "words": 3, "overlap": 1}
@@ -59,3 +61,23 @@ def test_a_sure_retriever_is_not_reranked_and_the_meta_says_so(scores, skipped, 
     assert texts[0] == (TEXTS[0] if skipped else TEXTS[1])
     assert (meta["skipped"], meta["unscored"]) == (skipped, unscored)
     assert meta["usage"]["calls"] == (0 if skipped else 3)
+
+
+def test_chunk_words_is_one_name_everywhere():
+    """Chunks of three words: the flea is in the third of three."""
+    document = Document(content=TEXTS[1])
+    ranker = PluginRanker(strategy="pair-score", backend="oracle", chunk_words=3)
+    assert ranker.run(query="flea", documents=[document])["meta"]["usage"]["calls"] == 3
+    pipeline = Pipeline()
+    pipeline.add_component("ranker", ranker)
+    assert Pipeline.loads(pipeline.dumps()).get_component("ranker").chunk_words == 3
+    node = NodeWithScore(node=TextNode(text=TEXTS[1]))
+    rerank = PluginRerank(strategy="pair-score", backend="oracle", chunk_words=3)
+    assert rerank.ranked([node], QueryBundle("flea"))[1]["usage"]["calls"] == 3
+    assert PluginRerank.from_json(rerank.to_json()).chunk_words == 3
+    spec = {"strategy": "pair-score", "backend": "oracle", "chunk_words": 3}
+    for reranker in (load_reranker(spec), load_reranker(spec | {"chunk_words": 9}, chunk_words=3)):
+        assert reranker.strategy == BestChunk(PairScore(), words=3)
+    assert load_reranker(chunk_words=90).strategy.inner == BestChunk(PairScore(), words=90)
+    named = {"model": "rerank-plugins/minilm-late-interaction", "chunk_words": 90}
+    assert PluginRanker(named)._reranker.strategy.inner == BestChunk(PairScore(), words=90)

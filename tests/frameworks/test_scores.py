@@ -322,3 +322,26 @@ def test_feedback_learns_from_plain_scores(mode):
         out = nodes.retrieve(bundle) if mode == "sync" else asyncio.run(nodes.aretrieve(bundle))
         expected = [(d.id, d.score) for d in found[0]["documents"]]
         assert [(n.node.node_id, n.score) for n in out] == expected
+
+
+@MODES
+@pytest.mark.parametrize("rank", [haystack, llama_index])
+def test_fewer_items_where_fewer_are_relevant(rank, mode):
+    """Logits of 2, 0 and -3: the largest drop is after the second."""
+    texts = ["c", "b", "a"]
+    lines, meta = rank(mode, texts, cut_at_gap=True)
+    assert [text for text, _ in lines] == ["a", "b"]
+    assert meta["cut"] == 1
+    lines, meta = rank(mode, texts, score_threshold=0.6, scale_score=True, keep_at_least=2)
+    assert [text for text, _ in lines] == ["a", "b"]
+    assert (meta["cut"], meta["score_threshold_applied"]) == (1, True)
+    assert rank(mode, texts, score_threshold=9.0)[0] == []
+
+
+@pytest.mark.parametrize("make", [PluginRanker, PluginRerank])
+@pytest.mark.parametrize(
+    "wrong", [{"cut_at_gap": "yes"}, {"keep_at_least": -1}, {"chunk_words": 0}]
+)
+def test_a_wrong_cut_or_chunk_is_refused(make, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)).removeprefix("chunk_")):
+        make(strategy="pair-score", backend=model(), **wrong)

@@ -29,6 +29,20 @@ def test_top_n_and_documents(url):
     assert [r["document"]["text"] for r in found["results"]] == [DOCUMENTS[1], DOCUMENTS[2]]
 
 
+def test_fewer_documents_where_fewer_are_relevant(url):
+    def found(**cut):
+        answer = httpx.post(f"{url}/v1/rerank", json={**QUESTION, **cut}).json()
+        return [r["index"] for r in answer["results"]], answer["report"]["cut"]
+
+    whole = httpx.post(f"{url}/v1/rerank", json=QUESTION).json()["results"]
+    best, second = (r["index"] for r in whole[:2])
+    assert found(score_threshold=whole[0]["score"]) == ([best], sorted({0, 1, 2} - {best}))
+    assert found(score_threshold=1e9, keep_at_least=2)[0] == [best, second]
+    assert found(score_threshold=1e9) == ([], [0, 1, 2])
+    assert found(score_threshold=whole[2]["score"], top_n=1) == ([best], [])
+    assert httpx.post(f"{url}/v1/rerank", json={**QUESTION, "keep_at_least": -1}).status_code == 422
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 1000])
 def test_any_number_of_documents(url, n):
     documents = ["x" * (1 + 7919 * i % 1009) for i in range(n)]

@@ -17,7 +17,7 @@ from rerank_plugins import (
     Report,
     Usage,
 )
-from rerank_plugins.ranking import by_score, input_order
+from rerank_plugins.ranking import Cut, by_score, input_order
 
 
 @pytest.mark.parametrize(
@@ -150,3 +150,82 @@ def test_a_ranking_is_a_table_in_a_notebook():
     first = Ranking((0,), usage=Usage(seconds=2.0, loading_seconds=70.0))._repr_html_()
     assert "2.00 s; loading the model took 70.00 s" in first
     assert Ranking(())._repr_html_().startswith("<table>")
+
+
+SCORES = st.lists(st.integers(-5, 5).map(float), max_size=8)
+CUTS = st.builds(
+    Cut,
+    score_threshold=st.none() | st.integers(-6, 6).map(float),
+    cut_at_gap=st.booleans(),
+    keep_at_least=st.integers(0, 9),
+)
+
+
+@given(SCORES, CUTS)
+def test_a_cut_keeps_a_beginning_as_its_definition_says(scores, cut):
+    whole = by_score(scores, "logit")
+    kept = cut.of(whole)
+    n = len(scores)
+    if cut.score_threshold is not None:
+        n = sum(score >= cut.score_threshold for score in scores)
+    if cut.cut_at_gap and len(set(scores)) > 1:
+        drops = [a - b for a, b in zip(whole.scores, whole.scores[1:], strict=False)]
+        n = min(n, next(i for i, drop in enumerate(drops, start=1) if drop == max(drops)))
+    n = max(n, min(cut.keep_at_least, len(scores)))
+    assert (kept.order, kept.scores) == (whole.order[:n], whole.scores[:n])
+    assert kept.report.cut == set(whole.order[n:])
+
+
+@given(SCORES, CUTS)
+def test_a_cut_again_by_a_threshold_changes_nothing(scores, cut):
+    cut = Cut(score_threshold=cut.score_threshold, keep_at_least=cut.keep_at_least)
+    once = cut.of(by_score(scores, "logit"))
+    assert cut.of(once) == once
+
+
+@pytest.mark.parametrize("kind", ["logit", "logprob", "probability", "similarity", "grade"])
+def test_scores_of_a_model_are_cut(kind):
+    ranking = Ranking((1, 0, 2), (0.9, 0.5, 0.4), kind)
+    assert ranking.cut(score_threshold=0.5).order == (1, 0)
+    assert ranking.cut(cut_at_gap=True).order == (1,)
+    assert Cut(score_threshold=0.5, cut_at_gap=True).ignored_by(ranking) == ()
+
+
+def test_places_are_not_cut():
+    ranking = Ranking((1, 0, 2))
+    assert ranking.cut(score_threshold=0.9, cut_at_gap=True) == ranking
+    cut = Cut(score_threshold=0.9, cut_at_gap=True)
+    assert cut.ignored_by(ranking) == ("score_threshold", "cut_at_gap")
+
+
+def test_mixed_scores_are_cut_by_the_model_s_own():
+    ranking = Ranking(
+        (1, 0, 2),
+        (1.0, 0.0, -1.5),
+        "z-score",
+        model_scores=(0.2, 0.6, 0.9),
+        model_score_kind="logit",
+    )
+    assert ranking.cut(score_threshold=0.5).order == (1, 2)
+    assert ranking.cut(score_threshold=0.7, keep_at_least=2).order == (1, 2)
+    assert ranking.cut(cut_at_gap=True).order == (1, 0)
+    mixed = Ranking((1, 0), (1.0, -1.0), "z-score")
+    assert mixed.cut(score_threshold=5.0) == mixed
+    assert Cut(score_threshold=5.0).ignored_by(mixed) == ("score_threshold",)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"score_threshold": math.nan},
+        {"score_threshold": "0.5"},
+        {"score_threshold": math.inf},
+        {"cut_at_gap": 1},
+        {"keep_at_least": -1},
+        {"keep_at_least": 1.5},
+        {"keep_at_least": None},
+    ],
+)
+def test_a_cut_that_is_none_is_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Ranking(()).cut(**wrong)

@@ -62,3 +62,22 @@ def test_options_and_files_that_do_not_fit(monkeypatch):
     found = call(monkeypatch, Oracle(), "none.jsonl")
     assert isinstance(found.exception, InputError)
     assert "cannot read 'none.jsonl'" in str(found.exception)
+
+
+def test_fewer_passages_where_fewer_are_relevant(monkeypatch, tmp_path):
+    backend = Oracle(key=lambda query, passage: len(passage))
+    found = call(monkeypatch, backend, "-", tmp_path / "o.jsonl", "--score-threshold", 5)
+    assert found.exit_code == 0, found.output
+    row = json.loads((tmp_path / "o.jsonl").read_text())
+    assert [line["id"] for line in row["ranking"]] == ["1"], row
+    again = call(monkeypatch, backend, "-", tmp_path / "o.jsonl", "--cut-at-gap")
+    assert isinstance(again.exception, InputError)  # another cut is another file
+    found = call(monkeypatch, backend, "-", tmp_path / "o.trec", "--cut-at-gap")
+    assert "JSON Lines" in str(found.exception)
+
+
+def test_long_passages_are_judged_by_chunks(monkeypatch, tmp_path):
+    backend = Oracle(key=lambda query, passage: len(passage))
+    found = call(monkeypatch, backend, "-", "-", "--chunk-words", 1)
+    assert found.exit_code == 0, found.output
+    assert len(backend.asked) == 3

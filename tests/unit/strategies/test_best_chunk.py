@@ -10,14 +10,18 @@ from rerank_plugins import InputError, Limits, Passage, Reranker
 from rerank_plugins.calls import Reply, ScorePair
 from rerank_plugins.strategies import (
     BestChunk,
+    Blend,
     Calibrated,
     Consensus,
+    Head,
     Hybrid,
     PairScore,
     Permutation,
     PointwiseGrade,
     SingleToken,
     SlidingWindow,
+    When,
+    with_chunks,
 )
 from rerank_plugins.testing import Failing, Oracle
 from rerank_plugins.text import chunks_of, count_words
@@ -165,7 +169,9 @@ def test_a_budget_counts_chunks():
     "build",
     [
         lambda: BestChunk(PairScore(), words=0),
-        lambda: BestChunk(PairScore(), words=30),
+        lambda: BestChunk(PairScore(), words=30, overlap=30),
+        lambda: with_chunks(PairScore(), 0),
+        lambda: with_chunks(BestChunk(PairScore()), 2.5),
         lambda: BestChunk(PairScore(), words=30, overlap=31),
         lambda: BestChunk(PairScore(), overlap=-1),
         lambda: BestChunk(PairScore(), top=0),
@@ -178,3 +184,25 @@ def test_a_budget_counts_chunks():
 def test_what_cannot_work_is_refused(build):
     with pytest.raises(InputError):
         build()
+
+
+def test_chunks_belong_inside_what_looks_at_the_first_stage_s_list():
+    chunks = BestChunk(PairScore(), words=90)
+    assert with_chunks(PairScore(), 90) == chunks
+    assert with_chunks(Calibrated(PairScore(), slope=2.0), 90) == Calibrated(chunks, slope=2.0)
+    assert with_chunks(Hybrid(Blend(PairScore())), 90) == Hybrid(Blend(chunks))
+    assert with_chunks(When(Head(PairScore())), 90) == When(Head(chunks))
+    windows = SlidingWindow(SingleToken())
+    assert with_chunks(windows, 90) == BestChunk(windows, words=90)
+
+
+def test_other_chunks_replace_the_old_ones():
+    old = Calibrated(BestChunk(PairScore(), words=50, overlap=40, top=2))
+    assert with_chunks(old, 90) == Calibrated(BestChunk(PairScore(), words=90, top=2))
+
+
+def test_neighbours_share_a_sixth_by_default():
+    words = [str(i) for i in range(20)]
+    asked = Oracle()
+    Reranker(BestChunk(PairScore(), words=12), asked).rank("q", [" ".join(words)])
+    assert [call.passage.split() for call in asked.asked] == [words[:12], words[10:]]

@@ -35,6 +35,7 @@ from rerank_plugins.components import (
     build_reranker,
     candidates,
     chat_options,
+    check_cut,
     check_flag,
     check_threshold,
     check_top_k,
@@ -65,6 +66,8 @@ _CHECKS: Dict[str, Callable[[str, Any], None]] = {
     "top_n": check_top_k,
     "score_threshold": lambda _, value: check_threshold(value),
     "scale_score": check_flag,
+    "cut_at_gap": check_cut,
+    "keep_at_least": check_cut,
     "drop_unranked": check_flag,
 }
 
@@ -95,6 +98,15 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     )
     scale_score: bool = Field(
         default=False, description="Return scores from 0 to 1, where their kind allows it."
+    )
+    cut_at_gap: bool = Field(
+        default=False, description="Return what stands above the largest drop of the scores."
+    )
+    keep_at_least: int = Field(
+        default=0, description="Nodes that the threshold and the gap leave in any case."
+    )
+    chunk_words: Optional[int] = Field(
+        default=None, frozen=True, description="Words in the chunks of nodes that are too long."
     )
     metadata_mode: MetadataMode = Field(
         default=MetadataMode.EMBED, description="Which metadata the model reads."
@@ -258,6 +270,8 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
             job.found,
             top_k=self.top_n,
             score_threshold=self.score_threshold,
+            cut_at_gap=self.cut_at_gap,
+            keep_at_least=self.keep_at_least,
             drop_unranked=getattr(self, "drop_unranked", False),
             scale_score=self.scale_score,
             top_grade=top_grade(self._reranker.strategy),
@@ -283,6 +297,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
             built,
             raise_on_failure=self.raise_on_failure,
             limits=self.limits if named.limits is None else named.limits,
+            chunk_words=self.chunk_words,
         )
 
     def _get_prompts(self) -> PromptDictType:

@@ -39,6 +39,11 @@ class GroupwiseRerank(Rerank):
         scale_score: Return scores from 0 to 1: the sigmoid of logits, ``exp`` of log-probabilities,
             grades over their range. Places and mixed scores have no such scale: they stay as they
             are, and a warning says so.
+        cut_at_gap: Return what stands above the largest drop of the scores; not applied to scores
+            that only number the places.
+        keep_at_least: How many nodes the threshold and the gap leave in any case.
+        chunk_words: For nodes that are longer than what the model reads: cut them into chunks of so
+            many words, and judge each node by its best chunk.
         metadata_mode: Which metadata the model reads with each node.
         device: Where the model runs; the best device of the machine when None.
         backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;

@@ -368,7 +368,7 @@ def _check_parts(retriever: object, reranker: object, embed_model: object) -> No
 def _uncut(reranker: BaseNodePostprocessor) -> BaseNodePostprocessor:
     """Remove a reranker's limit: a node that it leaves out would count as irrelevant."""
     if isinstance(reranker, Rerank):
-        plain = {"top_n": None, "score_threshold": None, "scale_score": False}
+        plain = {"top_n": None, "score_threshold": None, "cut_at_gap": False, "scale_score": False}
         return reranker.model_copy(update=plain)
     if "top_n" in type(reranker).model_fields:
         return reranker.model_copy(update={"top_n": 1_000_000})

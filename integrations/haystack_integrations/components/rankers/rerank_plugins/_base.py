@@ -25,6 +25,7 @@ from rerank_plugins.components import (
     build_reranker,
     candidates,
     chat_options,
+    check_cut,
     check_flag,
     check_names,
     check_text,
@@ -52,6 +53,8 @@ class Ranker(Checked):
         "top_k": check_top_k,
         "score_threshold": lambda _, value: check_threshold(value),
         "scale_score": check_flag,
+        "cut_at_gap": check_cut,
+        "keep_at_least": check_cut,
         "drop_unranked": check_flag,
         "meta_fields_to_embed": check_names,
         "meta_data_separator": check_text,
@@ -70,6 +73,9 @@ class Ranker(Checked):
     top_k: int | None
     score_threshold: float | None
     scale_score: bool
+    cut_at_gap: bool
+    keep_at_least: int
+    chunk_words: int | None
     meta_fields_to_embed: list[str]
     meta_data_separator: str
     device: ComponentDevice | None
@@ -132,7 +138,8 @@ class Ranker(Checked):
             nothing, and the documents without the score that it goes by), ``duplicates_removed``,
             ``retriever_scores`` (what the documents' own scores are, by how they run along the
             list: ``similarity``, ``distance``, ``unknown``, ``incomplete``, ``none``),
-            ``score_scaled``, ``score_threshold_applied``.
+            ``score_scaled``, ``score_threshold_applied``, ``cut`` (how many documents the threshold
+            and the gap left out).
         :raises ValueError: ``top_k`` is not positive.
         :raises RerankError: A call failed and ``raise_on_failure`` is set, or the set-up is wrong.
         """
@@ -242,6 +249,7 @@ class Ranker(Checked):
             backend,
             raise_on_failure=self.raise_on_failure,
             limits=self.limits if named.limits is None else named.limits,
+            chunk_words=self.chunk_words,
         )
         self._model = model_name(backend)
         self._fix()
@@ -300,6 +308,8 @@ class Ranker(Checked):
             found,
             top_k=top_k,
             score_threshold=threshold,
+            cut_at_gap=self.cut_at_gap,
+            keep_at_least=self.keep_at_least,
             drop_unranked=self.drop_unranked,
             scale_score=scale,
             top_grade=top_grade(self._reranker.strategy),

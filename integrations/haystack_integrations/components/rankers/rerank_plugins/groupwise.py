@@ -51,6 +51,9 @@ class GroupwiseRanker(Ranker):
         top_k: int | None = 10,
         score_threshold: float | None = None,
         scale_score: bool = False,
+        cut_at_gap: bool = False,
+        keep_at_least: int = 0,
+        chunk_words: int | None = None,
         meta_fields_to_embed: list[str] | None = None,
         meta_data_separator: str = "\n",
         device: ComponentDevice | None = None,
@@ -81,6 +84,11 @@ class GroupwiseRanker(Ranker):
         :param scale_score: Return scores from 0 to 1: the sigmoid of logits, ``exp`` of log-
             probabilities, grades over their range. ``rank`` scores and mixed ones have no such
             scale: they stay as they are, and a warning says so.
+        :param cut_at_gap: Return what stands above the largest drop of the scores. Not applied to
+            ``rank`` scores.
+        :param keep_at_least: How many documents the threshold and the gap leave in any case.
+        :param chunk_words: For documents that are longer than what the model reads: cut them into
+            chunks of so many words, and judge each document by its best chunk.
         :param meta_fields_to_embed: Meta fields that are put before the content.
         :param meta_data_separator: The separator between them.
         :param device: Where the model runs. By default the best device of the machine that runs it.
@@ -106,6 +114,9 @@ class GroupwiseRanker(Ranker):
             top_k=top_k,
             score_threshold=score_threshold,
             scale_score=scale_score,
+            cut_at_gap=cut_at_gap,
+            keep_at_least=keep_at_least,
+            chunk_words=chunk_words,
             meta_fields_to_embed=meta_fields_to_embed,
             meta_data_separator=meta_data_separator,
             device=device,
