@@ -8,6 +8,7 @@ from .._extras import extra
 
 extra("numpy", "feedback")  # everything here needs it: its absence is one sentence
 
+from ._adaptive import gar, slide_gar  # noqa: E402
 from ._fusion import Fuse, fused  # noqa: E402
 from ._index.faiss import FaissIndex  # noqa: E402
 from ._refine import (  # noqa: E402
@@ -40,7 +41,9 @@ __all__ = [
     "Turn",
     "find_method",
     "fused",
+    "gar",
     "ranked_by",
     "refine_query",
     "search_with_feedback",
+    "slide_gar",
 ]

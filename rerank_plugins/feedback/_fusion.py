@@ -59,3 +59,19 @@ def joined(*lists: Iterable[K]) -> list[K]:
         ['a', 'b', 'c']
     """
     return list(dict.fromkeys(key for keys in lists for key in keys))
+
+
+def in_turns(one: Sequence[K], other: Sequence[K]) -> list[K]:
+    """The items of two lists in turns, each once.
+
+    Examples:
+        >>> in_turns("abc", "xb")
+        ['a', 'x', 'b', 'c']
+    """
+    both = (
+        lists[i]
+        for i in range(max(len(one), len(other)))
+        for lists in (one, other)
+        if i < len(lists)
+    )
+    return list(dict.fromkeys(both))

@@ -9,7 +9,7 @@ import numpy as np
 from ..ranking import Ranking, Report, ScoreKind
 from ._fusion import K
 
-_ACROSS: tuple[ScoreKind, ...] = ("logit", "probability", "similarity", "grade")
+ACROSS: tuple[ScoreKind, ...] = ("logit", "probability", "similarity", "grade")
 """Scores that mean the same in every list."""
 
 
@@ -58,9 +58,21 @@ class Judged:
             return Judged(tuple(merged), both, self.kind, reports)
         return Judged(tuple(merge_by_level(self.order, order, level)), {}, "rank", reports)
 
+    def with_window(self, ids: Sequence[str], ranking: Ranking) -> "Judged":
+        """Add a window of passages in a new order, which comes before everything else.
+
+        Args:
+            ids: The passages of the window; some may have been ranked before.
+            ranking: Positions in ``ids``; an order that was only kept counts, too.
+        """
+        window = [ids[i] for i in ranking.order]
+        below = [key for key in self.order if key not in set(window)]
+        reports = (*self.reports, (tuple(ids), ranking.report))
+        return Judged((*window, *below), {}, "rank", reports)
+
     def comparable(self, ranking: Ranking) -> bool:
         """Whether scores decide between these passages and those of another ranking."""
-        return ranking.score_kind == self.kind and self.kind in _ACROSS
+        return ranking.score_kind == self.kind and self.kind in ACROSS
 
     def of(self, ids: Sequence[str]) -> dict[str, Any]:
         """The opinion of these passages, as arguments of `refine_query`."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from ..errors import CallError, InputError
 from ..plans import ask, settle
 from ..ranking import Ranking, Report, ScoreKind, Strategy, Usage
 from ..text import Passage
-from ._fusion import FUSIONS, Fuse, fused, joined
-from ._judged import Judged
+from ._adaptive import gar, slide_gar
+from ._fusion import FUSIONS, Fuse, fused, in_turns, joined
+from ._judged import ACROSS, Judged
 from ._refine import (
     NEEDS_SCORES,
     FloatArray,
@@ -30,6 +32,8 @@ Rank = Callable[[str, Sequence[Hit]], Plan[Ranking]]
 """Plans the ranking of hits."""
 Vectors = Callable[[Sequence[Hit]], Plan[Sequence[Vector]]]
 """Plans how to get the vectors of hits; an empty one for a hit without a vector."""
+
+Expand = Literal["query", "neighbours", "both"]
 
 BLANK = "the query is blank"
 NOTHING = "the first search found nothing"
@@ -51,6 +55,16 @@ class FeedbackOptions:
         rerank_new: Rerank the new hits of the last search, too. No passage is reranked twice.
         fuse: See `rerank_plugins.feedback.fused`.
         head: How many of the reranked hits come first where ``fuse="head"``; all when None.
+        expand: How further passages are found. ``"query"``: by a second search with the refined
+            query. ``"neighbours"``: by searches with the vectors of the passages that were ranked
+            best, window by window; the query stays as it is. ``"both"``: as neighbours, in turns
+            with what the refined query of each window finds. With neighbours, ``depth``
+            passages are reranked in all, by `gar` where the reranker's scores can be compared
+            across lists, else by `slide_gar`; ``rounds``, ``rerank_new``, ``fuse`` and ``head`` do
+            not apply.
+        neighbours: Neighbours of a passage.
+        window: Passages that are reranked together, with neighbours; half of them are carried from
+            window to window where scores cannot be compared.
         on_error: ``"raise"``: a failed call raises. ``"keep_order"``: feedback is skipped and the
             result says why.
 
@@ -66,17 +80,35 @@ class FeedbackOptions:
     rerank_new: bool = True
     fuse: Fuse = "head"
     head: int | None = None
+    expand: Expand = "query"
+    neighbours: int = 16
+    window: int = 20
     on_error: Literal["raise", "keep_order"] = "raise"
 
     def __post_init__(self) -> None:
         for name in ("k", "rounds"):
             if getattr(self, name) is None:
                 raise InputError(f"{name} is None, expected at least 1")
-        at_least(1, k=self.k, rounds=self.rounds)
+        at_least(1, k=self.k, rounds=self.rounds, neighbours=self.neighbours)
+        at_least(2, window=self.window)
         at_least(1, none=True, depth=self.depth, head=self.head)
         one_of("fuse", self.fuse, FUSIONS)
+        one_of("expand", self.expand, get_args(Expand))
+        if self.expand != "query" and (
+            (self.rounds, self.rerank_new, self.fuse, self.head) != (1, True, "head", None)
+        ):
+            raise InputError(
+                f"rounds, rerank_new, fuse and head do not apply to expand={self.expand!r}",
+                hint="Leave them out, or use expand='query'.",
+            )
         one_of("on_error", self.on_error, ("raise", "keep_order"))
         find_method(self.method)
+
+    @property
+    def first_depth(self) -> int:
+        """How many hits of the first search are reranked together at most."""
+        depth = self.k if self.depth is None else self.depth
+        return depth if self.expand == "query" else min(depth, self.window)
 
     def check_useful(self, top_k: int | None) -> None:
         """Refuse options with which the second search cannot change the best ``top_k``.
@@ -84,6 +116,8 @@ class FeedbackOptions:
         Raises:
             InputError: They are such options.
         """
+        if self.expand != "query":
+            return
         reach = min(n for n in (self.head, self.depth, self.k) if n is not None)
         if self.fuse == "head" and not self.rerank_new and top_k is not None and top_k <= reach:
             raise InputError(
@@ -103,7 +137,8 @@ class FeedbackResult:
         reranked: Ids of the hits that were reranked, best first.
         scores: The reranker's scores by id; empty if only the order is known.
         first: Ids of the first search, in its order.
-        second: Ids of the last search, in its order; those of the first if there was no other.
+        second: Ids of the last search with the query, in its order; those of the first if there was
+            no other.
         vector: The query vector of the last search, shape ``(dim,)``.
         refinements: One for each round.
         skipped: Why there was no (further) refinement or search; empty if nothing was skipped.
@@ -158,8 +193,12 @@ def search_with_feedback(
     rank: Rank,
     options: FeedbackOptions | None = None,
     vectors: Vectors | None = None,
+    first: Sequence[Hit] | None = None,
 ) -> Plan[FeedbackResult]:
     """Search, rerank, refine the query vector, search again, and fuse.
+
+    With ``options.expand="neighbours"``: search, rerank, and follow the neighbours of what was
+    ranked best.
 
     Asks `Search` calls, and the calls of ``rank`` and ``vectors``. No passage is reranked twice.
 
@@ -169,6 +208,8 @@ def search_with_feedback(
         rank: How hits are ranked; `ranked_by` makes one of a strategy.
         options: See `FeedbackOptions`.
         vectors: Where the vectors of hits come from; from the hits themselves when None.
+        first: The hits of another first stage, such as BM25's, best first, instead of a search;
+            with their vectors, as `FaissIndex.hits` gives them.
 
     Raises:
         InputError: The vector is not one, or a hit's vector has another dimension.
@@ -176,6 +217,7 @@ def search_with_feedback(
 
     References:
         Reddy et al., ReFIT, arXiv:2305.11744; Reddy et al., FIRST, arXiv:2406.15657, section 4.4.
+        Of neighbours: see `gar` and `slide_gar`.
 
     Examples:
         >>> from rerank_plugins.backends import Routed
@@ -195,7 +237,9 @@ def search_with_feedback(
         True
     """
     options = options or FeedbackOptions()
-    return _Loop(query, rank, options, vectors or _own_vectors, query_vector(vector)).plan()
+    kind = _Loop if options.expand == "query" else _Follower
+    loop = kind(query, rank, options, vectors or _own_vectors, query_vector(vector))
+    return loop.plan(first)
 
 
 def ranked_by(strategy: Strategy) -> Rank:
@@ -246,23 +290,31 @@ class _Loop:
     judged: Judged = field(default_factory=Judged)
     refinements: list[Refinement] = field(default_factory=list)
 
-    def plan(self) -> Plan[FeedbackResult]:
-        [hits] = yield from ask([self._search()])
+    def plan(self, given: Sequence[Hit] | None) -> Plan[FeedbackResult]:
+        hits = given
+        if hits is None:
+            [hits] = yield from ask([self._search()])
         first = self.last = self._add(hits)
-        stop: _Stop | None = None
         if not first:
             stop = _Stop(NOTHING)
         elif not self.query.strip():
             stop = _Stop(BLANK)
         else:
-            yield from self._rerank(first)
-            if self.judged.failed:
-                stop = _Stop(f"the reranker failed: {self.judged.failed}", failed=True)
-        left = self.options.rounds
+            yield from self._rerank(first[: self.options.first_depth])
+            stop = self._failed() or (yield from self._expand(first))
+        return self._result(first, stop)
+
+    def _expand(self, first: Sequence[str]) -> Plan[_Stop]:  # noqa: ARG002 - neighbours need it
+        """Find further passages, and rerank them. Why it ended."""
+        left, stop = self.options.rounds, None
         while stop is None and left:
             left -= 1
             stop = yield from self._round(rerank=bool(left) or self.options.rerank_new)
-        return self._result(first, stop or _Stop(""))
+        return stop or _Stop("")
+
+    def _failed(self) -> _Stop | None:
+        why = self.judged.failed
+        return _Stop(f"the reranker failed: {why}", failed=True) if why else None
 
     def _round(self, *, rerank: bool) -> Plan[_Stop | None]:
         """Refine, and search again. A reason to stop (empty if nothing new was found), or None."""
@@ -305,11 +357,7 @@ class _Loop:
         asked = tuple(key for key in ids[: self.options.depth] if key not in done)
         if not asked:
             return
-        ranking = yield from settle(self.rank(self.query, [self.pool[key] for key in asked]))
-        if isinstance(ranking, CallError):
-            if self.options.on_error == "raise":
-                raise ranking
-            ranking = Ranking(tuple(range(len(asked))), report=Report(fallbacks=(str(ranking),)))
+        ranking = yield from self._ranking(asked)
         levels: dict[str, float] = {}
         if done and not ranking.kept_order and not self.judged.comparable(ranking):
             yield from self._get_vectors((*self.judged.order, *asked))
@@ -317,6 +365,15 @@ class _Loop:
                 own = self.vectors.get(key, ())
                 levels[key] = float(own @ self.vector) if len(own) else -np.inf
         self.judged = self.judged.with_ranking(asked, ranking, levels)
+
+    def _ranking(self, ids: Sequence[str]) -> Plan[Ranking]:
+        """Rank hits; in their order where that failed and ``on_error`` is ``"keep_order"``."""
+        ranking = yield from settle(self.rank(self.query, [self.pool[key] for key in ids]))
+        if not isinstance(ranking, CallError):
+            return ranking
+        if self.options.on_error == "raise":
+            raise ranking
+        return Ranking(tuple(range(len(ids))), report=Report(fallbacks=(str(ranking),)))
 
     def _refine(self, ids: Sequence[str]) -> Plan[Refinement | _Stop]:
         """A refinement, or the reason why it is not possible."""
@@ -368,6 +425,108 @@ class _Loop:
             score_kind=self.judged.kind,
             report=self.judged.report(ids),
         )
+
+
+@dataclass(slots=True)
+class _Follower(_Loop):
+    """A search under way that follows the neighbours of what was ranked best.
+
+    Attributes:
+        start: The query vector, from which each refinement starts.
+        stop: Why there were no neighbours, the first time that there were none.
+    """
+
+    start: FloatArray = field(init=False)
+    stop: _Stop | None = None
+
+    def __post_init__(self) -> None:
+        self.start = self.vector
+
+    def _expand(self, first: Sequence[str]) -> Plan[_Stop]:
+        options = self.options
+        budget = options.k if options.depth is None else options.depth
+        neighbours = partial(self._neighbours, first)
+        if self.judged.kind in ACROSS:
+            yield from gar(
+                first,
+                score=self._score,
+                neighbours=neighbours,
+                budget=budget,
+                batch=options.window,
+            )
+        else:
+            yield from slide_gar(
+                first,
+                order=self._order,
+                neighbours=neighbours,
+                budget=budget,
+                size=options.window,
+                step=options.window // 2,
+            )
+        return self._failed() or self.stop or _Stop("")
+
+    def _score(self, ids: Sequence[str]) -> Plan[Mapping[str, float]]:
+        """The scores of passages; those of the first window are known."""
+        yield from self._rerank(ids)
+        return {key: self.judged.scores[key] for key in ids if key in self.judged.scores}
+
+    def _order(self, ids: Sequence[str]) -> Plan[Sequence[str]]:
+        """The order of a window; that of the first one is known."""
+        if set(ids) != set(self.judged.order):
+            ranking = yield from self._ranking(ids)
+            self.judged = self.judged.with_window(ids, ranking)
+        return self.judged.order[: len(ids)]
+
+    def _neighbours(self, first: Sequence[str], ids: Sequence[str]) -> Plan[list[list[str]]]:
+        """The neighbours of passages; with ``"both"``, in turns with what a refined query finds."""
+        searches, stop = yield from self._searches(first, ids)
+        found = yield from settle(ask(list(searches.values())))
+        if isinstance(found, CallError):
+            if self.options.on_error == "raise":
+                raise found
+            stop = _Stop(f"the search for neighbours failed: {found}", failed=True)
+            found = [()] * len(searches)
+        self.stop = self.stop or stop
+        hits = {key: self._add(one) for key, one in zip(searches, found, strict=True)}
+        near = [[other for other in hits.get(key, ()) if other != key] for key in ids]
+        near = [keys[: self.options.neighbours] for keys in near]
+        if None in hits:
+            self.last = hits[None]
+            new = [key for key in self.last if key not in self.judged.order]
+            near[0] = in_turns(new[: self.options.neighbours], near[0])
+        return near
+
+    def _searches(
+        self, first: Sequence[str], ids: Sequence[str]
+    ) -> Plan[tuple[dict[str | None, Search], _Stop | None]]:
+        """The searches with the vectors of passages, and why some are missing.
+
+        With ``"both"``, that of the refined query stands under None.
+        """
+        if missed := (yield from self._get_vectors(ids)):
+            return {}, _Stop(missed, failed=True)
+        k = self.options.neighbours + 1  # a passage is its own nearest neighbour
+        vectors = {key: self.vectors[key] for key in ids if len(self.vectors[key])}
+        searches: dict[str | None, Search] = {
+            key: Search(tuple(map(float, row)), k) for key, row in vectors.items()
+        }
+        if not searches:
+            return {}, _Stop(NO_VECTORS, failed=True)
+        if self.options.expand == "neighbours":
+            return searches, None
+        self.vector = self.start
+        refined = yield from self._refine(joined(first, self.judged.order))
+        if isinstance(refined, _Stop):
+            return searches, refined
+        self.refinements.append(refined)
+        self.vector = keep_length(refined.vector.astype(np.float64), self.start)
+        return {**searches, None: self._search()}, None
+
+    def _result(self, first: Sequence[str], stop: _Stop) -> FeedbackResult:
+        """The result, without neighbours that were not reranked."""
+        ids = joined(self.judged.order, self.last, first)
+        self.pool = {key: self.pool[key] for key in ids}
+        return _Loop._result(self, first, stop)
 
 
 def _own_vectors(hits: Sequence[Hit]) -> Plan[Sequence[Vector]]:

@@ -8,7 +8,7 @@ from .._checks import known_keys, listed
 from .._runner import ASYNC_QUERIES, Runner, results_of
 from .._threads import off_loop
 from ..backends import Routed
-from ..calls import Plan
+from ..calls import Hit, Plan
 from ..errors import InputError
 from ..handlers import AnyBackend
 from ..ranking import Usage
@@ -63,25 +63,31 @@ class FeedbackSearch:
         backend = Routed(pairs=reranker.backend, text=reranker.backend, search=index)
         self._runner = Runner(backend, reranker.limits)
 
-    def search(self, query: str, vector: Vector | None = None) -> FeedbackResult:
+    def search(
+        self, query: str, vector: Vector | None = None, *, first: Sequence[Hit] | None = None
+    ) -> FeedbackResult:
         """Search, rerank, refine the query and search again.
 
         Args:
             query: The query.
             vector: Its vector, shape ``(dim,)``; made by ``encode`` when None.
+            first: The hits of another first stage, such as BM25's, best first, instead of a search:
+                see `FaissIndex.hits`.
 
         Raises:
             InputError: The vector is missing, or has another dimension than the index.
             CallError: A call failed and ``on_error`` is ``"raise"``.
         """
-        plan = self.plan(query, self._encoded(query) if vector is None else vector)
+        plan = self.plan(query, self._encoded(query) if vector is None else vector, first=first)
         return self._runner.run(plan)
 
-    async def asearch(self, query: str, vector: Vector | None = None) -> FeedbackResult:
+    async def asearch(
+        self, query: str, vector: Vector | None = None, *, first: Sequence[Hit] | None = None
+    ) -> FeedbackResult:
         """`search`, without blocking the event loop."""
         if vector is None:
             vector = await off_loop(lambda: self._encoded(query))
-        return await self._runner.arun(self.plan(query, vector))
+        return await self._runner.arun(self.plan(query, vector, first=first))
 
     def search_many(
         self, queries: Sequence[str], vectors: Sequence[Vector] | None = None
@@ -120,9 +126,13 @@ class FeedbackSearch:
             raise InputError(f"there are {len(queries)} queries and {len(vectors)} vectors")
         return [self.plan(q, v) for q, v in zip(queries, vectors, strict=True)]
 
-    def plan(self, query: str, vector: Vector) -> Plan[FeedbackResult]:
+    def plan(
+        self, query: str, vector: Vector, *, first: Sequence[Hit] | None = None
+    ) -> Plan[FeedbackResult]:
         """The plan of one query, for those who run plans themselves."""
-        plan = search_with_feedback(query, vector, rank=self._rank, options=self.options)
+        plan = search_with_feedback(
+            query, vector, rank=self._rank, options=self.options, first=first
+        )
         return _with_usage(self._runner.counted(plan))
 
     def _encoded(self, query: str) -> Vector:

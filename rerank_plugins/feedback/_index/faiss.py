@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..._checks import at_least, one_of
+from ..._checks import at_least, one_of, some_of
 from ..._extras import extra
 from ...backends import TokenVectors
 from ...calls import Batch, Call, Hit, Replies, Reply, Search
@@ -70,6 +70,7 @@ class FaissIndex:
         self.index, self.tokens = index, tokens
         self.ids, self.texts = tuple(ids), tuple(texts)
         _check_passages(index, self.ids, self.texts)
+        self._places = {key: i for i, key in enumerate(self.ids)}
         metrics: dict[int, Metric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
         if index.metric_type not in metrics:
             raise InputError(
@@ -160,6 +161,20 @@ class FaissIndex:
         scores, places = self.index.search(table, min(k, len(self)))
         return [self._hits(*row) for row in zip(scores, places, strict=True)]
 
+    def hits(self, ids: Iterable[str]) -> tuple[Hit, ...]:
+        """Passages as hits without a score: what another first stage, such as BM25, found here.
+
+        Raises:
+            InputError: The index does not hold one of them.
+        """
+        wanted = list(ids)
+        if missing := [key for key in wanted if key not in self._places]:
+            raise InputError(f"the index does not hold {some_of(map(repr, missing))}")
+        return tuple(
+            Hit(key, self.texts[i], self._vector(i))
+            for key, i in zip(wanted, map(self._places.__getitem__, wanted), strict=True)
+        )
+
     def run(self, calls: Batch) -> Replies:
         """Answer `Search` calls: those with the same number of hits in one call of FAISS."""
         for call in calls:
@@ -222,16 +237,13 @@ class FaissIndex:
 
     def _hits(self, scores: FloatArray, places: Any) -> tuple[Hit, ...]:
         found = [(int(i), float(s)) for i, s in zip(places, scores, strict=True) if i >= 0]
-        vectors = (
-            [self.index.reconstruct(i) for i, _ in found]
-            if self.vectors is None
-            else self.vectors[[i for i, _ in found]]
-        )
         sign = 1 if self.metric == "ip" else -1  # a distance is better when it is smaller
         return tuple(
-            Hit(self.ids[i], self.texts[i], vector, sign * score)
-            for (i, score), vector in zip(found, vectors, strict=True)
+            Hit(self.ids[i], self.texts[i], self._vector(i), sign * score) for i, score in found
         )
+
+    def _vector(self, place: int) -> Any:
+        return self.index.reconstruct(place) if self.vectors is None else self.vectors[place]
 
 
 def _matrix(vectors: Any) -> FloatArray:
