@@ -21,6 +21,7 @@ from ._refine import (  # noqa: E402
     refine_query,
 )
 from ._search import (  # noqa: E402
+    Expand,
     FeedbackOptions,
     FeedbackResult,
     ranked_by,
@@ -29,6 +30,7 @@ from ._search import (  # noqa: E402
 from ._session import FeedbackSearch  # noqa: E402
 
 __all__ = [
+    "Expand",
     "FaissIndex",
     "FeedbackOptions",
     "FeedbackResult",

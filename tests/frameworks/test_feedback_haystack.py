@@ -617,3 +617,30 @@ def test_refit_after_a_ranker_without_scores_is_skipped(caplog):
     assert result["query_embedding"] == QUERY
     assert "needs scores" in result["meta"]["skipped"]
     assert "needs scores" in caplog.text
+
+
+@MODES
+@STORES
+@pytest.mark.parametrize("expand", ["neighbours", "both"])
+def test_neighbours_of_the_best_are_reranked(store, mode, expand):
+    model = oracle()
+    part = FeedbackRetriever(
+        retriever=store(), ranker=ranker(model), search_k=K, top_k=None, expand=expand, neighbours=8
+    )
+    result = run(part, mode, query="a question", query_embedding=QUERY)
+    assert result["meta"]["skipped"] == ""
+    assert result["meta"]["found_by_feedback"] > 0
+    assert result["meta"]["usage"]["calls"] == K
+    assert [d.id for d in result["documents"]][:1] == [str(np.argmax(RELEVANCE))]
+
+
+def test_how_a_retriever_expands_is_kept():
+    part = FeedbackRetriever(
+        retriever=in_memory(), ranker=PluginRanker(), expand="neighbours", neighbours=5
+    )
+    again = FeedbackRetriever.from_dict(part.to_dict())
+    assert (again.expand, again.neighbours) == ("neighbours", 5)
+    with pytest.raises(InputError, match="do not apply"):
+        FeedbackRetriever(
+            retriever=in_memory(), ranker=PluginRanker(), expand="neighbours", rounds=2
+        )

@@ -179,6 +179,23 @@ def test_it_finds_more_of_what_is_relevant(store, mode, events):
 
 
 @MODES
+@STORES
+@pytest.mark.parametrize("expand", ["neighbours", "both"])
+def test_neighbours_of_the_best_are_reranked(store, mode, expand, events):
+    plain = store().as_retriever(similarity_top_k=K)
+    model = oracle()
+    EMBEDDED.clear()
+    part = FeedbackRetriever(plain, reranker(model), top_k=None, expand=expand, neighbours=8)
+    found = retrieve(part, mode)
+    [meta] = events
+    assert meta["skipped"] == ""
+    assert meta["found_by_feedback"] > 0
+    assert meta["usage"]["calls"] == K == len({c.passage for c in model.asked})
+    assert number(found[0].node) == str(np.argmax(RELEVANCE))
+    assert EMBEDDED == []  # the vectors came from the store
+
+
+@MODES
 def test_a_query_engine_asks_about_no_node_twice(mode):
     model = oracle()
     retriever = FeedbackRetriever(

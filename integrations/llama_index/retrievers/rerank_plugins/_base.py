@@ -29,7 +29,7 @@ from rerank_plugins.components.feedback import (
     ranking_of,
     retrieve_with_feedback,
 )
-from rerank_plugins.feedback import FeedbackResult, Fuse
+from rerank_plugins.feedback import Expand, FeedbackResult, Fuse
 
 from ._vectors import Vectors, anode_vectors, node_vectors
 
@@ -99,6 +99,12 @@ class FeedbackRetriever(BaseRetriever):
         fuse: ``"head"``: reranked nodes first, then those of the second search. ``"rrf"``:
             reciprocal rank fusion of both. ``"second"``: the second search alone.
         head: How many of the reranked nodes come first with ``fuse="head"``; all when None.
+        expand: ``"query"``: a second search with the refined query. ``"neighbours"``: searches
+            with the embeddings of the nodes that were ranked best, window by window (GAR and
+            SlideGAR), until ``depth`` nodes were reranked. ``"both"``: those, in turns with what
+            the refined query finds. ``rounds``, ``rerank_new``, ``fuse`` and ``head`` belong to
+            ``"query"``.
+        neighbours: Neighbours of a node.
         raise_on_failure: Raise when the reranker or a later search fails, instead of returning the
             nodes of the first search.
         callback_manager: The framework's own.
@@ -137,6 +143,8 @@ class FeedbackRetriever(BaseRetriever):
         rerank_new: bool = True,
         fuse: Fuse = "head",
         head: Optional[int] = None,
+        expand: Expand = "query",
+        neighbours: int = 16,
         raise_on_failure: bool = False,
         callback_manager: Optional[CallbackManager] = None,
     ) -> None:
@@ -153,6 +161,8 @@ class FeedbackRetriever(BaseRetriever):
             rerank_new=rerank_new,
             fuse=fuse,
             head=head,
+            expand=expand,
+            neighbours=neighbours,
             raise_on_failure=raise_on_failure,
         )
         if finds < _FEW:

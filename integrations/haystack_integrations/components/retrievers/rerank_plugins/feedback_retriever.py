@@ -91,6 +91,8 @@ class FeedbackRetriever(Composite):
         rerank_new: bool = True,
         fuse: Literal["head", "rrf", "second"] = "head",
         head: int | None = None,
+        expand: Literal["query", "neighbours", "both"] = "query",
+        neighbours: int = 16,
         return_embedding: bool = False,
         raise_on_failure: bool = False,
     ) -> None:
@@ -117,6 +119,12 @@ class FeedbackRetriever(Composite):
             ``"rrf"``: reciprocal rank fusion of both. ``"second"``: the second search alone.
         :param head: How many of the reranked documents come first with ``fuse="head"``; all when
             None.
+        :param expand: ``"query"``: a second search with the refined query. ``"neighbours"``:
+            searches with the embeddings of the documents that were ranked best, window by window
+            (GAR and SlideGAR), until ``depth`` documents were reranked. ``"both"``: those, in turns
+            with what the refined query finds. ``rounds``, ``rerank_new``, ``fuse`` and ``head``
+            belong to ``"query"``.
+        :param neighbours: Neighbours of a document.
         :param return_embedding: Return the documents with their embeddings.
         :param raise_on_failure: Raise when the ranker or a later search fails, instead of returning
             the documents of the first search.
@@ -137,6 +145,8 @@ class FeedbackRetriever(Composite):
         self.rerank_new = rerank_new
         self.fuse = fuse
         self.head = head
+        self.expand = expand
+        self.neighbours = neighbours
         self.return_embedding = return_embedding
         self.raise_on_failure = raise_on_failure
         self._options: FeedbackOptions = feedback_options(
@@ -148,6 +158,8 @@ class FeedbackRetriever(Composite):
             rerank_new=rerank_new,
             fuse=fuse,
             head=head,
+            expand=expand,
+            neighbours=neighbours,
             raise_on_failure=raise_on_failure,
         )
         self._fix()
@@ -269,6 +281,8 @@ class FeedbackRetriever(Composite):
             rerank_new=self.rerank_new,
             fuse=self.fuse,
             head=self.head,
+            expand=self.expand,
+            neighbours=self.neighbours,
             return_embedding=self.return_embedding,
             raise_on_failure=self.raise_on_failure,
         )
