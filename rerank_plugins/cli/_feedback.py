@@ -45,7 +45,15 @@ Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "pa
 @click.option("--k", default=100, show_default=True, help="Hits of each search.")
 @click.option("--depth", type=int, help="Hits that are reranked.  [default: all]")
 @click.option("--rounds", default=1, show_default=True, help="Refinements.")
-@click.option("--head", default=20, show_default=True, help="Reranked hits on top when fused.")
+@click.option("--head", type=int, help="Reranked hits on top when fused.  [default: 20]")
+@click.option(
+    "--expand",
+    type=click.Choice(["query", "neighbours", "both"]),
+    default="query",
+    show_default=True,
+    help="Search again with the refined query; rerank neighbours of the best; or both.",
+)
+@click.option("--neighbours", default=16, show_default=True, help="Neighbours of a passage.")
 @click.option("--measure", help="As ir_measures writes it.  [default: R@K]")
 @queries_option
 @click.option("--output", help="A file for one line per query, tab-separated.")
@@ -64,13 +72,16 @@ def feedback(
     output: str | None,
     plot: str | None,
     as_json: bool,
+    expand: Any,
+    head: int | None,
     **options: Any,
 ) -> None:
     """Measure relevance feedback on a BEIR FOLDER.
 
     Searches with FAISS, reranks, refines the query's vector and searches again. Prints the recall
     of the first search, of the second, of a second one without any reranker (the control), and of
-    the fused list.
+    the fused list. With --expand neighbours, the second line is that of the passages that were
+    reranked and of the first search's after them.
     """
     from ..feedback import FeedbackOptions
     from ..feedback.measure import Teacher, compare
@@ -83,7 +94,9 @@ def feedback(
     else:
         spec = strategy_spec(strategy) if strategy else None
         teacher = Teacher.by_reranker(named_reranker(reranker, strategy=spec))
-    chosen = FeedbackOptions(rerank_new=False, on_error="keep_order", **options)
+    if expand == "query":
+        options["rerank_new"], head = False, 20 if head is None else head
+    chosen = FeedbackOptions(expand=expand, head=head, on_error="keep_order", **options)
     encode = load_encoder(encoder)
     searched = collection_index(collection, encode, index)
     asked = dict(itertools.islice(collection.queries.items(), queries))

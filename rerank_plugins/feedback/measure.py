@@ -32,9 +32,10 @@ class Comparison:
     Attributes:
         query: Its id.
         before: The measure of the first search.
-        after: The measure of the last search.
-        control: The measure of a second search with the retriever's own scores as the teacher: the
-            gain of feedback without any reranker.
+        after: The measure of the last search; where neighbours are reranked, of those and of the
+            first search's hits after them.
+        control: The same with the retriever's own scores as the teacher: the gain of feedback
+            without any reranker.
         fused: The measure of the list that a user gets.
         angle: The angle between the first and the last query vector, in degrees.
         skipped: Why there was no feedback; empty if there was.
@@ -75,9 +76,10 @@ def compare(
             collection.queries[key], start, rank=teacher.rank(key), options=options
         )
         found = run(plan, backend.run)
+        follows = options.expand != "query"
         lists = {
             "before": found.first,
-            "after": found.second,
+            "after": [hit.id for hit in found.hits] if follows else found.second,
             "control": _untaught(index, start, options),
             "fused": [hit.id for hit in found.hits],
         }
@@ -138,8 +140,23 @@ class Teacher:
         return cls(ranks)
 
 
+def _near(vector: FloatArray) -> Rank:
+    """Rank by the similarity with the query, as the retriever does."""
+
+    def rank(query: str, hits: Sequence[Hit]) -> Plan[Ranking]:  # noqa: ARG001
+        yield from ()
+        own = [float(np.asarray(hit.vector) @ vector) for hit in hits]
+        order = sorted(range(len(hits)), key=lambda i: -own[i])
+        return Ranking(tuple(order), tuple(own[i] for i in order), "similarity")
+
+    return rank
+
+
 def _untaught(index: FaissIndex, vector: FloatArray, options: FeedbackOptions) -> list[str]:
     """Ids of a second search with the retriever's own scores as the teacher."""
+    if options.expand != "query":
+        followed = search_with_feedback("no reranker", vector, rank=_near(vector), options=options)
+        return [hit.id for hit in run(followed, index.run).hits]
     hits = index.search(vector, options.k)
     if not hits:
         return []

@@ -1,11 +1,14 @@
 """``rerank-plugins feedback``: the index that is kept, and the summary."""
 
+import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from rerank_plugins import InputError
+from rerank_plugins.cli import build
 from rerank_plugins.cli._feedback import collection_index, draw, summary
 from rerank_plugins.evaluation import Collection
 from rerank_plugins.feedback.measure import Comparison
@@ -62,3 +65,29 @@ def test_a_picture(tmp_path):
     assert ET.parse(tmp_path / "p.svg").getroot().tag.endswith("svg")
     with pytest.raises(InputError, match="cannot write the picture"):
         draw(FOUND, "R@10", tmp_path / "p.nonsense")
+
+
+@pytest.mark.parametrize("expand", ["query", "neighbours", "both"])
+def test_how_further_passages_are_found(expand, tmp_path, monkeypatch):
+    vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    documents = [{"_id": f"d{i}", "text": f"passage {i}"} for i in range(60)]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, documents)))
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "passage 0"}')
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td3\t1\n")
+    ranked = "".join(f"q Q0 d{i} {i + 1} {-i} run\n" for i in range(60))
+    (tmp_path / "run.trec").write_text(ranked)
+
+    def known(texts, role="passage"):
+        assert role in ("passage", "query")
+        return vectors[[int(text.split()[-1]) for text in texts]]
+
+    monkeypatch.setattr("rerank_plugins.cli._feedback.load_encoder", lambda name: known)
+    arguments = [str(tmp_path), "--run", str(tmp_path / "run.trec"), "--k", "20", "--json"]
+    done = CliRunner().invoke(build(), ["feedback", *arguments, "--expand", expand])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["queries"] == 1
+    assert sum(said["skipped"].values()) == (expand == "query")  # nothing turned a random query
+    wrong = CliRunner().invoke(build(), ["feedback", *arguments, "--expand", expand, "--head", "3"])
+    assert (wrong.exit_code == 0) == (expand == "query")

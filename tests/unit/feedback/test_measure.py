@@ -64,3 +64,16 @@ def test_a_reranker_that_fails_changes_nothing(index):
 def test_a_run_without_the_query_is_refused(index):
     with pytest.raises(InputError, match="no query 'q'"):
         measure(index, Teacher.by_run({"other": IDS}))
+
+
+@pytest.mark.parametrize("expand", ["neighbours", "both"])
+def test_neighbours_are_measured_beside_those_without_a_reranker(index, expand):
+    options = FeedbackOptions(k=K, expand=expand)
+    teacher = Teacher.by_reranker(Reranker(PairScore(), Oracle(key=key)))
+    vector = VECTORS[2] + VECTORS[1]  # half of what is meant
+    [found] = compare(
+        COLLECTION, index, {"q": vector}, teacher=teacher, options=options, measure="P@10"
+    )
+    assert found.before == len(BEST & {hit.id for hit in index.search(vector, 10)}) / 10
+    assert found.after == found.fused > found.before
+    assert found.control < found.after
