@@ -5,8 +5,8 @@
 
 The default reranker reads 100 passages of a query. The first stage is BM25 or MiniLM; neighbours
 come from MiniLM's vectors in FAISS. As scores it serves GAR; its order alone, in windows of 20,
-serves SlideGAR and the sliding window, with nine windows each. Prints nDCG@10, and the recall of the
-passages that were reranked, with 95 % bootstrap intervals over queries of the difference from
+serves SlideGAR and the sliding window, with nine windows each. Prints nDCG@10, and the recall of
+the passages that were reranked, with 95 % bootstrap intervals over queries of the difference from
 reranking the first stage alone.
 """
 
