@@ -106,7 +106,7 @@ class FeedbackOptions:
 
     @property
     def first_depth(self) -> int:
-        """How many hits of the first search are reranked together at most."""
+        """The number of hits of the first search that are reranked together at most."""
         depth = self.k if self.depth is None else self.depth
         return depth if self.expand == "query" else min(depth, self.window)
 
