@@ -134,6 +134,23 @@ def flag(**values: object) -> None:
             raise InputError(f"{name} is {value!r}, expected True or False")
 
 
+def not_blank(**values: object) -> None:
+    """Refuse what is not a string, and strings of white space.
+
+    Raises:
+        InputError: One is blank or of another type.
+
+    Examples:
+        >>> not_blank(instruction="Find code.")
+        >>> not_blank(instruction=" ")
+        Traceback (most recent call last):
+        rerank_plugins.errors.InputError: instruction is ' ', expected a text that is not blank
+    """
+    for name, value in values.items():
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"{name} is {value!r:.80}, expected a text that is not blank")
+
+
 def one_of(name: str, value: object, known: Collection[str]) -> None:
     """Refuse a value that is not among ``known``.
 

@@ -27,7 +27,7 @@ _STARTED = re.compile(r"\s{0,3}(?:>\s{0,3})?(?:\[[A-Za-z0-9]{0,9})?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Untrusted:
-    """Text from outside the program: a query or a passage.
+    """Text from outside the program: a query, a passage, or the instruction of a caller.
 
     The backend makes sure that nothing in it becomes a control token of the model.
 
@@ -39,7 +39,7 @@ class Untrusted:
     """
 
     text: str
-    kind: Literal["query", "passage"] = "passage"
+    kind: Literal["query", "passage", "instruction"] = "passage"
     max_tokens: int | None = None
 
 

@@ -421,6 +421,9 @@ class Strategy(Protocol):
     whole list. One that keeps them elsewhere, or looks at their classes, has a method
     ``map_inner(change)``, which returns the strategy with ``change(inner)`` in the place of each.
 
+    One that takes an instruction for a request has a method ``with_instruction(instruction)``,
+    which returns a copy with it, or the strategy itself where its prompt has no place for one.
+
     One that knows more than the input's order when a call fails has a method ``attempt_rank`` with
     the same arguments, which plans a `rerank_plugins.strategies.Attempt`.
     """

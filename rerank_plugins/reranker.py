@@ -18,7 +18,8 @@ from .registry import from_spec, to_spec
 from .text import Passage, direction_of
 
 OnError = Literal["raise", "keep_order"]
-Request = tuple[str, Sequence[str]]
+Request = tuple[str, Sequence[str]] | tuple[str, Sequence[str], str | None]
+"""A query, its passages, and where there is one an instruction for this query."""
 _TOGETHER = 256
 """Passages that a plan is asked about when they are prepared."""
 
@@ -99,7 +100,41 @@ class Reranker:
         """The limits of one query's cost."""
         return self._runner.limits
 
-    def rank(self, query: str, passages: Sequence[str], *, top_k: int | None = None) -> Ranking:
+    def with_instruction(self, instruction: str) -> "Reranker":
+        """This reranker over the same model, with an instruction for every query.
+
+        It replaces that of the strategy. Where a strategy holds others, those get it whose prompts
+        have a place for it: of a cascade, perhaps the second stage alone.
+
+        Args:
+            instruction: What relevance means. It is text from outside, as queries are: what looks
+                like a control token of the model is escaped.
+
+        Raises:
+            InputError: It is blank or not a string, or no prompt has a place for it.
+
+        Examples:
+            >>> from rerank_plugins.strategies import Pointwise
+            >>> from rerank_plugins.testing import Oracle
+            >>> model = Oracle()
+            >>> reranker = Reranker(Pointwise(), model)
+            >>> _ = reranker.with_instruction("Find code.").rank("sort a list", ["sorted(x)"])
+            >>> model.asked[0].prompt.text.splitlines()[1:3]
+            ['<Instruct>: Find code.', '<Query>: sort a list']
+        """
+        from .strategies._instructed import instructed  # imported here, as KeepOrder is
+
+        strategy = instructed(self.strategy, instruction)
+        return Reranker(strategy, self.backend, on_error=self.on_error, limits=self.limits)
+
+    def rank(
+        self,
+        query: str,
+        passages: Sequence[str],
+        *,
+        top_k: int | None = None,
+        instruction: str | None = None,
+    ) -> Ranking:
         """Rank the passages of one query.
 
         Args:
@@ -108,37 +143,62 @@ class Reranker:
                 taken for distances where they rise along the whole list, unless a passage states
                 its ``similarity`` or its ``distance``.
             top_k: How many positions to return; all when None.
+            instruction: What relevance means for this query, as for `with_instruction`; that of
+                the strategy or the prompt when None.
 
         Raises:
-            InputError: An argument is of the wrong type or out of range.
+            InputError: An argument is of the wrong type or out of range, or there is an instruction
+                and no prompt has a place for one.
             CallError: A call failed and ``on_error`` is ``"raise"``.
         """
-        return self._runner.run(self.plan(query, passages, top_k=top_k))
+        return self._runner.run(self.plan(query, passages, top_k=top_k, instruction=instruction))
 
     async def arank(
-        self, query: str, passages: Sequence[str], *, top_k: int | None = None
+        self,
+        query: str,
+        passages: Sequence[str],
+        *,
+        top_k: int | None = None,
+        instruction: str | None = None,
     ) -> Ranking:
         """`rank`, without blocking the event loop."""
-        return await self._runner.arun(self.plan(query, passages, top_k=top_k))
+        plan = self.plan(query, passages, top_k=top_k, instruction=instruction)
+        return await self._runner.arun(plan)
 
-    def rank_many(self, requests: Iterable[Request], *, top_k: int | None = None) -> list[Ranking]:
+    def rank_many(
+        self,
+        requests: Iterable[Request],
+        *,
+        top_k: int | None = None,
+        instruction: str | None = None,
+    ) -> list[Ranking]:
         """Rank many queries together: the backend gets their calls in common batches.
 
         With ``on_error="raise"``, the first error is raised after the other queries are done.
+
+        Args:
+            requests: A query and its passages for each, and, where one has its own, an instruction.
+            top_k: How many positions to return for each; all when None.
+            instruction: What relevance means for the queries without an instruction of their own.
         """
-        return results_of(self.settle_many(requests, top_k=top_k))
+        return results_of(self.settle_many(requests, top_k=top_k, instruction=instruction))
 
     def settle_many(
-        self, requests: Iterable[Request], *, top_k: int | None = None
+        self,
+        requests: Iterable[Request],
+        *,
+        top_k: int | None = None,
+        instruction: str | None = None,
     ) -> list[Ranking | CallError]:
         """`rank_many`, with the failure of a query in the place of its ranking."""
-        return self._runner.settle_many(self._plans(requests, top_k))
+        return self._runner.settle_many(self._plans(requests, top_k, instruction))
 
     async def arank_many(
         self,
         requests: Iterable[Request],
         *,
         top_k: int | None = None,
+        instruction: str | None = None,
         max_concurrency: int = ASYNC_QUERIES,
     ) -> list[Ranking]:
         """`rank_many`, without blocking the event loop.
@@ -147,19 +207,26 @@ class Reranker:
         local model gets common batches, from one thread.
 
         Args:
-            requests: Pairs of a query and its passages.
+            requests: As for `rank_many`.
             top_k: How many positions to return for each; all when None.
+            instruction: As for `rank_many`.
             max_concurrency: How many queries are under way at once on a server.
         """
-        plans = self._plans(requests, top_k)
+        plans = self._plans(requests, top_k, instruction)
         return results_of(await self._runner.asettle_many(plans, max_concurrency))
 
     def plan(
-        self, query: str, passages: Sequence[str], *, top_k: int | None = None
+        self,
+        query: str,
+        passages: Sequence[str],
+        *,
+        top_k: int | None = None,
+        instruction: str | None = None,
     ) -> Plan[Ranking]:
         """The plan of one query, for those who run plans themselves. Arguments as for `rank`."""
         _check(query, passages, top_k)
-        return self._plan(query, *_higher_is_better(Passage.all_of(passages)), top_k)
+        chosen = self if instruction is None else self.with_instruction(instruction)
+        return chosen._plan(query, *_higher_is_better(Passage.all_of(passages)), top_k)
 
     def _plan(
         self, query: str, passages: Sequence[Passage], known: Report, top_k: int | None
@@ -217,8 +284,14 @@ class Reranker:
                 )
             yield from texts
 
-    def _plans(self, requests: Iterable[Request], top_k: int | None) -> list[Plan[Ranking]]:
-        return [self.plan(query, passages, top_k=top_k) for query, passages in _pairs(requests)]
+    def _plans(
+        self, requests: Iterable[Request], top_k: int | None, instruction: str | None
+    ) -> list[Plan[Ranking]]:
+        chosen = self if instruction is None else self.with_instruction(instruction)
+        return [
+            chosen.plan(query, passages, top_k=top_k, instruction=own[0] if own else None)
+            for query, passages, *own in _checked(requests)
+        ]
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first call. Safe to repeat."""
@@ -306,13 +379,14 @@ def _limits(given: Limits | Mapping[str, Any] | None) -> Limits | None:
     return Limits(**given)
 
 
-def _pairs(requests: object) -> list[Request]:
+def _checked(requests: object) -> list[Request]:
+    hint = "Give (query, passages), or (query, passages, instruction)."
     if not isinstance(requests, Iterable):
-        raise InputError(f"requests is {requests!r:.80}", hint="Give pairs (query, passages).")
+        raise InputError(f"requests is {requests!r:.80}", hint=hint)
     found = list(requests)
     for i, request in enumerate(found):
-        if not isinstance(request, tuple | list) or len(request) != 2:
-            raise InputError(f"requests[{i}] is {request!r:.80}", hint="Give (query, passages).")
+        if not isinstance(request, tuple | list) or len(request) not in (2, 3):
+            raise InputError(f"requests[{i}] is {request!r:.80}", hint=hint)
     return found
 
 

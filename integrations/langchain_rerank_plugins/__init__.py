@@ -32,6 +32,7 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
         preset: A known checkpoint of which ``model`` is a copy.
         strategy: A strategy, its name, or a dictionary, instead of the model's own.
         backend: Instead of ``model``: a backend, its name, or a dictionary.
+        instruction: What relevance means, where the model's prompt has a place for it.
         backend_options: Further arguments of the backend, such as ``{"device": "cuda"}``.
         limits: What one query may cost, such as ``{"timeout_s": 30}``.
         raise_on_failure: Raise when a call fails, instead of keeping the order.
@@ -61,6 +62,7 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
     backend: Annotated[Any, _FIXED] = None
     base_url: Annotated[Optional[str], _FIXED] = None
     preset: Annotated[Optional[str], _FIXED] = None
+    instruction: Annotated[Optional[str], _FIXED] = None
     backend_options: Annotated[Optional[_Values], _FIXED] = None
     limits: Annotated[Optional[_Values], _FIXED] = None
     raise_on_failure: Annotated[bool, _FIXED] = False
@@ -80,12 +82,14 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
         def __init__(self, **values: Any) -> None:
             super().__init__(**values)
             names = {key: getattr(self, key) for key in _NAMES}
-            self._reranker = components.reranker_of(
+            reranker = components.reranker_of(
                 names,
                 self.backend_options,
                 raise_on_failure=self.raise_on_failure,
                 chunk_words=self.chunk_words,
             )
+            told = self.instruction
+            self._reranker = reranker if told is None else reranker.with_instruction(told)
 
     @property
     def reranker(self) -> Reranker:
@@ -105,15 +109,21 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
         return list((await self.as_step().ainvoke(job, {"callbacks": callbacks}))["documents"])
 
     def as_step(self) -> RunnableLambda[_Values, _Values]:
-        """A step of a chain and of a trace, of ``query`` and ``documents``, with its ``report``."""
+        """A step of a chain and of a trace, with its ``report``.
+
+        It takes ``query`` and ``documents``, and where there is one, the ``instruction`` of the
+        query, which replaces that of the constructor.
+        """
 
         def rank(job: _Values) -> _Values:
-            found = self._candidates(job["documents"])
-            return self._result(job, found, self._reranker.rank(job["query"], found.texts))
+            found, told = self._candidates(job["documents"]), job.get("instruction")
+            ranking = self._reranker.rank(job["query"], found.texts, instruction=told)
+            return self._result(job, found, ranking)
 
         async def arank(job: _Values) -> _Values:
-            found = self._candidates(job["documents"])
-            return self._result(job, found, await self._reranker.arank(job["query"], found.texts))
+            found, told = self._candidates(job["documents"]), job.get("instruction")
+            ranking = await self._reranker.arank(job["query"], found.texts, instruction=told)
+            return self._result(job, found, ranking)
 
         return RunnableLambda(rank, arank, name=type(self).__name__)
 

@@ -28,6 +28,11 @@ chunk_option = click.option(
     type=AT_LEAST_ONE,
     help="Judge longer passages by their best chunk of so many words.",
 )
+instruction_option = click.option(
+    "--instruction",
+    metavar="TEXT",
+    help="What relevance means, where the prompt has a place for it.",
+)
 split_option = click.option(
     "--split", default="test", show_default=True, help="The judgements: a split, or a .tsv file."
 )
@@ -39,22 +44,26 @@ def json_option(prints: str) -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help=prints)
 
 
-def named_reranker(name: str | None = None, *, strategy: Any = None) -> Reranker:
+def named_reranker(
+    name: str | None = None, *, strategy: Any = None, instruction: str | None = None
+) -> Reranker:
     """Load a reranker by its name; the default one, and a line that says so, without a name.
 
     Args:
         name: A name as of `rerank_plugins.load_reranker`, or a spec as JSON.
         strategy: A strategy's spec, instead of the reranker's own.
+        instruction: What relevance means, instead of the prompt's own words.
 
     Raises:
-        InputError: The spec cannot be read, or is wrong.
+        InputError: The spec cannot be read, or is wrong, or the instruction has no place in it.
         RerankError: See `rerank_plugins.load_reranker`.
     """
     if name is None:
         click.echo(f"without --reranker, {DEFAULT_PRESET} ranks", err=True)
-        return load_reranker(strategy=strategy)
+        name = DEFAULT_PRESET
     given = parse_json(name, "--reranker") if is_json(name) else name
-    return load_reranker(given, strategy=strategy)
+    loaded = load_reranker(given, strategy=strategy)
+    return loaded if instruction is None else loaded.with_instruction(instruction)
 
 
 def in_chunks(reranker: Reranker, words: int | None) -> Reranker:

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from ..presets import is_spec, load_spec
-from ._arguments import RERANKER_HELP, json_option, named_reranker
+from ..registry import to_spec
+from ._arguments import RERANKER_HELP, instruction_option, json_option, named_reranker
 from ._terminal import to_json
 
 
@@ -14,6 +15,7 @@ from ._terminal import to_json
 @click.argument("requests", metavar="INPUT", type=click.Path(exists=True))
 @click.argument("output", type=click.Path(file_okay=False))
 @click.option("--reranker", "--spec", metavar="NAME", help=RERANKER_HELP)
+@instruction_option
 @click.option("--top-k", type=int, help="Positions of each ranking.  [default: all]")
 @click.option("--actors", default=2, show_default=True, help="The number of rerankers.")
 @click.option("--batch-size", default=16, show_default=True, help="Queries ranked together.")
@@ -27,6 +29,7 @@ def batch(
     requests: str,
     output: str,
     reranker: str | None,
+    instruction: str | None,
     run: str | None,
     as_json: bool,
     **options: Any,
@@ -34,13 +37,18 @@ def batch(
     """Rank the queries of INPUT into the folder OUTPUT, or resume a job that was interrupted.
 
     INPUT is a .jsonl or .parquet file, or a folder of them, with query_id, query, and passages or
-    candidates ({id, text}). Read OUTPUT with rerank_plugins.jobs.ray.read_rankings.
+    candidates ({id, text}); a row may have an instruction of its own. Read OUTPUT with
+    rerank_plugins.jobs.ray.read_rankings.
     """
     from ..jobs.ray import rank_dataset, write_run
 
     given = load_spec(reranker) if reranker and is_spec(reranker) else {}
-    spec = given if "backend" in given else named_reranker(reranker).to_spec()
-    counts = rank_dataset(requests, spec, output, **options)
+    if "backend" not in given:
+        given = named_reranker(reranker, instruction=instruction).to_spec()
+    elif instruction is not None:
+        named = named_reranker(reranker, instruction=instruction)
+        given = {**given, "strategy": to_spec("strategies", named.strategy)}
+    counts = rank_dataset(requests, given, output, **options)
     if run:
         write_run(output, run)
     if counts.failed:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from .._files import write_lines
+from ..errors import InputError
 from ..evaluation import (
     Collection,
     Comparison,
@@ -38,6 +39,7 @@ from ._arguments import (
     NAME_HELP,
     chunk_option,
     in_chunks,
+    instruction_option,
     json_option,
     named_reranker,
     queries_option,
@@ -60,6 +62,7 @@ from ._terminal import FELL_BACK, make_folder, progress, synthetic_note, table, 
     multiple=True,
     help=f"Reranks the first stage; repeatable. {NAME_HELP}",
 )
+@instruction_option
 @split_option
 @click.option("--measure", "measures", multiple=True, help="[default: nDCG@10, R@100]")
 @click.option(
@@ -84,6 +87,7 @@ def evaluate(
     collection: str,
     runs: Sequence[str],
     rerankers: Sequence[str],
+    instruction: str | None,
     split: str,
     measures: Sequence[str],
     depth: int,
@@ -107,8 +111,13 @@ def evaluate(
         --reranker reranker.yaml --output results
     rerank-plugins evaluate scifact --run bm25.trec --reranker reranker.yaml
     """  # noqa: D301 - click's mark for a paragraph that keeps its lines
+    if instruction and not rerankers:
+        raise InputError("--instruction is for rerankers", hint="Give --reranker too.")
     # a name that is wrong is refused before anything is searched or ranked
-    built = [in_chunks(named_reranker(given), chunk_words) for given in rerankers]
+    built = [
+        in_chunks(named_reranker(given, instruction=instruction), chunk_words)
+        for given in rerankers
+    ]
     loaded, names = load_collection(collection, split=split), measures or ("nDCG@10", "R@100")
     found, scores = found_runs(
         loaded, runs, depth=depth, output=output, scored=bool(rerankers), **search

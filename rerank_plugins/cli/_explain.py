@@ -1,7 +1,7 @@
 """``rerank-plugins explain``: one query, its calls and replies, and how each passage moved."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..middleware._transcript import encode_call, encode_reply
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ._arguments import (
+    instruction_option,
     json_option,
     load_first_stage,
     named_reranker,
@@ -32,6 +33,7 @@ Exchange = tuple[Call[Any], Reply[Any] | CallError]
 @click.command()
 @click.argument("query")
 @reranker_option
+@instruction_option
 @click.option("--passages", help="A file: a text on each line, or JSON Lines of {id, text}.")
 @click.option("--collection", help="Instead: a collection, of which QUERY is an id or a text.")
 @click.option("--run", help="With --collection: the TREC run that found the passages.")
@@ -43,6 +45,7 @@ Exchange = tuple[Call[Any], Reply[Any] | CallError]
 def explain(
     query: str,
     reranker: str | None,
+    instruction: str | None,
     passages: str | None,
     collection: str | None,
     run: str | None,
@@ -72,6 +75,7 @@ def explain(
         request, grades = _request_of_run(query, run, collection, split=split, depth=depth)
     else:
         raise InputError("give either --passages, or --collection and --run")
+    request = replace(request, instruction=instruction)
     ranking, exchanges = rank_recorded(named_reranker(reranker), request)
     if as_json:
         click.echo(to_json(explanation_numbers(request, ranking, exchanges)))
@@ -118,7 +122,8 @@ def rank_recorded(reranker: Reranker, request: Query) -> tuple[Ranking, list[Exc
         on_error=reranker.on_error,
         limits=reranker.limits,
     )
-    return recorded.rank(request.text, request.passages), found
+    ranking = recorded.rank(request.text, request.passages, instruction=request.instruction)
+    return ranking, found
 
 
 def explanation(
@@ -155,6 +160,7 @@ def explanation(
     return "\n".join(
         [
             *parts,
+            *([f"=== instruction: {request.instruction}"] if request.instruction else []),
             f"=== ranking by {ranking.score_kind}",
             table(header, rows, texts),
             f"=== {usage.calls} calls in {usage.batches} rounds, {usage.prompt_tokens} tokens "
@@ -171,6 +177,7 @@ def explanation_numbers(
     """The ranking, and every call with its reply, for JSON."""
     return {
         "query": request.text,
+        **({"instruction": request.instruction} if request.instruction else {}),
         "calls": [{"call": encode_call(c), "reply": encode_reply(r)} for c, r in exchanges],
         "ranking": [
             {"id": request.passage_id(i), "rank": rank, "was": i + 1, "score": score}

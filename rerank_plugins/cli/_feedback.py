@@ -17,6 +17,7 @@ from ..evaluation import Collection, interval, judged_run, load_collection, load
 from ..presets import DEFAULT_PRESET
 from ._arguments import (
     RERANKER_HELP,
+    instruction_option,
     json_option,
     named_reranker,
     queries_option,
@@ -39,6 +40,7 @@ Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "pa
 @click.option("--encoder", default=ENCODER, show_default=True, help="A dense encoder.")
 @click.option("--index", help="A folder that keeps the vectors for the next run.")
 @click.option("--reranker", "--model", metavar="NAME", help=RERANKER_HELP)
+@instruction_option
 @click.option("--strategy", help="How it ranks: a name, or a spec, as JSON or in a file.")
 @click.option("--run", help="A TREC run instead of a reranker: its order is the reranker's.")
 @click.option("--method", default="safe", show_default=True, help="safe, bold, refit or first.")
@@ -65,6 +67,7 @@ def feedback(
     encoder: str,
     index: str | None,
     reranker: str | None,
+    instruction: str | None,
     strategy: str | None,
     run: str | None,
     measure: str | None,
@@ -87,13 +90,14 @@ def feedback(
     from ..feedback.measure import Teacher, compare
 
     collection = load_collection(folder, split=split)
-    if run and (reranker or strategy):
+    if run and (reranker or strategy or instruction):
         raise InputError("give either --reranker or --run")
     if run:
         teacher = Teacher.by_run(judged_run(load_run(run), collection))
     else:
         spec = strategy_spec(strategy) if strategy else None
-        teacher = Teacher.by_reranker(named_reranker(reranker, strategy=spec))
+        named = named_reranker(reranker, strategy=spec, instruction=instruction)
+        teacher = Teacher.by_reranker(named)
     if expand == "query":
         options["rerank_new"], head = False, 20 if head is None else head
     chosen = FeedbackOptions(expand=expand, head=head, on_error="keep_order", **options)

@@ -18,6 +18,7 @@ from ._arguments import (
     AT_LEAST_ONE,
     chunk_option,
     in_chunks,
+    instruction_option,
     json_option,
     load_first_stage,
     named_reranker,
@@ -33,6 +34,7 @@ PIPE = "-"
 @click.argument("requests", metavar="INPUT")
 @click.argument("output", default=PIPE)
 @reranker_option
+@instruction_option
 @click.option("--collection", help="A BEIR folder or irds:NAME: INPUT is then a TREC run.")
 @split_option
 @click.option("--depth", type=AT_LEAST_ONE, help="Passages of each query of a run.")
@@ -53,6 +55,7 @@ def rank(
     requests: str,
     output: str,
     reranker: str | None,
+    instruction: str | None,
     form: str | None,
     on_error: Literal["raise", "keep_order"] | None,
     as_json: bool,
@@ -68,8 +71,8 @@ def rank(
     """Rank the queries of INPUT into OUTPUT, or resume where an earlier call was interrupted.
 
     INPUT is JSON Lines with query_id, query, and passages (texts) or candidates ({id, text}), or,
-    with --collection, a TREC run. OUTPUT is a TREC run (.trec, .txt or .run) or JSON Lines
-    (.jsonl); "-" is standard input or output.
+    with --collection, a TREC run. A line may have an instruction of its own. OUTPUT is a TREC run
+    (.trec, .txt or .run) or JSON Lines (.jsonl); "-" is standard input or output.
 
     A manifest beside OUTPUT records what made it. The same command again ranks what is missing.
 
@@ -78,7 +81,7 @@ def rank(
     rerank-plugins rank queries.jsonl out.jsonl --reranker castorini/first_mistral
     rerank-plugins rank bm25.trec out.trec --collection scifact --reranker reranker.yaml
     """  # noqa: D301 - click's mark for a paragraph that keeps its lines
-    chosen = in_chunks(named_reranker(reranker), chunk_words)
+    chosen = in_chunks(named_reranker(reranker, instruction=instruction), chunk_words)
     cut = Cut(score_threshold=score_threshold, cut_at_gap=cut_at_gap, keep_at_least=keep_at_least)
     if cut != Cut():
         options["cut"] = cut

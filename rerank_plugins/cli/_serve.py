@@ -8,13 +8,21 @@ import click
 
 from ..errors import InputError
 from ..presets import DEFAULT_PRESET, is_spec
-from ._arguments import chunk_option, in_chunks, named_reranker, reranker_label, reranker_option
+from ._arguments import (
+    chunk_option,
+    in_chunks,
+    instruction_option,
+    named_reranker,
+    reranker_label,
+    reranker_option,
+)
 
 
 @click.command()
 @click.argument("given", metavar="[NAME]", required=False)
 @reranker_option
 @chunk_option
+@instruction_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: every network.")
 @click.option("--port", default=8000, show_default=True, help="0: any free one.")
 @click.option("--model", help="Its name in requests.  [default: NAME]")
@@ -30,6 +38,7 @@ def serve(
     given: str | None,
     reranker: str | None,
     chunk_words: int | None,
+    instruction: str | None,
     host: str,
     port: int,
     model: str | None,
@@ -39,7 +48,8 @@ def serve(
 ) -> None:
     """Answer /v1/rerank in the shape of Jina's and Cohere's, until SIGTERM or Ctrl-C.
 
-    NAME is that of --reranker, which may be left out. Without a key, everyone who can reach the
+    NAME is that of --reranker, which may be left out. A request's own instruction replaces that of
+    --instruction. Without a key, everyone who can reach the
     port may send requests.
     """
     from .. import serving
@@ -60,6 +70,6 @@ def serve(
             key = Path(api_key_file).read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             raise InputError(f"--api-key-file: cannot read {api_key_file!r}") from error
-    chosen = in_chunks(named_reranker(reranker or given), chunk_words)
+    chosen = in_chunks(named_reranker(reranker or given, instruction=instruction), chunk_words)
     app = serving.create_app(chosen, api_key=key, settings=settings)
     serving.serve(app, host=host, port=port)

@@ -175,7 +175,7 @@ def _rank(
     for batch in batches:
         started = time.perf_counter()
         with watch_loading() as watch:
-            results = reranker.settle_many([(q.text, q.passages) for q in batch])
+            results = reranker.settle_many([query.request for query in batch])
         loading = watch.seconds
         seconds = time.perf_counter() - started - loading
         failure = next((result for result in results if isinstance(result, CallError)), None)

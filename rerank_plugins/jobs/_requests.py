@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._checks import not_blank
 from ..errors import InputError
 from ..evaluation import Collection, Run, Scores, check_run
+from ..reranker import Request
 from ..text import Passage
 
 
@@ -20,12 +22,19 @@ class Query:
         text: The text of the query.
         passages: Texts in the retriever's order, best first.
         ids: The ids of the passages; None where they have none.
+        instruction: What relevance means for this query; None where nothing says so.
     """
 
     query_id: str
     text: str
     passages: tuple[str, ...]
     ids: tuple[str, ...] | None
+    instruction: str | None = None
+
+    @property
+    def request(self) -> Request:
+        """The query as `Reranker.rank_many` takes it."""
+        return self.text, self.passages, self.instruction
 
     def passage_id(self, position: int) -> str:
         """The id of a passage, or its position where passages have no ids."""
@@ -91,8 +100,9 @@ def run_requests(
 def parse_query(row: object) -> Query:
     """The query of a row: ``{query_id, query, passages}`` or ``{query_id, query, candidates}``.
 
-    A candidate has ``id`` and ``text``, and may have ``title`` and the retriever's ``score``
-    (higher is better), or instead ``similarity`` or ``distance``, as for `Passage`.
+    A row may have an ``instruction``: what relevance means for its query. A candidate has ``id``
+    and ``text``, and may have ``title`` and the retriever's ``score`` (higher is better), or
+    instead ``similarity`` or ``distance``, as for `Passage`.
 
     Raises:
         InputError: A field is missing or of the wrong type, or ids of candidates repeat.
@@ -100,7 +110,7 @@ def parse_query(row: object) -> Query:
     Examples:
         >>> row = {"query_id": 7, "query": "flea", "candidates": [{"id": "a", "text": "A flea"}]}
         >>> parse_query(row)
-        Query(query_id='7', text='flea', passages=('A flea',), ids=('a',))
+        Query(query_id='7', text='flea', passages=('A flea',), ids=('a',), instruction=None)
     """
     if not isinstance(row, Mapping):
         raise InputError(f"a row is of type {type(row).__name__}, which is not a JSON object")
@@ -110,14 +120,16 @@ def parse_query(row: object) -> Query:
     query, passages, candidates = (row.get(name) for name in ("query", "passages", "candidates"))
     if not isinstance(query, str):
         raise InputError(f"query is of type {type(query).__name__}, expected a string")
+    if (instruction := row.get("instruction")) is not None:
+        not_blank(instruction=instruction)
     if (passages is None) == (candidates is None):
         raise InputError("a row needs either passages or candidates")
     if passages is None:
         by_id = _candidates(candidates)
-        return Query(query_id, query, tuple(by_id.values()), tuple(by_id))
+        return Query(query_id, query, tuple(by_id.values()), tuple(by_id), instruction)
     if not isinstance(passages, list) or not all(isinstance(p, str) for p in passages):
         raise InputError("passages is not a list of strings")
-    return Query(query_id, query, tuple(passages), None)
+    return Query(query_id, query, tuple(passages), None, instruction)
 
 
 def parse_id(value: object) -> str:

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from .._checks import at_least
 from ..calls import Identifier, Message, Part, Untrusted
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InputError
 from ..text import Alphabet, labels, passage_cleaner, repair_encoding
-from ._templates import PassageForm, Rendered, chat, check_fields, fill
+from ._templates import PassageForm, Rendered, chat, check_fields, fields_of, fill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +181,11 @@ class PointwisePrompt(PassageForm):
         at_least(1, none=True, max_query_tokens=self.max_query_tokens)
         self.check()
 
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether there is a place for an instruction of the caller."""
+        return "instruction" in fields_of(self.user)
+
     def render(
         self,
         query: str,
@@ -191,12 +196,18 @@ class PointwisePrompt(PassageForm):
     ) -> Rendered:
         """The prompt for one passage, with at most ``max_words`` words of it.
 
-        An ``instruction`` replaces the prompt's own.
+        An ``instruction`` replaces the prompt's own, and is text from outside, as the query is.
+
+        Raises:
+            InputError: There is an instruction, and no place for one.
         """
+        if instruction and not self.takes_instruction:
+            raise InputError("the prompt has no place for an instruction", hint="Leave it out.")
         text, shortened = self.cut(passage, max_words)
         if self.repair_encoding:
             text, query = repair_encoding(text), repair_encoding(query)
-        goal = self.instruction if instruction is None else instruction
+        own = self.instruction if instruction is None else ""  # the program's own words
+        goal: Part = Untrusted(instruction, "instruction") if instruction else own
         values: dict[str, list[Part]] = {
             "query": [Untrusted(query, "query", self.max_query_tokens)],
             "passage": [self.part(text)],

@@ -108,6 +108,16 @@ def fill(template: str, values: Mapping[str, Sequence[Part]]) -> list[Part]:
     return parts
 
 
+def fields_of(template: str) -> set[str]:
+    """The names of a template's fields.
+
+    Examples:
+        >>> sorted(fields_of("{query} {{x}} {passage}"))
+        ['passage', 'query']
+    """
+    return {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+
+
 def chat(system: str, user: Sequence[Part], prefill: str, *, templated: bool = True) -> Prompt:
     """A prompt with a user's message, after a system message if there is one.
 
@@ -120,7 +130,7 @@ def chat(system: str, user: Sequence[Part], prefill: str, *, templated: bool = T
 def check_fields(where: str, template: str, allowed: set[str], required: set[str]) -> None:
     """Refuse a template with unknown fields, or without one that it needs."""
     try:
-        found = {f for _, f, _, _ in Formatter().parse(template) if f is not None}
+        found = fields_of(template)
     except ValueError as error:
         raise ConfigurationError(f"{where} is not a template: {error}") from error
     if unknown := sorted(found - allowed):

@@ -141,6 +141,8 @@ async def rerank(question: RerankRequest, request: Request) -> RerankResponse:
     if settings.strict and question.model not in (None, *settings.names):
         hint = nearest_of(question.model, settings.names, "It answers to")
         raise Refusal(404, f"this service has no model of that name. {hint}")
+    if "instruct" in question.ignored:  # it stands beside instruction
+        raise Refusal(422, "instruction and instruct are one field: give one of them")
     asked: list[Asked] | None = [] if question.explain and settings.page else None
     ranking = await while_connected(service.rank(question, asked), request.receive)
     return response(

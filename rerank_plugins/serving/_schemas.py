@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -47,6 +48,15 @@ class Document(BaseModel):
     title: str | None = None
 
 
+def _instruction() -> Any:
+    return Field(
+        default=None,
+        validation_alias=AliasChoices("instruction", "instruct"),
+        description="What relevance means for this query, where the model's prompt has a place for "
+        "it. It may also be called instruct.",
+    )
+
+
 class RerankRequest(BaseModel):
     """A query and the documents to rank. Fields that are not listed are ignored with a warning."""
 
@@ -70,7 +80,7 @@ class RerankRequest(BaseModel):
     return_documents: Truth | None = Field(
         default=None, description="Whether results repeat their documents."
     )
-
+    instruction: str | None = _instruction()
     explain: Truth | None = Field(
         default=None, description="Whether the answer shows what the model was asked."
     )
@@ -123,6 +133,7 @@ def request_model(
         query: str = Field(
             max_length=max_query_chars, description="The query. A blank one keeps the order."
         )
+        instruction: Annotated[str, Field(max_length=max_query_chars)] | None = _instruction()
         documents: list[Annotated[document, Discriminator(kind)]] = Field(
             max_length=max_documents, description="Texts, or objects with a text."
         )

@@ -237,7 +237,9 @@ class Service:
         reranker = self.reranker if asked is None else watched(self.reranker, asked)
         try:
             async with scope, self.gate.place():
-                ranking = await reranker.arank(request.query, request.passages)
+                ranking = await reranker.arank(
+                    request.query, request.passages, instruction=request.instruction
+                )
         except TimeoutError:
             if not scope.expired():
                 raise  # the backend's own

@@ -92,7 +92,7 @@ def shorter(limit: int, error: PromptTooLongError, passages: Sequence[str]) -> i
             error.excess_tokens,
             limit=error.limit,
             hint="It does not fit with one word per passage either: use a smaller window, a "
-            "shorter query, a smaller max_tokens or a model with a longer context.",
+            "shorter query or instruction, a smaller max_tokens or a model with a longer context.",
         ) from error
     step = max(1, error.excess_tokens // (4 * len(passages)))
     return longest - min(step, longest // 2)

@@ -12,6 +12,7 @@ from ..prompts import PointwisePrompt, require
 from ..ranking import Ranking, Report
 from ._attempt import Attempt, Scored, rank_each
 from ._fit import ask_fitted
+from ._instructed import check_instruction
 from ._labels import label_scores, raw_logit, unseen_labels
 
 REASONED = "</think>"
@@ -43,7 +44,8 @@ class Pointwise:
         max_tokens: The longest reasoning, where the prompt asks for one.
 
     Raises:
-        InputError: The prompt asks for a grade, or ``max_tokens`` is not positive.
+        InputError: The prompt asks for a grade, ``max_tokens`` is not positive, or there is an
+            instruction and the prompt has no place for one.
         UnsupportedCallError: When ranking: the backend does not know the raw logit of one word.
 
     References:
@@ -70,6 +72,12 @@ class Pointwise:
                 f"{self.prompt!r} asks for a grade and not for one of two words",
                 hint="Use PointwiseGrade with it.",
             )
+        check_instruction(self.prompt, self.instruction)
+
+    def with_instruction(self, instruction: str) -> "Pointwise":
+        """A copy with an instruction; the strategy itself if its prompt has no place for one."""
+        takes = require(self.prompt, PointwisePrompt).takes_instruction
+        return replace(self, instruction=instruction) if takes else self
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call per passage, all in one batch. One passage gets its score too."""

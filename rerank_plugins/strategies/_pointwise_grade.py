@@ -14,6 +14,7 @@ from ..prompts import PointwisePrompt, require
 from ..ranking import Ranking, Report
 from ._attempt import Attempt, Scored, rank_each
 from ._fit import ask_fitted
+from ._instructed import check_instruction
 from ._labels import label_scores
 from ._sampling import GREEDY, REASONING_TOKENS, Sampling
 
@@ -46,8 +47,9 @@ class PointwiseGrade:
         sampling: How the answer is decoded.
 
     Raises:
-        InputError: The prompt asks for words, ``max_tokens`` is not positive, or ``expectation`` is
-            set and the prompt's highest grade is above 19, or other text comes before it.
+        InputError: The prompt asks for words, or has no place for an instruction where there is
+            one; ``max_tokens`` is not positive; or ``expectation`` is set and the prompt's highest
+            grade is above 19, or other text comes before it.
 
     References:
         Cai et al., ERank, arXiv:2509.00520, 2025; Zhuang et al., Beyond Yes and No (expected
@@ -77,6 +79,7 @@ class PointwiseGrade:
                 f"{self.prompt!r} asks for one of two words and not for a grade",
                 hint="Use Pointwise with it.",
             )
+        check_instruction(self.prompt, self.instruction)
         flag(expectation=self.expectation, weighted=self.weighted)
         at_least(1, none=True, max_tokens=self.max_tokens)
         if self.expectation and top > MOST_GRADES:
@@ -88,6 +91,11 @@ class PointwiseGrade:
                 "expectation needs a prompt whose answer begins with the grade, and that of "
                 f"{self.prompt!r} has {template.before_grade!r} before it"
             )
+
+    def with_instruction(self, instruction: str) -> "PointwiseGrade":
+        """A copy with an instruction; the strategy itself if its prompt has no place for one."""
+        takes = require(self.prompt, PointwisePrompt).takes_instruction
+        return replace(self, instruction=instruction) if takes else self
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan the answers of all passages side by side. One passage gets its score too."""

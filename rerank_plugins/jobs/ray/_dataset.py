@@ -80,7 +80,8 @@ def rank_dataset(
     error, and is finished too.
 
     Rows hold ``query_id``, ``query``, and ``passages`` (a list of texts) or ``candidates`` (a list
-    of ``{id, text}``, with ``title`` where there is one), best first.
+    of ``{id, text}``, with ``title`` where there is one), best first. A row may have an
+    ``instruction`` for its query.
 
     The order of the output is not that of the input. Memory does not grow with the input but for
     16 bytes a query. The input is read twice, first for its ids: `materialize` a dataset that is

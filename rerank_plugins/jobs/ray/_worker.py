@@ -145,7 +145,7 @@ def rank_each(reranker: Reranker, queries: Sequence[Query], top_k: int | None) -
     Raises:
         ConfigurationError: The set-up is wrong, for every query.
     """
-    requests = [(query.text, query.passages) for query in queries]
+    requests = [query.request for query in queries]
     try:
         return [*reranker.settle_many(requests, top_k=top_k)]
     except ConfigurationError:

@@ -164,3 +164,10 @@ def test_a_loaded_reranker_ranks(tmp_path):
     reranker = named_reranker(str(file))
     assert isinstance(reranker, Reranker)
     assert reranker.rank("q", ["a", "b"]).order == (0, 1)
+
+
+def test_an_instruction_goes_into_the_reranker():
+    given = json.dumps({"strategy": "pointwise", "backend": {"name": "transformers", "model": "x"}})
+    assert named_reranker(given, instruction="Find code.").strategy.instruction == "Find code."
+    with pytest.raises(InputError, match="has no place for an instruction"):
+        named_reranker(instruction="Find code.")

@@ -17,7 +17,7 @@ ROW = json.dumps({"query_id": "q", "query": "flea", "passages": ["a", "a flea"]}
 
 def call(monkeypatch, backend, *arguments):
     reranker = Reranker(PairScore(), backend)
-    monkeypatch.setattr(_rank, "named_reranker", lambda name: reranker)
+    monkeypatch.setattr(_rank, "named_reranker", lambda name, **_: reranker)
     return CliRunner().invoke(rank, [*map(str, arguments), "--reranker", "x"], input=ROW)
 
 

@@ -46,7 +46,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "bm25.trec").write_text("".join(run))
     (tmp_path / "texts.txt").write_text("".join(f"text {i}\n" for i in range(N)))
     for module in (_bench, _evaluate, _explain, _rank):
-        monkeypatch.setattr(module, "named_reranker", lambda _: Reranker(PairScore(), Slow()))
+        monkeypatch.setattr(module, "named_reranker", lambda _, **__: Reranker(PairScore(), Slow()))
     return tmp_path
 
 

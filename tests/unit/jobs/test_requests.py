@@ -26,10 +26,22 @@ def test_a_candidate_keeps_its_title():
     assert passage.passage_title == "Flea"
 
 
+def test_a_row_may_have_an_instruction():
+    row = {"query_id": "q", "query": "flea", "passages": ["a"]}
+    assert parse_query(row).request == ("flea", ("a",), None)
+    assert parse_query({**row, "instruction": None}).instruction is None
+    told = parse_query({**row, "instruction": "Find code."})
+    assert told.request == ("flea", ("a",), "Find code.")
+    row = {"query_id": "q", "query": "flea", "candidates": [{"id": "a", "text": "x"}]}
+    assert parse_query({**row, "instruction": "Find code."}).instruction == "Find code."
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"query": None}, "query is of type NoneType"),
+        ({"instruction": " "}, "instruction is ' ', expected a text that is not blank"),
+        ({"instruction": 3}, "instruction is 3, expected a text that is not blank"),
         ({"passages": None}, "either passages or candidates"),
         ({"candidates": [{"id": 1, "text": "x"}]}, "either passages or candidates"),
         ({"passages": ["a", 3]}, "not a list of strings"),

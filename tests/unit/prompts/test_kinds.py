@@ -23,6 +23,7 @@ PASSAGES = [
     "See [C] and [3].",
     "It's a dogâ€™s life â€“ truly.",
 ]
+INSTRUCTION = "Find what vets say."
 LISTWISE = [
     "dear-listwise.v1",
     "first.v1",
@@ -91,6 +92,26 @@ def test_the_pointwise_prompt_is_the_published_one_to_the_character(name):
     assert not shortened
 
 
+@pytest.mark.parametrize("name", ["ctxl-rerank-v2.v1", "erank.v1", "mxbai-rerank-v2.v1"])
+def test_an_instruction_stands_where_the_authors_put_it_to_the_character(name):
+    prompt, _ = load_prompt(name).render(QUERY, PASSAGES[0], instruction=INSTRUCTION)
+    assert as_golden(prompt) == golden(f"{name}.instructed")
+
+
+def test_an_instruction_where_there_is_no_place_for_one():
+    without = {name for name in POINTWISE if not load_prompt(name).takes_instruction}
+    assert without == {
+        "bge-reranker-gemma.v1",
+        "monot5.v1",
+        "rank1.v1",
+        "umbrela.v1",
+        "zerank.v1",
+    }
+    for name in without:
+        with pytest.raises(InputError, match=r"no place for an instruction\. Leave it out"):
+            load_prompt(name).render(QUERY, PASSAGES[0], instruction=INSTRUCTION)
+
+
 def test_the_pairwise_prompt_is_the_published_one_to_the_character():
     prompt, _ = load_prompt("pairwise.v1").render(QUERY, PASSAGES[:2])
     assert as_golden(prompt) == golden("pairwise.v1")
@@ -102,6 +123,9 @@ def test_qwen3_reranker_gets_the_exact_string_of_its_authors(tokenizer):
     renderer = Renderer(tokenizer, chat_template=preset["backend"]["chat_template"])
     prompt, _ = load_prompt("qwen3-reranker.v1").render(QUERY, PASSAGES[0])
     assert renderer.encode(prompt).text == golden("qwen3-reranker.v1.exact")
+    template = load_prompt("qwen3-reranker.v1")
+    prompt, _ = template.render(QUERY, PASSAGES[0], instruction=INSTRUCTION)
+    assert renderer.encode(prompt).text == golden("qwen3-reranker.v1.instructed.exact")
 
 
 def test_rankvicuna_gets_the_form_of_its_authors(tokenizer):

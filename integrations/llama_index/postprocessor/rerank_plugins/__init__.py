@@ -1,5 +1,6 @@
 """LLM rerankers as LlamaIndex node postprocessors."""
 
+from ._base import InstructedQuery
 from ._first import FirstRerank
 from ._full_list import FullListRerank
 from ._groupwise import GroupwiseRerank
@@ -11,6 +12,7 @@ __all__ = [
     "FirstRerank",
     "FullListRerank",
     "GroupwiseRerank",
+    "InstructedQuery",
     "LLMBackend",
     "PluginRerank",
     "PointwiseRerank",

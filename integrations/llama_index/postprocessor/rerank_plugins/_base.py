@@ -78,9 +78,30 @@ class _Job:
 
     query: str
     found: Candidates
+    instruction: Optional[str] = None
     nodes: List[NodeWithScore] = field(default_factory=list)
     meta: Dict[str, Any] = field(default_factory=dict)
     ranking: Optional[Ranking] = None
+
+
+@dataclass
+class InstructedQuery(QueryBundle):
+    """A query with an instruction: what relevance means for it.
+
+    Query engines, retrievers and postprocessors take it in the place of a string. The
+    postprocessors here tell the model, if its prompt has a place for it, and refuse it if not.
+    Any other query bundle with an attribute ``instruction`` works as well.
+
+    Args:
+        query_str: The query.
+        instruction: What relevance means. None leaves the postprocessor's own.
+
+    Examples:
+        >>> InstructedQuery("sort a list", instruction="Find code.").query_str
+        'sort a list'
+    """
+
+    instruction: Optional[str] = None
 
 
 class Rerank(PromptMixin, BaseNodePostprocessor):
@@ -204,7 +225,9 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
         """`postprocess_nodes`, and the end event's tags: score kind, usage, causes."""
         with self._reported(list(nodes), query_bundle) as job:
-            job.ranking = self._current().rank(job.query, job.found.texts)
+            job.ranking = self._current().rank(
+                job.query, job.found.texts, instruction=job.instruction
+            )
         return job.nodes, job.meta
 
     async def aranked(
@@ -212,7 +235,9 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
         """`ranked`, without blocking the event loop."""
         with self._reported(list(nodes), query_bundle) as job:
-            job.ranking = await self._current().arank(job.query, job.found.texts)
+            job.ranking = await self._current().arank(
+                job.query, job.found.texts, instruction=job.instruction
+            )
         return job.nodes, job.meta
 
     def _current(self) -> Reranker:
@@ -239,7 +264,8 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
             raise InputError("Missing query bundle.")
         texts = [n.node.get_content(metadata_mode=self.metadata_mode) for n in nodes]
         found = candidates([n.node.node_id for n in nodes], texts, [n.score for n in nodes])
-        job = _Job(query_bundle.query_str, found)
+        told = getattr(query_bundle, "instruction", None)
+        job = _Job(query_bundle.query_str, found, told)
         name = model_name(self._reranker.backend)
         top_n = len(nodes) if self.top_n is None else self.top_n
         dispatcher.event(

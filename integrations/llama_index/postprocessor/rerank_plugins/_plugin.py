@@ -50,6 +50,8 @@ class PluginRerank(Rerank):
         keep_at_least: How many nodes the threshold and the gap leave in any case.
         chunk_words: For nodes that are longer than what the model reads: cut them into chunks of so
             many words, and judge each node by its best chunk.
+        instruction: What relevance means, where the prompt has a place for it; that of an
+            `InstructedQuery` replaces it.
         metadata_mode: Which metadata the model reads with each node.
         device: Where the model runs; the best device of the machine when None.
         backend_options: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``;
@@ -76,6 +78,9 @@ class PluginRerank(Rerank):
     preset: Optional[str] = Field(default=None, frozen=True, description="A known checkpoint.")
     base: Optional[str] = Field(
         default=None, frozen=True, description="The model under an adapter."
+    )
+    instruction: Optional[str] = Field(
+        default=None, frozen=True, description="What relevance means here."
     )
     drop_unranked: bool = Field(
         default=False, description="Leave out the nodes that the model's answer left out."
@@ -106,6 +111,11 @@ class PluginRerank(Rerank):
 
     def _strategy(self, named: Named) -> Any:
         return named.with_strategy()
+
+    def _connect(self, backend: Any) -> None:
+        super()._connect(backend)
+        if self.instruction is not None:
+            self._reranker = self._reranker.with_instruction(self.instruction)
 
     def _field_of_prompts(self, strategy: Strategy) -> Tuple[str, Any]:
         return "strategy", stored("strategies", strategy)

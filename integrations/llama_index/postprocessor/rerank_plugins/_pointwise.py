@@ -32,7 +32,8 @@ class PointwiseRerank(Rerank):
             it again, or ``backend_options={"api_key_env": "NAME"}``.
         prompt: A pointwise prompt's versioned name, a TOML file, or a dictionary. By default the
             one the checkpoint was trained with.
-        instruction: What relevance means here, if the prompt has a place for it.
+        instruction: What relevance means here, if the prompt has a place for it; that of an
+            `InstructedQuery` replaces it.
         expectation: With a prompt that asks for grades: score by the mean grade under the model's
             distribution.
         hybrid: The weight of the nodes' own scores, 0 to 1: both are mixed as z-scores. None ranks

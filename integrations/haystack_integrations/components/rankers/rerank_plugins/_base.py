@@ -118,6 +118,7 @@ class Ranker(Checked):
         top_k: int | None = None,
         score_threshold: float | None = None,
         scale_score: bool | None = None,
+        instruction: str | None = None,
     ) -> dict[str, Any]:
         """Rank documents by relevance to a query.
 
@@ -131,6 +132,8 @@ class Ranker(Checked):
         :param top_k: How many documents to return at most, instead of the component's own number.
         :param score_threshold: The lowest score to return, instead of the component's own.
         :param scale_score: Whether to return scores from 0 to 1, instead of the component's own.
+        :param instruction: What relevance means for this query, where the model's prompt has a
+            place for it.
         :returns: ``documents`` with new scores, and ``meta``: ``model``, ``score_kind``, ``usage``,
             ``fallback``, ``causes``, ``repairs``, ``truncated``, ``irrelevant`` (how many documents
             were left out because the model said that none of them is relevant, where the strategy
@@ -140,14 +143,16 @@ class Ranker(Checked):
             list: ``similarity``, ``distance``, ``unknown``, ``incomplete``, ``none``),
             ``score_scaled``, ``score_threshold_applied``, ``cut`` (how many documents the threshold
             and the gap left out).
-        :raises ValueError: ``top_k`` is not positive.
+        :raises ValueError: ``top_k`` is not positive, or there is an instruction and no place for
+            it in the prompt.
         :raises RerankError: A call failed and ``raise_on_failure`` is set, or the set-up is wrong.
         """
         limits = self._limits(top_k, score_threshold, scale_score)
         documents = list(documents)
         found = self._candidates(documents)
         with tracer.trace("rerank_plugins.rank", tags=self._tags(documents)) as span:
-            ranking = self._reranker_for(limits[0]).rank(self._query(query), found.texts)
+            reranker = self._reranker_for(limits[0])
+            ranking = reranker.rank(self._query(query), found.texts, instruction=instruction)
             return self._result(ranking, documents, found, limits, span)
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
@@ -158,6 +163,7 @@ class Ranker(Checked):
         top_k: int | None = None,
         score_threshold: float | None = None,
         scale_score: bool | None = None,
+        instruction: str | None = None,
     ) -> dict[str, Any]:
         """`run` without blocking the event loop: a local model works in a thread of its own.
 
@@ -166,8 +172,11 @@ class Ranker(Checked):
         :param top_k: How many documents to return at most, instead of the component's own number.
         :param score_threshold: The lowest score to return, instead of the component's own.
         :param scale_score: Whether to return scores from 0 to 1, instead of the component's own.
+        :param instruction: What relevance means for this query, where the model's prompt has a
+            place for it.
         :returns: The outputs of ``run``.
-        :raises ValueError: ``top_k`` is not positive.
+        :raises ValueError: ``top_k`` is not positive, or there is an instruction and no place for
+            it in the prompt.
         :raises RerankError: A call failed and ``raise_on_failure`` is set, or the set-up is wrong.
         """
         limits = self._limits(top_k, score_threshold, scale_score)
@@ -175,7 +184,7 @@ class Ranker(Checked):
         found = self._candidates(documents)
         with tracer.trace("rerank_plugins.rank", tags=self._tags(documents)) as span:
             reranker = self._reranker_for(limits[0])
-            ranking = await reranker.arank(self._query(query), found.texts)
+            ranking = await reranker.arank(self._query(query), found.texts, instruction=instruction)
             return self._result(ranking, documents, found, limits, span)
 
     def to_dict(self) -> dict[str, Any]:
