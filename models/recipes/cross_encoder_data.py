@@ -13,6 +13,7 @@ import candidates
 import torch
 from candidates import BM25
 from encoder import Encoder, late_interaction, rarity
+from licences import LICENCES, write_licensed
 from pool import Pool, joined
 from python_docs import pool_of_sections
 from scifact import Abstract, abstracts, pool_of_abstracts
@@ -22,8 +23,10 @@ from wordnet import pool_of_concepts
 
 from rerank_plugins import Passage
 from rerank_plugins.evaluation import Collection, load_collection
-from rerank_plugins.training.data import TrainingList, write_lists
+from rerank_plugins.training.data import TrainingList
 
+CLAIMS = LICENCES["scifact"]
+GENERATED = "; ".join(LICENCES[source] for source in ("scifact", "wordnet", "python-docs"))
 PASSAGE_WORDS = 55  # of a generated passage, and up to 15 more where a sentence is long
 SLACK_WORDS = 15
 ABSTRACT_WORDS = 170
@@ -42,8 +45,10 @@ def main() -> None:
     pool = source_pool(given, chance)
     teacher, generated = generated_lists(pool, given, chance)
     held_out, claims = claim_lists(given, teacher, Random(given.seed))
-    made = write_lists([*generated, *claims], given.out / "cross-encoder.train.jsonl.gz")
-    kept = write_lists(held_out, given.out / "cross-encoder.val.jsonl.gz")
+    written = [(one, GENERATED) for one in generated] + [(one, CLAIMS) for one in claims]
+    made = write_licensed(written, given.out / "cross-encoder.train.jsonl.gz")
+    judged = [(one, CLAIMS) for one in held_out]
+    kept = write_licensed(judged, given.out / "cross-encoder.val.jsonl.gz")
     print(f"{made} lists to train on, {kept} to validate with")
 
 

@@ -13,10 +13,11 @@ from random import Random
 from typing import NamedTuple
 
 import numpy as np
+from licences import read_licensed, write_licensed
 from sentence_transformers import SentenceTransformer
 from text import first_words
 
-from rerank_plugins.training.data import TrainingList, read_lists, write_lists
+from rerank_plugins.training.data import TrainingList
 
 SIZE = 10
 ROUNDS = 2  # groups that a passage may be in
@@ -46,7 +47,9 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=HELD_OUT, help="groups to validate with")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    pairs = read_pairs(given.lists)
+    lists, licences = read_licensed(given.lists)
+    licence = "; ".join(licences)
+    pairs = read_pairs(lists)
     passages, queries = vectors(given.encoder, pairs)
     chance = Random(given.seed)
     groups = list(grouped(pairs, passages, chance))
@@ -59,16 +62,17 @@ def main() -> None:
     ]
     # One query of a group is enough to see how its passages are ordered; its place in them varies.
     held_out = [rows[SIZE * k + k % SIZE] for k in range(given.held_out)]
-    write_lists(held_out, given.out / "first.val.jsonl.gz")
-    made = write_lists(rows[SIZE * given.held_out :], given.out / "first.train.jsonl.gz")
+    write_licensed([(one, licence) for one in held_out], given.out / "first.val.jsonl.gz")
+    train = [(one, licence) for one in rows[SIZE * given.held_out :]]
+    made = write_licensed(train, given.out / "first.train.jsonl.gz")
     print(f"{made} lists to train on, {len(held_out)} to validate with")
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(lists: Sequence[TrainingList]) -> list[Pair]:
     """A pair of each list, with its first relevant passage; of equal pairs the first one."""
     pairs: dict[tuple[str, str], Pair] = {}
     found = []
-    for one in read_lists(path):
+    for one in lists:
         pair = _pair(one)
         found.append(pairs.setdefault((pair.query, pair.compared), pair))
     return found

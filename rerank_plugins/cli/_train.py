@@ -51,6 +51,9 @@ if TYPE_CHECKING:  # imported late: they need torch
 @click.option("--skip-uninformative", is_flag=True, help="Leave out lists with equal labels.")
 @click.option("--loss", help="A ranking loss: ranknet, listnet, lambda, kl, bce, ...")
 @click.option("--loss-options", help="Options of the loss, as JSON: '{\"temperature\": 2}'.")
+@click.option(
+    "--score-scale", type=float, help="The factor of scores before the loss (30 for cosines)."
+)
 @click.option("--loss-weight", type=float, help="The factor of the loss (FIRST's lambda).")
 @click.option("--lm-weight", type=float, help="The factor of the written answer's loss.")
 @click.option(
@@ -63,6 +66,11 @@ if TYPE_CHECKING:  # imported late: they need torch
 )
 @click.option(
     "--lora", type=AT_LEAST_ONE, help="The rank of an adapter; without it, all weights are trained."
+)
+@click.option(
+    "--late-interaction",
+    is_flag=True,
+    help="With pair-score: an encoder whose tokens' vectors are compared, not a cross-encoder.",
 )
 @click.option(
     "--epochs", type=AT_LEAST_ONE, default=1, show_default=True, help="Passes over all lists."
@@ -160,7 +168,7 @@ def train(
 
 _FOR_LABELS = (
     *("validation", "hold_out", "patience", "skip_uninformative", "neftune_alpha"),
-    *("loss", "loss_options", "loss_weight", "lm_weight"),
+    *("loss", "loss_options", "loss_weight", "lm_weight", "score_scale", "late_interaction"),
 )
 _FOR_REWARDS = ("generations", "answer_tokens")
 _FOR_COLLECTIONS = ("run", "split", "size", "per_query")
@@ -253,13 +261,20 @@ def _options(given: Mapping[str, Any]) -> "TrainingOptions":
     from ..training import Lora, Objective, TrainingOptions
 
     objective = None
-    named = {"loss": "ranking", "loss_weight": "weight", "lm_weight": "lm_weight"}
+    named = {
+        "loss": "ranking",
+        "loss_weight": "weight",
+        "lm_weight": "lm_weight",
+        "score_scale": "scale",
+    }
     asked = {name: given[option] for option, name in named.items() if given[option] is not None}
     if given["loss_options"]:
         asked["options"] = _json_object(given["loss_options"], "--loss-options")
     if asked:
         if not given["loss"]:
-            raise InputError("--loss-weight, --lm-weight and --loss-options need --loss")
+            raise InputError(
+                "--loss-weight, --lm-weight, --loss-options and --score-scale need --loss"
+            )
         objective = Objective(**{"weight": 1.0, "lm_weight": 0.0} | asked)
     names = [f.name for f in fields(TrainingOptions) if f.name in given and f.name != "lora"]
     return TrainingOptions(

@@ -70,7 +70,7 @@ class Collator:
     """Makes batches of encoded lists.
 
     Language models read padding on the left, so that the logits that are needed are the last
-    ``kept`` positions of every row; classifiers read it on the right.
+    ``kept`` positions of every row; classifiers and encoders read it on the right.
 
     The batch of ``B`` lists of at most ``n`` passages in ``R`` rows has, beside the model's inputs:
 
@@ -78,7 +78,8 @@ class Collator:
     * ``candidates``: ``(R, L)``, tokens whose logits after the prompt are scores, -1 for padding;
     * ``targets``: ``(R, kept)``, the token that the model should write next, -100 elsewhere;
     * ``unpack``: only where lists share a beginning, see `pack`;
-    * ``ranks``: ``(R, kept)``, as in `Row`; ``last``: ``(R,)``, the prompt's last kept position.
+    * ``ranks``: ``(R, kept)``, as in `Row`; ``last``: ``(R,)``, the prompt's last kept position;
+    * ``counted``: only for late interaction, ``(R, L)``, True where a token's vector counts.
     """
 
     pad_id: int
@@ -96,6 +97,9 @@ class Collator:
             }
             if rows[0].token_types:
                 batch["token_type_ids"] = _padded([row.token_types for row in rows], 0)
+            if any(row.counted[1] for row in rows):
+                counted = [[i in range(*row.counted) for i in range(len(row.ids))] for row in rows]
+                batch["counted"] = _padded(counted, False)
         else:
             batch = self._prompts(rows)
         if any(len(group) > 1 for group in groups):

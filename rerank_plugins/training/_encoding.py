@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..backends._late.encoding import PlainEncoder, Role
 from ..backends._prompts.renderer import Renderer
 from ..calls import Call, Generate, Likelihood, NextToken, Prompt, ScorePair, Untrusted, text_of
 from ..errors import InputError, PromptTooLongError
@@ -26,6 +27,7 @@ class Row:
         ranks: For each token of the target the 1-based place of the passage that it names, 0 for a
             separator.
         token_types: Segment of each token, for models that tell query and passage apart by it.
+        counted: Where the tokens whose vectors count begin and end, for late interaction.
     """
 
     ids: tuple[int, ...]
@@ -33,6 +35,7 @@ class Row:
     labels: tuple[int, ...] = ()
     ranks: tuple[int, ...] = ()
     token_types: tuple[int, ...] = ()
+    counted: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class EncodedList:
     """A training list as the model reads it: one row about all passages, or one about each.
 
     Attributes:
-        rows: The sequences.
+        rows: The sequences. For late interaction the query's, then each passage's.
         relevance: The label of each passage.
         teacher: The teacher's score of each; the labels where there is no teacher.
     """
@@ -150,6 +153,39 @@ class PairEncoder:
         found = tokenizer(*texts, truncation=True, max_length=self.context_tokens)
         types = tuple(found.get("token_type_ids", ()))
         return Row(tuple(found["input_ids"]), token_types=types)
+
+
+@dataclass(frozen=True)
+class TokenVectorEncoder:
+    """Encodes query and passages each alone, for late interaction.
+
+    Args:
+        strategy: The strategy to train for: it says how a title and a passage are joined.
+        encoder: Reads texts as when serving, but in one part: what follows it is cut.
+        context_tokens: The most tokens of a text, special ones counted.
+    """
+
+    strategy: Strategy
+    encoder: PlainEncoder
+    context_tokens: int
+
+    def __call__(self, row: TrainingList) -> EncodedList:
+        """Encode one list.
+
+        Raises:
+            InputError: The strategy asks for no pairs.
+        """
+        calls = [call for call in questions(self.strategy, row) if isinstance(call, ScorePair)]
+        if not calls:
+            raise InputError("late interaction is trained for pairs", hint="Train PairScore.")
+        passages = (self._row(call.passage, "passage") for call in calls)
+        rows = (self._row(calls[0].query, "query"), *passages)
+        return EncodedList(rows, row.labels, row.teacher or row.labels)
+
+    def _row(self, text: str, role: Role) -> Row:
+        [ids], _ = self.encoder.sequences(text, role)
+        counted = self.encoder.counted(len(ids), role)
+        return Row(tuple(ids), counted=(counted.start, counted.stop))
 
 
 def written_order(strategy: Strategy, row: TrainingList) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,10 @@ import torch
 from .._extras import extra
 from .._shipped import weights_of
 from ..backends import TransformersBackend
+from ..backends._late.checkpoint import published
+from ..backends._late.encoding import PlainEncoder, Recipe
+from ..backends._late.packing import pack, similarity
+from ..backends._late.torch_encoder import hub_reader, load_torch_encoder
 from ..backends._local.limits import NO_LIMIT, positions
 from ..backends._local.loading import (
     chosen_device,
@@ -20,13 +25,13 @@ from ..backends._local.loading import (
     quiet,
 )
 from ..backends._prompts.renderer import Renderer
-from ..calls import Batch, Replies, Reply
+from ..calls import Batch, Replies, Reply, ScorePair
 from ..errors import InputError, ModelLoadError
 from ..handlers import AnyBackend
 from ..presets import THIS_FOLDER, find_preset, is_saved, preset_parts
 from ..ranking import Strategy
 from ._batches import MODEL_INPUTS, Collator
-from ._encoding import EncodedList, PairEncoder, PromptEncoder
+from ._encoding import EncodedList, PairEncoder, PromptEncoder, TokenVectorEncoder
 from ._objectives import Kind
 from ._settings import Lora, TrainingOptions
 
@@ -51,7 +56,7 @@ class Trainee:
     model: Any
     tokenizer: "PreTrainedTokenizerBase"
     kind: Kind
-    encode: PromptEncoder | PairEncoder
+    encode: PromptEncoder | PairEncoder | TokenVectorEncoder
     collate: Collator
     backend: AnyBackend
     base: str
@@ -68,6 +73,8 @@ def load_trainee(
     """
     extra("transformers", "train").set_seed(options.seed)  # a new head is random
     source = _weights(base)
+    if kind == "late-interaction":
+        return _token_encoder(base, source, strategy, options)
     if kind == "classifier":
         model, tokenizer = _classifier(source, options)
     else:
@@ -87,6 +94,41 @@ def load_trainee(
     encode = PromptEncoder(strategy, renderer, context, write=write)
     backend = TransformersBackend(model, tokenizer=tokenizer, context_tokens=context)
     return Trainee(trained, tokenizer, kind, encode, collate, backend, base)
+
+
+def _token_encoder(base: str, source: str, strategy: Strategy, options: TrainingOptions) -> Trainee:
+    """An encoder whose tokens' vectors are compared, read as `LateInteractionBackend` reads it.
+
+    Raises:
+        InputError: ``context_tokens`` is more than the encoder was trained to read.
+    """
+    at = {"revision": None, "token": None}
+    stated = published(source, hub_reader(source, **at))
+    if stated.colbert:
+        raise InputError(
+            f"{base!r} is a ColBERT checkpoint, whose markers and masks are not trained here",
+            hint="Train a plain encoder, such as sentence-transformers/all-MiniLM-L6-v2.",
+        )
+    hidden = load_torch_encoder(source, device=options.device, dtype=options.dtype, **at)
+    own = min(stated.part_tokens or hidden.limit, hidden.limit)
+    context = options.context_tokens or own
+    if context > own:
+        raise InputError(f"context_tokens is {context}, and the encoder reads {own} at most")
+    before, after = map(len, hidden.around)
+    recipe = Recipe(
+        part_tokens=context,
+        max_tokens=context - before - after,  # one part
+        query_prefix=stated.query_prefix,
+        passage_prefix=stated.passage_prefix,
+    )
+    model: Any = hidden.model.train()
+    trained = _with_lora(model, options.lora, "late-interaction") if options.lora else model
+    encoder = PlainEncoder(hidden, recipe)
+    encode = TokenVectorEncoder(strategy, encoder, context)
+    collate = Collator(hidden.tokenizer.pad_token_id or 0, classifier=True)
+    backend = TokenScores(trained, encoder)
+    kind: Kind = "late-interaction"
+    return Trainee(trained, hidden.tokenizer, kind, encode, collate, backend, base)
 
 
 def _weights(base: str) -> str:
@@ -133,6 +175,10 @@ def _classifier(base: str, options: TrainingOptions) -> tuple[Any, Any]:
     return model.to(place).train(), tokenizer
 
 
+_TASKS: Mapping[Kind, str] = {"classifier": "SEQ_CLS", "late-interaction": "FEATURE_EXTRACTION"}
+"""PEFT's names of what is not a language model."""
+
+
 def _with_lora(model: "PreTrainedModel", lora: Lora, kind: Kind) -> Any:
     peft = extra("peft", "train")
     config = peft.LoraConfig(
@@ -140,7 +186,7 @@ def _with_lora(model: "PreTrainedModel", lora: Lora, kind: Kind) -> Any:
         lora_alpha=lora.alpha or 2 * lora.rank,
         lora_dropout=lora.dropout,
         target_modules=list(lora.modules) if lora.modules else "all-linear",
-        task_type="SEQ_CLS" if kind == "classifier" else "CAUSAL_LM",
+        task_type=_TASKS.get(kind, "CAUSAL_LM"),
     )
     try:
         with warnings.catch_warnings():
@@ -174,21 +220,53 @@ class PairScores:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class TokenScores:
+    """Answers `ScorePair` by late interaction, with an encoder under training.
+
+    Args:
+        model: The model that is trained.
+        encoder: Reads texts with it.
+    """
+
+    model: Any
+    encoder: PlainEncoder
+
+    def run(self, calls: Batch) -> Replies:
+        """Answer a batch."""
+        training = self.model.training
+        self.model.eval()
+        asked: dict[str, Any] = {}
+        found: list[Reply[float]] = []
+        for call in calls:
+            if not isinstance(call, ScorePair):
+                raise InputError(f"{type(call).__name__} is not a question to an encoder")
+            if call.query not in asked:
+                [asked[call.query]] = self.encoder.encode([call.query], "query")
+            [passage] = self.encoder.encode([call.passage], "passage")
+            found.append(Reply(similarity(asked[call.query].vectors, pack(passage, "float32"))))
+        self.model.train(training)
+        return found
+
+
 def saved_backend(trainee: Trainee, folder: Path, context: int | None) -> dict[str, Any]:
     """Write the weights into ``folder``, and return the spec of the backend that opens them.
 
-    An adapter of a language model is saved alone, with the name of its base in the spec; a
-    classifier's is merged into the weights.
+    An adapter of a language model is saved alone, with the name of its base in the spec; that of a
+    classifier or an encoder is merged into the weights.
     """
-    model, classifier = trainee.model, trainee.kind == "classifier"
+    model, scores_pairs = trainee.model, trainee.kind in ("classifier", "late-interaction")
     adapter = hasattr(model, "peft_config")
-    if classifier and adapter:
+    if scores_pairs and adapter:
         model, adapter = model.merge_and_unload(), False
     with quiet(extra("transformers", "train")):
         model.save_pretrained(folder)
         if not adapter:
             trainee.tokenizer.save_pretrained(folder)
-    if classifier:
+    if trainee.kind == "late-interaction":
+        _copy_stated(trainee.base, folder)
+        return {"name": "late-interaction", "model": THIS_FOLDER}
+    if scores_pairs:
         limit = trainee.encode.context_tokens
         return {"name": "cross-encoder", "model": THIS_FOLDER, "max_tokens": limit}
     spec = {"context_tokens": context} if context else {}
@@ -196,6 +274,14 @@ def saved_backend(trainee: Trainee, folder: Path, context: int | None) -> dict[s
     base = str(local.resolve()) if local.exists() else trainee.base
     where = {"model": base, "adapter": THIS_FOLDER} if adapter else {"model": THIS_FOLDER}
     return {"name": "transformers", **where, **spec}
+
+
+def _copy_stated(base: str, folder: Path) -> None:
+    """Keep what the base states about the texts that it reads: prefixes, and tokens of a part."""
+    read = hub_reader(_weights(base), None, None)
+    for name in ("config_sentence_transformers.json", "sentence_bert_config.json"):
+        if stated := read(name):
+            (folder / name).write_text(json.dumps(stated, indent=2) + "\n", "utf-8")
 
 
 def base_shape(model: Any) -> dict[str, Any]:

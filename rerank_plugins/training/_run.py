@@ -34,8 +34,9 @@ def train(
     The strategy's questions decide what is trained: `SingleToken` (FIRST) the logits of identifiers
     and, as text, the whole order; `Pointwise` the log-odds of yes; `QueryLikelihood` the likelihood
     of the query after relevant passages; `Permutation`, `FullList` and `Groupwise` the written
-    answer; `PairScore` a classifier. Everything that could fail after hours is tried before the
-    first step: every list is turned into tokens, and the disk must have room.
+    answer; `PairScore` a classifier, or an encoder for late interaction. Everything that could fail
+    after hours is tried before the first step: every list is turned into tokens, and the disk must
+    have room.
 
     Args:
         model: The base: a hub id, a folder or, for language models, a ``.gguf`` file.
@@ -72,7 +73,8 @@ def train(
         raise InputError("patience counts validations, and there are no lists to validate on")
     kept = _informative(rows, skip=skip_uninformative)
     chosen = strategy_of(strategy)
-    kind = kind_of(questions(chosen, kept[0]))
+    asked = questions(chosen, kept[0])
+    kind = kind_of(asked, late_interaction=options.late_interaction)
     objective = options.objective or DEFAULTS[kind]
     check_objective(kind, objective)
     trainee = load_trainee(str(model), chosen, kind, options, write=bool(objective.lm_weight))

@@ -59,7 +59,10 @@ class TrainingOptions:
             queries than for one. Losses are the same up to rounding.
         objective: The losses and their weights; those of the strategy's kind when None.
         lora: An adapter, or None to train all weights.
-        context_tokens: The most tokens of prompt and target; the model's limit when None.
+        late_interaction: Train an encoder whose tokens' vectors are compared (ColBERT), instead of
+            a classifier that reads query and passage together. Only for pairs (`PairScore`).
+        context_tokens: The most tokens of prompt and target, or of a passage for late interaction;
+            the model's limit when None.
         dtype: The type of the weights: float32 on a CPU where it is ``"auto"``.
         bf16: Compute in bfloat16 where it is safe (automatic mixed precision).
         device: ``"auto"`` or ``"cpu"``.
@@ -87,6 +90,7 @@ class TrainingOptions:
     share_prefix: bool = True
     objective: Objective | None = None
     lora: Lora | None = None
+    late_interaction: bool = False
     context_tokens: int | None = None
     dtype: str = "auto"
     bf16: bool = False

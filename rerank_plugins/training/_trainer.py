@@ -120,7 +120,9 @@ class RankingTrainer(Trainer):
             inner: Any = self.model  # a wrapper for several devices has no dtype
             given["attention_mask"] = given["attention_mask"].to(inner.dtype)
         output = model(**given)
-        loss = batch_loss(self._trainee.kind, self._objective, output.logits, inputs)
+        kind = self._trainee.kind
+        found = output.last_hidden_state if kind == "late-interaction" else output.logits
+        loss = batch_loss(kind, self._objective, found, inputs)
         return (loss, output) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:

@@ -136,19 +136,29 @@ class PlainEncoder:
 
     def encode(self, texts: Sequence[str], role: Role) -> list[Encoded]:
         """See `TokenEncoder`."""
+        parts = [self.sequences(text, role) for text in texts]
+        states = iter(self._hidden.states([part for own, _ in parts for part in own]))
+        encoded = []
+        for own, cut in parts:
+            rows = [self._rows(next(states), role) for _ in own]
+            encoded.append(Encoded(unit(rows), sum(map(len, own)), cut))
+        return encoded
+
+    def sequences(self, text: str, role: Role) -> tuple[list[Sequence[int]], bool]:
+        """The tokens of each part of a text with special ones, and whether its end is not read."""
         recipe = self._recipe
         prefix = recipe.query_prefix if role == "query" else recipe.passage_prefix
-        ids = [self._hidden.ids(prefix + text) for text in texts]
+        ids = self._hidden.ids(prefix + text)
         before, after = self._hidden.around
         size = max(1, recipe.part_tokens - len(before) - len(after))
-        parts = [in_parts(found[: recipe.max_tokens], size) for found in ids]
-        states = iter(self._hidden.states([[*before, *p, *after] for own in parts for p in own]))
-        encoded = []
-        for found, own in zip(ids, parts, strict=True):
-            rows = [self._rows(next(states), role) for _ in own]
-            read = sum(len(part) + len(before) + len(after) for part in own)
-            encoded.append(Encoded(unit(rows), read, len(found) > recipe.max_tokens))
-        return encoded
+        parts = in_parts(ids[: recipe.max_tokens], size)
+        return [[*before, *part, *after] for part in parts], len(ids) > recipe.max_tokens
+
+    def counted(self, length: int, role: Role) -> slice:
+        """The tokens that count, of a part of so many."""
+        before, after = map(len, self._hidden.around)
+        special = role == "passage" and length > before + after
+        return slice(before, length - after) if special else slice(0, length)
 
     def _rows(self, states: "Floats", role: Role) -> "Floats":
         """The rows of a part that count, before they get the length 1."""
@@ -158,9 +168,7 @@ class PlainEncoder:
                 return pooled
             case "first":
                 return states[:1]
-        before, after = map(len, self._hidden.around)
-        special = role == "passage" and len(states) > before + after
-        return states[before : len(states) - after] if special else states
+        return states[self.counted(len(states), role)]
 
 
 def in_parts(ids: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -43,6 +43,11 @@ class TorchEncoder:
         self._renderer = Renderer(tokenizer)
 
     @property
+    def model(self) -> Any:
+        """The encoder itself."""
+        return self._model
+
+    @property
     def tokenizer(self) -> Any:
         """The tokenizer."""
         return self._renderer.tokenizer

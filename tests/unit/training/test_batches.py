@@ -34,6 +34,13 @@ def test_language_models_read_padding_on_the_left():
     torch.testing.assert_close(batch["teacher"], torch.tensor([[0.5, 0.6], [2.0, 0.0]]))
 
 
+def test_tokens_that_count_are_marked_for_late_interaction():
+    rows = (Row((1, 7, 2), counted=(0, 3)), Row((1, 8, 9, 2), counted=(1, 3)))
+    batch = Collator(pad_id=0, classifier=True)([[EncodedList(rows, (1.0,), (1.0,))]])
+    assert batch["counted"].int().tolist() == [[1, 1, 1, 0], [0, 1, 1, 0]]
+    assert batch["where"].tolist() == [[True]]
+
+
 @pytest.mark.parametrize("types", [(0, 1), ()])
 def test_classifiers_read_it_on_the_right(types):
     rows = (Row((4, 5), token_types=types), Row((6,), token_types=types[:1]))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from rerank_plugins import InputError
+from rerank_plugins.backends._late.encoding import PlainEncoder, Recipe
 from rerank_plugins.calls import Untrusted
 from rerank_plugins.prompts import ListwisePrompt
 from rerank_plugins.strategies import Groupwise, PairScore, Permutation, SingleToken, SlidingWindow
@@ -12,6 +13,7 @@ from rerank_plugins.training import TrainingList
 from rerank_plugins.training._encoding import (
     PairEncoder,
     PromptEncoder,
+    TokenVectorEncoder,
     shown_order,
     written_grades,
     written_order,
@@ -95,6 +97,29 @@ def test_labels_stand_in_for_a_teacher():
     assert encode(ROW).teacher == encode(ROW).relevance == (0, 2, 1)
     row = TrainingList(ROW.query, ROW.passages, ROW.labels, teacher=(0.5, 0.7, 0.6))
     assert encode(row).teacher == (0.5, 0.7, 0.6)
+
+
+class Characters:
+    """An encoder's tokens: the characters of a text, between 1 and 2."""
+
+    around = ((1,), (2,))
+
+    def ids(self, text):
+        return list(map(ord, text))
+
+
+def test_late_interaction_reads_the_query_then_each_passage_alone_and_cuts_it():
+    recipe = Recipe(part_tokens=8, max_tokens=6, query_prefix="?")
+    encode = TokenVectorEncoder(PairScore(), PlainEncoder(Characters(), recipe), 8)
+    query, dog, flea, _ = encode(ROW).rows
+    assert query.ids == (1, *map(ord, "?flea"), 2)
+    assert query.counted == (0, 7)
+    assert dog.ids == (1, *map(ord, "a dog"), 2)
+    assert dog.counted == (1, 6)
+    assert flea.ids == (1, *map(ord, "a flea"), 2)
+    assert encode(ROW).relevance == (0, 2, 1)
+    with pytest.raises(InputError, match="late interaction is trained for pairs"):
+        TokenVectorEncoder(SingleToken(), encode.encoder, 8)(ROW)
 
 
 def test_each_encoder_has_its_kind_of_question():

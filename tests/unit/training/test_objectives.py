@@ -16,7 +16,13 @@ from rerank_plugins.strategies import (
     SingleToken,
 )
 from rerank_plugins.training import Objective, TrainingList
-from rerank_plugins.training._objectives import DEFAULTS, batch_loss, check_objective, kind_of
+from rerank_plugins.training._objectives import (
+    DEFAULTS,
+    batch_loss,
+    check_objective,
+    kind_of,
+    late_interaction,
+)
 from rerank_plugins.training._questions import questions
 from rerank_plugins.training.losses import ranking_loss
 
@@ -38,6 +44,45 @@ ROW = TrainingList("flea", ("a dog", "a flea", "the sea"), (0, 2, 1))
 )
 def test_the_questions_tell_the_kind(strategy, kind):
     assert kind_of(questions(strategy, ROW)) == kind
+
+
+def test_pairs_are_scored_by_a_classifier_or_by_late_interaction():
+    asked = questions(PairScore(), ROW)
+    assert kind_of(asked, late_interaction=True) == "late-interaction"
+    with pytest.raises(InputError, match="late interaction scores pairs"):
+        kind_of(questions(SingleToken(), ROW), late_interaction=True)
+
+
+def cosines(query, passage):
+    """Mean of the best cosines, from the definition."""
+    cos = torch.nn.functional.cosine_similarity
+    return torch.stack([max(cos(q, d, dim=0) for d in passage) for q in query]).mean()
+
+
+def test_late_interaction_is_the_mean_of_the_best_cosines():
+    torch.manual_seed(3)
+    states = torch.randn(5, 4, 6)  # two lists: a query and two passages, a query and one
+    sizes = [2, 4, 3, 3, 1]
+    counted = torch.tensor([[i < n for i in range(4)] for n in sizes])
+    counted[1, 0] = False  # a special token
+    where = torch.tensor([[True, True], [True, False]])
+    found = late_interaction(states, counted, where)
+    texts = [row[mask] for row, mask in zip(states, counted, strict=True)]
+    expected = [cosines(texts[0], texts[1]), cosines(texts[0], texts[2]), cosines(*texts[3:])]
+    torch.testing.assert_close(found[where], torch.stack(expected))
+    assert found[1, 1] == 0
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(None, 30.0), (2.0, 2.0)])
+def test_cosines_are_spread_before_the_loss(scale, factor):
+    states = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]])  # cosines 1 and 0
+    where = torch.ones(1, 2, dtype=torch.bool)
+    labels = torch.tensor([[0.0, 1.0]])
+    batch = {"counted": torch.ones(3, 1, dtype=torch.bool), "where": where}
+    batch |= {"relevance": labels, "teacher": labels}
+    objective = Objective(ranking="cross-entropy", weight=1.0, lm_weight=0.0, scale=scale)
+    loss = batch_loss("late-interaction", objective, states, batch)
+    assert loss.item() == pytest.approx(math.log1p(math.exp(factor)))
 
 
 def test_a_choice_of_many_labels_for_each_passage_is_not_trained():

@@ -1,0 +1,75 @@
+"""The recipes' scripts in models/: the licences of lists, and averaged weights."""
+
+import gzip
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from rerank_plugins import InputError
+from rerank_plugins.training.data import TrainingList, read_lists, write_lists
+
+RECIPES = Path(__file__).parents[2] / "models" / "recipes"
+ONE = TrainingList("flea", ("a dog", "a flea"), (0, 1), query_id="q", teacher=(0.5, 2.0))
+
+
+def recipe(name):
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", RECIPES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_lists_keep_their_licence_and_stay_readable(tmp_path):
+    licences, path = recipe("licences"), tmp_path / "lists.jsonl.gz"
+    other = TrainingList("sea", ("a dog", "the sea"), (0, 1))
+    assert licences.write_licensed([(ONE, "MIT (A)"), (other, "MIT (A)")], path) == 2
+    assert licences.read_licensed(path) == ([ONE, other], ["MIT (A)"])
+    assert list(read_lists(path)) == [ONE, other]
+
+
+@pytest.mark.parametrize("licence", [None, "", "  ", 3])
+def test_a_file_without_a_licence_is_refused(licence, tmp_path):
+    licences, path = recipe("licences"), tmp_path / "lists.jsonl.gz"
+    licences.write_licensed([(ONE, "MIT (A)"), (ONE, "MIT (A)")], path)
+    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    rows[1]["licence"] = licence
+    if licence is None:
+        del rows[1]["licence"]
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    with pytest.raises(InputError, match=r"line 2 of .* states no licence"):
+        licences.read_licensed(path)
+
+
+def test_a_list_without_a_licence_is_not_written(tmp_path):
+    with pytest.raises(InputError, match="a list has no licence"):
+        recipe("licences").write_licensed([(ONE, " ")], tmp_path / "lists.jsonl")
+    assert not (tmp_path / "lists.jsonl").exists()
+
+
+def test_averaged_weights_lie_between_both(tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    for name, value in (("base", 1.0), ("tuned", 3.0)):
+        (tmp_path / name).mkdir()
+        save_file({"w": torch.full((2,), value)}, tmp_path / name / "model.safetensors")
+    (tmp_path / "tuned" / "config.json").write_text("{}")
+    averaged = recipe("averaged")
+    averaged.main(tmp_path / "base", tmp_path / "tuned", 0.25, tmp_path / "mixed")
+    assert load_file(tmp_path / "mixed" / "model.safetensors")["w"].tolist() == [1.5, 1.5]
+    assert (tmp_path / "mixed" / "config.json").read_text() == "{}"
+    with pytest.raises(SystemExit, match=r"the share is 2\.0"):
+        averaged.main(tmp_path / "base", tmp_path / "tuned", 2.0, tmp_path / "mixed")
+
+
+def test_training_refuses_lists_without_a_licence(tmp_path, monkeypatch):
+    write_lists([ONE], tmp_path / "questions.train.jsonl.gz")
+    monkeypatch.syspath_prepend(str(RECIPES))
+    arguments = ["first_train.py", "model.gguf", str(tmp_path), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(InputError, match=r"line 1 of .* states no licence"):
+        recipe("first_train").main()
+    assert not (tmp_path / "out").exists()
