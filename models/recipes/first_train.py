@@ -4,7 +4,7 @@ python models/recipes/questions_data.py DATA --out short --words 80
 python models/recipes/first_train.py MODEL.gguf short --out trained-first --minutes 25
 RERANK_PLUGINS_DATA=DATA python models/recipes/first_train.py ... --measure
 
-Windows of ten passages of at most ``--words`` words, in an order that is shuffled anew in each
+Windows of ten passages of at most ``--words`` words, in an order that is shuffled again in each
 epoch; the order to learn is the fused teacher's, in which a judged passage has a bonus; weighted
 RankNet on the identifiers' logits and the written order together (FIRST's joint loss). A few steps
 are timed first, and the budget says how many follow, so that the learning rate falls to its end.
