@@ -138,7 +138,8 @@ class Reranker:
         """Rank the passages of one query.
 
         Args:
-            query: What is asked. A blank query keeps the order and asks the model nothing.
+            query: What is asked. A blank query keeps the order and asks the model nothing: its
+                ranking has no scores (``score_kind="rank"``), and the report says why.
             passages: Texts in the retriever's order, best first. Their scores (`Passage.score`) are
                 taken for distances where they rise along the whole list, unless a passage states
                 its ``similarity`` or its ``distance``.

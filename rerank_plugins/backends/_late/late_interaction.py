@@ -13,7 +13,14 @@ from ..._loading import loading
 from ..._shipped import weights_of
 from ..._threads import abandoned
 from ...calls import Call, Reply, ScorePair
-from ...errors import CallError, InputError, MissingExtraError, ModelLoadError, ModelOutputError
+from ...errors import (
+    CallError,
+    ConfigurationError,
+    InputError,
+    MissingExtraError,
+    ModelLoadError,
+    ModelOutputError,
+)
 from .._base import SECRET, Answers, LocalModel, Table, in_order
 from .._onnx.encoder import OnnxEncoder
 from .._onnx.files import Exported, find_exported
@@ -42,7 +49,8 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
 
     Late interaction: the mean, over the query's tokens, of the best cosine with a token of the
     passage, from -1 to 1 (``score_kind="similarity"``). A passage is encoded once and its vectors
-    are kept, so that scoring it again costs a product of matrices. Text from queries and passages
+    are kept, so that scoring it again costs a product of matrices. A blank passage has the lowest
+    score there is (-1), and comes after every passage with text. Text from queries and passages
     can never become a control token. One instance may be shared by threads: they take turns.
 
     Checkpoints that were trained for it (ColBERT and its relatives) are read as they were trained:
@@ -64,7 +72,7 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         device: ``"auto"`` (CUDA, then Apple's MPS, then CPU) or a torch device; for exported
             weights ``"auto"``, ``"cpu"`` or ``"cuda"``.
         dtype: ``"auto"`` (float32 on a CPU, the checkpoint's own elsewhere) or a torch dtype; only
-            for torch.
+            for torch, and refused with exported weights.
         max_tokens: Tokens of a passage that are read. Longer ones are cut; replies say so, and the
             first time the log.
         part_tokens: Tokens that are read together, with special ones; what the encoder was trained
@@ -223,6 +231,7 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         model = trained_weights(weights_of(self.model))
         read = file_reader(self.model, files.folder) if files else hub_reader(model, **source)
         stated = published(self.model, read)
+        self._require_used(None if stated.colbert else files)
         options = {"device": self.device, "dtype": self.dtype, **source}
         if stated.colbert:
             return self._colbert(load_colbert(model, **options))
@@ -251,9 +260,29 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
                 model, self.precision, revision=self.revision, token=self._hub_token
             )
         except (MissingExtraError, ModelLoadError):
-            if self.engine == "onnx" or find_spec("torch") is None:
+            # Other weights than were asked for are no way out.
+            wanted = self.engine == "onnx" or self.precision != "auto"
+            if wanted or find_spec("torch") is None:
                 raise
             return None
+
+    def _require_used(self, files: "Exported | None") -> None:
+        """Refuse arguments that the engine would ignore.
+
+        Raises:
+            ConfigurationError: There is such an argument.
+        """
+        if files is not None and self.dtype != "auto":
+            raise ConfigurationError(
+                f"dtype is {self.dtype!r}, and exported weights run in the type they were "
+                "exported in",
+                hint="Leave dtype out, or give engine='torch'.",
+            )
+        if files is None and self.precision != "auto":
+            raise ConfigurationError(
+                f"precision is {self.precision!r}, and torch runs the checkpoint's own weights",
+                hint="Give dtype in its place, or engine='onnx'.",
+            )
 
     def _colbert(self, model: Any) -> ColBERTEncoder:
         """Wrap a multi-vector encoder."""
@@ -329,9 +358,9 @@ class _Loaded:
             if abandoned():
                 break
             chosen, by_length = by_length[: len(group)], by_length[len(group) :]
-            passages, read = self.vectors(list(dict.fromkeys(group)))
+            passages, read = self.vectors([text for text in dict.fromkeys(group) if _says(text)])
             for i in chosen:
-                query, passage = asked[calls[i].query], passages[calls[i].passage]
+                query, passage = asked[calls[i].query], passages.get(calls[i].passage)
                 cost = read.pop(calls[i].passage, 0)
                 if first[calls[i].query] == i and isinstance(query, Encoded):
                     cost += query.tokens
@@ -339,12 +368,16 @@ class _Loaded:
         return in_order(replies, calls)
 
     def _reply(
-        self, query: Encoded | CallError, passage: Packed | CallError, cost: int
+        self, query: Encoded | CallError, passage: Packed | CallError | None, cost: int
     ) -> Reply[float] | CallError:
+        """The reply to a pair; a passage without vectors is blank, and as unlike as can be."""
         if isinstance(query, CallError):
             return query
         if isinstance(passage, CallError):
             return passage
+        if passage is None:
+            lowest = -1.0 if self._options.total == "mean" else -float(len(query.vectors))
+            return Reply(lowest, cost, 0, (0,) if query.truncated else (), "similarity")
         score = similarity(query.vectors, passage, self._options.total)
         if not math.isfinite(score):
             return ModelOutputError(f"the similarity is {score}", hint="Try dtype='float32'.")
@@ -390,6 +423,16 @@ class _Loaded:
             return [one for text in texts for one in self.encode([text], role)]
         wrong = ModelOutputError("the vectors are not finite", hint="Try dtype='float32'.")
         return [one if np.isfinite(one.vectors).all() else wrong for one in found]
+
+
+def _says(text: str) -> bool:
+    """Whether there is anything to read in a text.
+
+    Examples:
+        >>> [_says(text) for text in ("flea", ".", "", " ", chr(0x200B))]
+        [True, True, False, False, False]
+    """
+    return any(sign.isprintable() and not sign.isspace() for sign in text)
 
 
 def _groups(texts: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..._extras import extra
 from ...errors import BackendError, ModelLoadError
-from .._local.limits import positions
+from .._local.limits import positions, require_embeddings
 from .._local.loading import (
     chosen_device,
     chosen_dtype,
@@ -154,6 +154,8 @@ def load_torch_encoder(
     # The pooler is a layer of BERT's that sentence encoders do not use.
     if missing := [tensor for tensor in missing if not tensor.startswith("pooler.")]:
         raise incomplete_checkpoint(name, missing)
+    known_tokens = getattr(model.config.get_text_config(), "vocab_size", None)
+    require_embeddings(repr(name), tokenizer.vocab_size, known_tokens)
     return TorchEncoder(model.to(place).eval(), tokenizer)
 
 

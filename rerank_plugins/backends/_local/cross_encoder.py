@@ -16,7 +16,7 @@ from ...errors import CallError, InputError, ModelLoadError, ModelOutputError, P
 from .._base import SECRET, Answers, LocalModel, Table, in_order, prepared
 from .._prompts.renderer import Renderer
 from .forward import within_memory
-from .limits import NO_LIMIT, require_positions
+from .limits import NO_LIMIT, require_embeddings, require_positions
 from .loading import (
     chosen_device,
     chosen_dtype,
@@ -105,6 +105,9 @@ class CrossEncoderBackend(LocalModel["_Loaded"]):
                 f"the vocabulary of {self!r} lacks the answers whose logits are the score",
                 hint="Use a model that was trained to score pairs.",
             )
+        config = model[0].model.config.get_text_config()
+        known_tokens = getattr(config, "vocab_size", None)
+        require_embeddings(repr(self), model.tokenizer.vocab_size, known_tokens)
         templates = (self.query_template, self.passage_template)
         return _Loaded(model, self.max_tokens, self.batch_size, templates)
 

@@ -100,6 +100,27 @@ def fitting(name: str, tokens: int | None, own: int) -> int:
     return tokens or own
 
 
+def require_embeddings(name: str, tokens: int, embeddings: object) -> None:
+    """Refuse a tokenizer with more tokens than the model knows: it would fail at some texts only.
+
+    Tokens that were added to the tokenizer's own are not counted: many are never used.
+
+    Args:
+        name: The model's.
+        tokens: Of the tokenizer, without those that were added.
+        embeddings: The tokens that the model's configuration states; anything but a number where
+            it states none.
+
+    Raises:
+        ModelLoadError: The tokenizer has more.
+    """
+    if isinstance(embeddings, int) and tokens > embeddings:
+        raise ModelLoadError(
+            f"the tokenizer of {name} has {tokens} tokens, and the model knows {embeddings}",
+            hint="Use the tokenizer that the model was trained with.",
+        )
+
+
 def pads_exactly(forward: Forward, context: int) -> bool:
     """Whether a padded sequence gets the logits that it gets alone; found by a trial.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..._extras import extra
 from ...errors import ModelLoadError, PromptTooLongError
-from .._local.limits import NO_LIMIT
+from .._local.limits import NO_LIMIT, require_embeddings
 from .._local.loading import first_line
 from .._prompts.renderer import Renderer
 from .files import Exported
@@ -57,6 +57,9 @@ class Tokens:
             raw: Tokenizer = library.Tokenizer.from_file(str(path))
         except Exception as error:
             raise ModelLoadError(f"{str(path)!r} is damaged: {first_line(error)}") from error
+        own = raw.get_vocab_size(with_added_tokens=False)
+        config = files.values("config.json")
+        require_embeddings(repr(files.name), own, config.get("vocab_size"))
         settings = files.values("special_tokens_map.json") | files.values("tokenizer_config.json")
         _add_missing(raw, settings, library)
         raw.no_padding()
@@ -71,7 +74,7 @@ class Tokens:
         self.stated_limit = NO_LIMIT
         if isinstance(stated, int) and 0 < stated < NO_LIMIT:  # "none" is written as 1e30
             self.stated_limit = stated
-        padding = files.values("config.json").get("pad_token_id")
+        padding = config.get("pad_token_id")
         named = raw.token_to_id(_content(settings.get("pad_token")))
         self.padding = next((i for i in (padding, named) if isinstance(i, int) and i >= 0), 0)
 

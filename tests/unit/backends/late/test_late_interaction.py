@@ -1,8 +1,10 @@
 """Scores by late interaction: their definition, parts and cuts, costs, files, and bad input."""
 
 import copy
+import json
 import multiprocessing
 import pickle
+import shutil
 import threading
 
 import numpy as np
@@ -12,7 +14,7 @@ import tiny_models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rerank_plugins import InputError, ModelLoadError, Reranker
+from rerank_plugins import ConfigurationError, InputError, ModelLoadError, Reranker
 from rerank_plugins.backends import LateInteractionBackend, TokenVectors
 from rerank_plugins.backends._late import late_interaction
 from rerank_plugins.calls import Reply, ScorePair
@@ -119,6 +121,23 @@ def test_the_kind_of_the_scores_is_similarity(backend):
     ranking = Reranker(PairScore(), backend).rank("life of flea", PASSAGES)
     assert ranking.score_kind == "similarity"
     assert all(-1 <= score <= 1 for score in ranking.scores)
+
+
+@pytest.mark.parametrize("vectors", ["tokens", "pooled"])
+def test_blank_passages_come_last(folder, vectors):
+    """The encoder gives vectors to nothing, too, which may be nearer than those of a text."""
+    backend = LateInteractionBackend(folder, vectors=vectors)
+    passages = ["", *PASSAGES, " \n", "\u200b", "."]
+    for query in ("sea", "a", "life of flea"):
+        ranking = Reranker(PairScore(), backend).rank(query, passages)
+        assert set(ranking.order[-3:]) == {0, 5, 6}
+        assert ranking.scores[-3:] == (-1.0,) * 3
+    assert tokens_read(backend, ["", " "], "flea") == [3, 0]  # the query's
+
+
+def test_the_lowest_sum_is_minus_the_tokens_of_the_query(folder):
+    backend = LateInteractionBackend(folder, total="sum")
+    assert scores(backend, [""], "life of flea") == [-5.0]
 
 
 def test_long_passages_are_read_in_parts_and_the_cut_is_said_once(folder, states, caplog):
@@ -372,6 +391,29 @@ def test_a_folder_without_exported_weights_names_the_command(folder, monkeypatch
 def test_exported_weights_run_on_few_devices(exported):
     with pytest.raises(InputError, match="device is 'mps'"):
         LateInteractionBackend(exported[0], engine="onnx", device="mps").warm_up()
+
+
+def test_arguments_that_the_engine_would_ignore_are_refused(exported, folder):
+    with pytest.raises(ConfigurationError, match="dtype is 'float16', and exported"):
+        LateInteractionBackend(exported[0], dtype="float16").warm_up()
+    with pytest.raises(ConfigurationError, match="precision is 'fp32', and torch"):
+        LateInteractionBackend(folder, engine="torch", precision="fp32").warm_up()
+    with pytest.raises(ModelLoadError, match="rerank-plugins export"):
+        LateInteractionBackend(folder, precision="int8").warm_up()
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder, exported, tmp_path):
+    for source, weights in ((folder, "*.safetensors"), (exported[0], "*.onnx")):
+        copied = tmp_path / weights[2:]
+        shutil.copytree(source, copied)
+        assert any(copied.glob(weights))
+        config = json.loads((copied / "config.json").read_text())
+        known = config["vocab_size"]
+        file = json.loads((copied / "tokenizer.json").read_text())
+        file["model"]["vocab"]["newest"] = known
+        (copied / "tokenizer.json").write_text(json.dumps(file))
+        with pytest.raises(ModelLoadError, match=f"has {known + 1} tokens, and the model knows"):
+            LateInteractionBackend(copied).warm_up()
 
 
 def test_an_exported_classifier_is_refused(tmp_path):

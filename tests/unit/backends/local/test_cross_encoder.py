@@ -1,5 +1,6 @@
 """Arguments and replies of the cross-encoder backend, and the models that it refuses."""
 
+import json
 import math
 
 import pytest
@@ -195,3 +196,13 @@ def test_a_cut_is_logged_once(tmp_path, caplog):
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert "texts of 1 of 2 calls were cut" in record.getMessage()
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    """It would fail at the texts that have the tokens that the model does not know."""
+    tiny_models.bert(WORDS, tmp_path, num_labels=1)
+    file = json.loads((tmp_path / "tokenizer.json").read_text())
+    file["model"]["vocab"]["newest"] = len(WORDS)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file))
+    with pytest.raises(ModelLoadError, match=f"has {len(WORDS) + 1} tokens, and the model knows"):
+        CrossEncoderBackend(tmp_path).warm_up()
