@@ -254,6 +254,34 @@ class ScorePair(Call[float]):
 
 
 @dataclass(frozen=True, slots=True)
+class Vectors:
+    """Vectors that a model gave to a text.
+
+    Args:
+        rows: The vectors, all of one length: of the prompt's marks in their order, or one.
+    """
+
+    rows: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Embed(Call[Vectors]):
+    """Asks for the states of the last layer at a prompt's marks: one forward pass, no text.
+
+    A model that was trained with a projector gives projected states. Nothing is normalised.
+
+    Args:
+        prompt: The prompt. Its marks are in the text that the program wrote: the backend makes sure
+            that a query or a passage cannot write one.
+        marks: Control tokens of the model, such as ``"<|embed_token|>"``: each of their occurrences
+            has a vector. Without marks the prompt's last token has the only one.
+    """
+
+    prompt: Prompt
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage found by a search.
 
@@ -284,6 +312,7 @@ ANSWERS: Mapping[type[Call[Any]], type] = {
     Generate: Completion,
     Likelihood: ContinuationLogprob,
     ScorePair: Real,
+    Embed: Vectors,
     Search: tuple,
 }
 """The type of the answer to each kind of call."""

@@ -22,6 +22,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "acu-rank": "rerank_plugins.strategies:AcuRank",
         "best-chunk": "rerank_plugins.strategies:BestChunk",
         "blend": "rerank_plugins.strategies:Blend",
+        "block-embedding": "rerank_plugins.strategies:BlockEmbedding",
         "blitz-rank": "rerank_plugins.strategies:BlitzRank",
         "calibrated": "rerank_plugins.strategies:Calibrated",
         "cascade": "rerank_plugins.strategies:Cascade",
@@ -38,6 +39,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "permutation": "rerank_plugins.strategies:Permutation",
         "pointwise": "rerank_plugins.strategies:Pointwise",
         "pointwise-grade": "rerank_plugins.strategies:PointwiseGrade",
+        "pseudo-query": "rerank_plugins.strategies:PseudoQuery",
         "query-likelihood": "rerank_plugins.strategies:QueryLikelihood",
         "setwise": "rerank_plugins.strategies:Setwise",
         "single-token": "rerank_plugins.strategies:SingleToken",
@@ -50,6 +52,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "balanced": "rerank_plugins.backends:Balanced",
         "constant": "rerank_plugins.testing:Constant",
         "cross-encoder": "rerank_plugins.backends:CrossEncoderBackend",
+        "embedding": "rerank_plugins.backends:EmbeddingBackend",
         "late-interaction": "rerank_plugins.backends:LateInteractionBackend",
         "logged": "rerank_plugins.testing:Logged",
         "onnx-cross-encoder": "rerank_plugins.backends:OnnxCrossEncoderBackend",
@@ -69,6 +72,7 @@ ALIASES: Mapping[Group, Mapping[str, Mapping[str, Any]]] = {
 """Names that stand for a spec; further keys of a spec with such a name are added to it."""
 
 _PARTS = {  # of strategies: they nest in specs under these names
+    "embedding-prompt": "rerank_plugins.prompts:EmbeddingPrompt",
     "likelihood-prompt": "rerank_plugins.prompts:LikelihoodPrompt",
     "listwise-prompt": "rerank_plugins.prompts:ListwisePrompt",
     "pointwise-prompt": "rerank_plugins.prompts:PointwisePrompt",

@@ -6,6 +6,7 @@ from ._base import by_kind
 from ._late.late_interaction import LateInteractionBackend
 from ._late.store import TokenVectors
 from ._local.cross_encoder import CrossEncoderBackend
+from ._local.embedding import EmbeddingBackend
 from ._local.loading import unpacked_gguf
 from ._local.seq2seq import Seq2SeqBackend
 from ._local.transformers import TransformersBackend
@@ -21,6 +22,7 @@ __all__ = [
     "Backend",
     "Balanced",
     "CrossEncoderBackend",
+    "EmbeddingBackend",
     "LateInteractionBackend",
     "OnnxCrossEncoderBackend",
     "OpenAIBackend",

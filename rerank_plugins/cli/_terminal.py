@@ -16,6 +16,7 @@ from .._files import replacing
 from ..calls import (
     Call,
     Completion,
+    Embed,
     Generate,
     Identifier,
     LabelLogprobs,
@@ -24,6 +25,7 @@ from ..calls import (
     Prompt,
     Reply,
     ScorePair,
+    Vectors,
 )
 from ..errors import CallError, InputError
 from ..jobs import Progress
@@ -139,6 +141,9 @@ def call_text(call: Call[Any], backend: Mapping[str, Any] | None = None) -> str:
             lines += [*_prompt_lines(prompt), f"--- then write\n{how}"]
         case Likelihood(prompt=prompt, continuation=text):
             lines += [*_prompt_lines(prompt), f"--- how likely is then\n{text.text}"]
+        case Embed(prompt=prompt, marks=marks):
+            where = f"at each {' and '.join(marks)}" if marks else "at the last token"
+            lines += [*_prompt_lines(prompt), f"--- which vectors are there?\n{where}"]
         case ScorePair(query=query, passage=passage):
             first = spec.get("query_template", "{query}").replace("{query}", query)
             second = spec.get("passage_template", "{passage}").replace("{passage}", passage)
@@ -165,6 +170,8 @@ def reply_text(reply: Reply[Any] | CallError) -> str:
             return "  ".join(f"{label} {value:.4f}" for label, value in best)
         case Completion(text=text):
             return text
+        case Vectors(rows=rows):
+            return f"vectors: {len(rows)}, of {len(rows[0]) if rows else 0} numbers"
         case answer:
             return repr(answer)
 

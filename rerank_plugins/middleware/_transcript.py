@@ -25,6 +25,7 @@ from ..calls import (
     Call,
     Completion,
     ContinuationLogprob,
+    Embed,
     Generate,
     Hit,
     Identifier,
@@ -40,6 +41,7 @@ from ..calls import (
     ScorePair,
     Search,
     Untrusted,
+    Vectors,
     WrittenOrder,
 )
 from ..errors import BackendError, CallError, InputError, PromptTooLongError
@@ -51,6 +53,7 @@ _ANSWERS: Mapping[type[Call[Any]], Any] = {
     Generate: Completion,
     Likelihood: ContinuationLogprob,
     ScorePair: float,
+    Embed: Vectors,
     Search: tuple[Hit, ...],
 }
 
@@ -208,6 +211,8 @@ def _answer(data: Any, call: Call[Any]) -> Any:
             return Completion(**{k: _tuples(v) for k, v in data.items()})
         case Likelihood():
             return ContinuationLogprob(**data)
+        case Embed():
+            return Vectors(_tuples(data["rows"]))
         case Search():
             return tuple(Hit(**{k: _tuples(v) for k, v in hit.items()}) for hit in data)
         case _:

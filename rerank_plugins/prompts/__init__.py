@@ -14,11 +14,13 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_origin, get_type_hints
 
 from .._checks import fits, nearest_of, some_of
 from ..errors import ConfigurationError, InputError, UnknownNameError
+from ._embedding import EmbeddingPrompt
 from ._kinds import LikelihoodPrompt, ListwisePrompt, PointwisePrompt
 from ._templates import PassageForm, Rendered, chat, fill
 
 __all__ = [
     "AnyPrompt",
+    "EmbeddingPrompt",
     "LikelihoodPrompt",
     "ListwisePrompt",
     "PassageForm",
@@ -31,11 +33,11 @@ __all__ = [
     "require",
 ]
 
-AnyPrompt: TypeAlias = ListwisePrompt | PointwisePrompt | LikelihoodPrompt
+AnyPrompt: TypeAlias = ListwisePrompt | PointwisePrompt | LikelihoodPrompt | EmbeddingPrompt
 """A prompt of any kind."""
 
 _KINDS: dict[str, type[AnyPrompt]] = {
-    cls.kind: cls for cls in (ListwisePrompt, PointwisePrompt, LikelihoodPrompt)
+    cls.kind: cls for cls in (ListwisePrompt, PointwisePrompt, LikelihoodPrompt, EmbeddingPrompt)
 }
 
 P = TypeVar("P", bound=AnyPrompt)
@@ -46,8 +48,8 @@ def load_prompt(name: str) -> AnyPrompt:
 
     Args:
         name: A name from `list_prompts`, or a path that ends in ``.toml``: a file with
-            ``kind = "listwise"``, ``"pointwise"`` or ``"likelihood"`` and the fields of that
-            class as keys.
+            ``kind = "listwise"``, ``"pointwise"``, ``"likelihood"`` or ``"embedding"`` and the
+            fields of that class as keys.
 
     Raises:
         UnknownNameError: There is no prompt of that name, or the file cannot be read.

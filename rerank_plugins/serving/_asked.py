@@ -7,6 +7,7 @@ from ..calls import (
     Call,
     Completion,
     ContinuationLogprob,
+    Embed,
     LabelLogprobs,
     Likelihood,
     NextToken,
@@ -15,6 +16,7 @@ from ..calls import (
     Replies,
     Reply,
     ScorePair,
+    Vectors,
     text_of,
 )
 from ..errors import CallError
@@ -55,6 +57,9 @@ def _described(call: Call[Any], reply: Reply[Any] | CallError) -> Asked:
             question += f"\n\n[which comes next: {' '.join(labels)}]"
         case Likelihood(continuation=text):
             question += f"\n\n[how likely is then] {text.text}"
+        case Embed(marks=marks):
+            where = f"at each {' and '.join(marks)}" if marks else "at the last token"
+            question += f"\n\n[which vectors are there: {where}]"
         case ScorePair(query=query, passage=passage):
             question = f"[first text] {query}\n\n[second text] {passage}"
     return Asked(
@@ -82,6 +87,8 @@ def _answer_text(reply: Reply[Any] | CallError) -> str:
             return text
         case ContinuationLogprob(logprob=logprob, tokens=tokens):
             return f"{logprob:.4f} ({tokens} tokens)"
+        case Vectors(rows=rows):
+            return f"vectors: {len(rows)}, of {len(rows[0]) if rows else 0} numbers"
         case float() | int() as number:
             return f"{number:.4f}"
         case _:

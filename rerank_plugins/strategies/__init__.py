@@ -4,6 +4,7 @@ from ._acu_rank import AcuRank
 from ._attempt import Attempt
 from ._best_chunk import BestChunk, with_chunks
 from ._blitz_rank import BlitzRank
+from ._block_embedding import BlockEmbedding
 from ._calibrated import Calibrated
 from ._cascade import Cascade
 from ._consensus import Consensus
@@ -18,6 +19,7 @@ from ._pairwise import Pairwise
 from ._permutation import ConstrainedPermutation, Permutation
 from ._pointwise import Pointwise
 from ._pointwise_grade import PointwiseGrade
+from ._pseudo_query import PseudoQuery
 from ._query_likelihood import QueryLikelihood
 from ._sampling import Sampling
 from ._schedules import TopDown, Tournament
@@ -31,6 +33,7 @@ __all__ = [
     "BestChunk",
     "Blend",
     "BlitzRank",
+    "BlockEmbedding",
     "Calibrated",
     "Cascade",
     "Consensus",
@@ -47,6 +50,7 @@ __all__ = [
     "Pointwise",
     "PointwiseGrade",
     "Policy",
+    "PseudoQuery",
     "QueryLikelihood",
     "Read",
     "Sampling",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from ..calls import Call, Plan, Prompt, Reply
-from ..errors import PromptTooLongError
+from ..calls import Call, Plan, Prompt
+from ..errors import CallError, PromptTooLongError
 from ..plans import ask_replies
 from ..prompts import ListwisePrompt, Rendered
 from ..text import count_words
@@ -45,16 +45,26 @@ def ask_fitted(
     """
     words: int | None = None
     while True:
-        prompt, cut = render(max_words=words)
-        [reply] = yield from ask_replies([call(prompt)])
-        if isinstance(reply, Reply):
-            if reply.truncated:  # the backend cut these untrusted parts to their limit in tokens
-                shown = [i for i, part in enumerate(prompt.untrusted) if part.kind == "passage"]
-                cut |= {place for place, i in enumerate(shown) if i in reply.truncated}
-            return Fitted(reply.answer, prompt, cut)
-        if not isinstance(reply, PromptTooLongError):
-            raise reply
-        words = shorter(words or most_words, reply, passages)
+        try:
+            return (yield from ask_whole(render(max_words=words), call))
+        except PromptTooLongError as error:
+            words = shorter(words or most_words, error, passages)
+
+
+def ask_whole(rendered: Rendered, call: Callable[[Prompt], Call[A]]) -> Plan[Fitted[A]]:
+    """Ask about passages in a prompt as it is.
+
+    Raises:
+        CallError: The call failed; a `PromptTooLongError` where the prompt does not fit.
+    """
+    prompt, cut = rendered
+    [reply] = yield from ask_replies([call(prompt)])
+    if isinstance(reply, CallError):
+        raise reply
+    if reply.truncated:  # the backend cut these untrusted parts to their limit in tokens
+        shown = [i for i, part in enumerate(prompt.untrusted) if part.kind == "passage"]
+        cut |= {place for place, i in enumerate(shown) if i in reply.truncated}
+    return Fitted(reply.answer, prompt, cut)
 
 
 def ask_window(

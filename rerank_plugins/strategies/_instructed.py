@@ -2,7 +2,7 @@
 
 from .._checks import not_blank
 from ..errors import InputError
-from ..prompts import PointwisePrompt, require
+from ..prompts import EmbeddingPrompt, PointwisePrompt, load_prompt
 from ..ranking import Strategy
 from ._keep_order import map_inner
 
@@ -54,11 +54,14 @@ def instructed(strategy: Strategy, instruction: str) -> Strategy:
     return copy
 
 
-def check_instruction(prompt: str | PointwisePrompt, instruction: str | None) -> None:
+def check_instruction(
+    prompt: str | PointwisePrompt | EmbeddingPrompt, instruction: str | None
+) -> None:
     """Refuse an instruction that is blank, not a string, or has no place in the prompt."""
     if instruction is None:
         return
     not_blank(instruction=instruction)
-    if not require(prompt, PointwisePrompt).takes_instruction:
+    found = load_prompt(prompt) if isinstance(prompt, str) else prompt
+    if not getattr(found, "takes_instruction", False):
         named = f" {prompt!r}" if isinstance(prompt, str) else ""
         raise InputError(f"the prompt{named} has no place for an instruction", hint=_HINT)

@@ -13,6 +13,7 @@ from ..calls import (
     Call,
     Completion,
     ContinuationLogprob,
+    Embed,
     Generate,
     LabelLogprobs,
     Likelihood,
@@ -20,10 +21,11 @@ from ..calls import (
     Replies,
     Reply,
     ScorePair,
+    Vectors,
 )
 from ..errors import BackendError, CallError, ContractError, InputError
 from ..middleware import read_transcript
-from ._oracle import Oracle
+from ._oracle import Oracle, number_of_vectors
 
 
 class Scripted:
@@ -65,7 +67,7 @@ class Constant:
     """A backend that finds everything equally relevant, at once: for timing what is around it."""
 
     kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset(
-        {NextToken, Generate, Likelihood, ScorePair}
+        {NextToken, Generate, Likelihood, ScorePair, Embed}
     )
 
     def run(self, calls: Batch) -> Replies:
@@ -84,6 +86,8 @@ class Constant:
                 return Reply(Completion(""))
             case Likelihood():
                 return Reply(ContinuationLogprob(0.0, 1))
+            case Embed():
+                return Reply(Vectors(((1.0,),) * number_of_vectors(call)))
             case _:
                 return Reply(0.0)
 
@@ -182,6 +186,8 @@ class Babbling:
                 return Completion(self.TEXTS[i % len(self.TEXTS)], reason)
             case ScorePair():
                 return nothing
+            case Embed():
+                return Vectors(((), ((nothing,),) * number_of_vectors(call), ((0.0,),))[i % 3])
             case _:
                 return ()
 

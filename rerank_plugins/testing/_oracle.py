@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import operator
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from ..calls import (
     Call,
     Completion,
     ContinuationLogprob,
+    Embed,
     Generate,
     Hit,
     Identifier,
@@ -25,11 +27,14 @@ from ..calls import (
     Reply,
     ScorePair,
     Search,
+    Vectors,
 )
 
 Key = Callable[[str, str], float]
 SURE = 0.9
 """The probability an oracle gives to the grade it means."""
+_SIGNS = 256
+"""Dimensions of the vector of a text."""
 
 
 class Oracle:
@@ -60,7 +65,7 @@ class Oracle:
     """
 
     kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset(
-        {NextToken, Generate, Likelihood, ScorePair, Search}
+        {NextToken, Generate, Likelihood, ScorePair, Embed, Search}
     )
 
     def __init__(
@@ -89,6 +94,7 @@ class Oracle:
             Generate: lambda batch: [self._generate(c) for c in batch],
             Likelihood: lambda batch: [self._likelihood(c) for c in batch],
             ScorePair: lambda batch: [self._score_pair(c) for c in batch],
+            Embed: lambda batch: [self._embed(c) for c in batch],
             Search: lambda batch: [self._search(c) for c in batch],
         }
         return by_kind(calls, table)
@@ -164,6 +170,28 @@ class Oracle:
         words = len(call.query.split()) + len(call.passage.split())
         return Reply(float(self._seen(call.query, call.passage, "")), words)
 
+    def _embed(self, call: Embed) -> Reply[Vectors]:
+        """Vectors whose cosines rise with the key, among them that of the query.
+
+        At marks, each passage has its angle to the query, which comes last. Without marks, a
+        passage alone has a vector of its text, whatever is asked; a query with passages has one
+        whose products with theirs are their scores.
+        """
+        scores = self._scores(call.prompt)
+        if call.marks:
+            shares = [_positive(s) / (1.0 + _positive(s)) for s in scores]
+            rows = [*((share, 1.0 - share) for share in shares), (1.0, 0.0)]
+            return Reply(Vectors(tuple(rows)), _words(call.prompt))
+        shown = [p for p in call.prompt.untrusted if p.kind == "passage"]
+        known = {p.text: _positive(s) for p, s in zip(shown, scores, strict=True)}
+        vectors = [_signs(text) for text in known]
+        if len(shown) == len(call.prompt.untrusted) == 1:
+            return Reply(Vectors((tuple(vectors[0]),)), _words(call.prompt))
+        weights = _solved(vectors, list(known.values()))
+        pairs = list(zip(weights, vectors, strict=True))
+        row = tuple(math.fsum(w * v[i] for w, v in pairs) for i in range(_SIGNS))
+        return Reply(Vectors((row if pairs else (1.0,) * _SIGNS,)), _words(call.prompt))
+
     def _search(self, call: Search) -> Reply[tuple[Hit, ...]]:
         best = sorted(self._passages, key=lambda p: -self._key("", p))[: call.k]
         return Reply(tuple(Hit(str(self._passages.index(p)), p) for p in best))
@@ -172,6 +200,31 @@ class Oracle:
 def _hashed(seed: int, query: str, passage: str) -> float:
     text = f"{seed}\0{query}\0{passage}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") / 2**32
+
+
+def number_of_vectors(call: Embed) -> int:
+    """The number of vectors that the answer to a call has."""
+    written = "".join(p for m in call.prompt.messages for p in m.parts if isinstance(p, str))
+    return sum(written.count(mark) for mark in call.marks) if call.marks else 1
+
+
+def _signs(text: str) -> list[float]:
+    """The vector of a text: 1 or -1 in each of its dimensions."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return [1.0 if byte >> bit & 1 else -1.0 for byte in digest for bit in range(8)]
+
+
+def _solved(vectors: Sequence[Sequence[float]], scores: Sequence[float]) -> list[float]:
+    """The weights with which the sum of vectors has these products with them."""
+    rows = [
+        [*(math.fsum(map(operator.mul, a, b)) for b in vectors), score]
+        for a, score in zip(vectors, scores, strict=True)
+    ]
+    for i, row in enumerate(rows):  # Gauss and Jordan: products of a vector with itself are large
+        row[:] = [value / row[i] for value in row]
+        for other in rows[:i] + rows[i + 1 :]:
+            other[:] = [x - other[i] * y for x, y in zip(other, row, strict=True)]
+    return [row[-1] for row in rows]
 
 
 def _tenths(score: float) -> int:

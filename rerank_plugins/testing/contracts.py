@@ -27,6 +27,7 @@ from ..calls import (
     Call,
     Completion,
     ContinuationLogprob,
+    Embed,
     Generate,
     Hit,
     LabelLogprobs,
@@ -39,6 +40,7 @@ from ..calls import (
     ScorePair,
     Search,
     Untrusted,
+    Vectors,
     WrittenOrder,
 )
 from ..errors import BackendError, CallError, RerankError
@@ -339,6 +341,7 @@ _EXAMPLES: dict[type[Call[Any]], Callable[[int], Call[Any]]] = {
     Generate: lambda i: Generate(_prompt(i), max_tokens=3 + i),
     Likelihood: lambda i: Likelihood(_prompt(i), Untrusted(" life of a flea", "query")),
     ScorePair: lambda i: ScorePair("life of a flea", ("a cat", "a flea", "flea life", "sea")[i]),
+    Embed: lambda i: Embed(_prompt(i)),
     Search: lambda i: Search(tuple(float(i == j) for j in range(8)), k=2 + i % 2),
 }
 
@@ -359,6 +362,10 @@ def _check_answer(call: Call[Any], reply: Reply[Any]) -> None:
             assert reply.answer.tokens >= 1
         case ScorePair():
             assert type(reply.answer) is float
+        case Embed():
+            [row] = reply.answer.rows
+            assert row
+            assert all(type(value) is float and math.isfinite(value) for value in row)
         case Search(k=k):
             assert all(isinstance(hit, Hit) for hit in reply.answer)
             assert len({hit.id for hit in reply.answer}) == len(reply.answer) <= k
@@ -376,6 +383,8 @@ def _numbers(reply: Reply[Any] | CallError) -> list[float]:
             return [float(ord(c)) for c in text]
         case ContinuationLogprob(logprob=logprob, tokens=tokens):
             return [logprob, float(tokens)]
+        case Vectors(rows=rows):
+            return [value for row in rows for value in row]
         case tuple() as hits:
             return [float(x) for hit in hits for x in (*map(ord, hit.id), *hit.vector)]
         case value:

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from rerank_plugins.backends import Balanced, Routed, TransformersBackend
-from rerank_plugins.calls import Generate, Likelihood, NextToken, ScorePair
+from rerank_plugins.backends import Balanced, EmbeddingBackend, Routed, TransformersBackend
+from rerank_plugins.calls import Embed, Generate, Likelihood, NextToken, ScorePair
 from rerank_plugins.feedback import FaissIndex
 from rerank_plugins.middleware import cached, recorded, retried
 from rerank_plugins.testing import BackendContract, Oracle
 
-MODEL = frozenset({NextToken, Generate, Likelihood, ScorePair})
+MODEL = frozenset({NextToken, Generate, Likelihood, ScorePair, Embed})
 """What a model answers. An oracle that searches finds the same for every vector."""
 
 
@@ -52,6 +52,18 @@ class TestTransformersInBatches(BackendContract):
     @pytest.fixture
     def backend(self, tiny_model, tokenizer):
         return TransformersBackend(tiny_model, tokenizer=tokenizer, max_batch_tokens=500)
+
+
+class TestEmbeddingOneByOne(BackendContract):
+    @pytest.fixture
+    def backend(self, tiny_model, tokenizer):
+        return EmbeddingBackend(tiny_model.model, tokenizer=tokenizer)
+
+
+class TestEmbeddingInBatches(BackendContract):
+    @pytest.fixture
+    def backend(self, tiny_model, tokenizer):
+        return EmbeddingBackend(tiny_model.model, tokenizer=tokenizer, max_batch_tokens=500)
 
 
 class TestSmolLM2(BackendContract):

@@ -11,6 +11,7 @@ from rerank_plugins.strategies import (
     BestChunk,
     Blend,
     BlitzRank,
+    BlockEmbedding,
     Calibrated,
     Cascade,
     Consensus,
@@ -26,6 +27,7 @@ from rerank_plugins.strategies import (
     Permutation,
     Pointwise,
     PointwiseGrade,
+    PseudoQuery,
     QueryLikelihood,
     Setwise,
     SingleToken,
@@ -81,6 +83,12 @@ TestPointwiseGrade = contract("PointwiseGrade", PointwiseGrade)
 TestExpectedGrade = contract("ExpectedGrade", lambda: PointwiseGrade(expectation=True))
 TestExpectedGradeAtOnce = contract(
     "ExpectedGradeAtOnce", lambda: PointwiseGrade(prompt="grades.v1", expectation=True)
+)
+TestBlockEmbedding = contract("BlockEmbedding", BlockEmbedding)
+TestSmallBlocks = contract("SmallBlocks", lambda: BlockEmbedding(size=7))
+TestPseudoQuery = contract("PseudoQuery", PseudoQuery)
+TestPseudoQueryOfTheCard = contract(
+    "PseudoQueryOfTheCard", lambda: PseudoQuery(prompt="e2rank-card.v1", inputs=3)
 )
 TestGroupwise = contract("Groupwise", Groupwise)
 TestSetwiseHeap = contract("SetwiseHeap", Setwise)

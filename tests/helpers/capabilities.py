@@ -15,6 +15,7 @@ from openai_server import MODEL, Echoing, OpenAIServer, Scoring, SGLang
 from rerank_plugins import RerankError
 from rerank_plugins.backends import (
     CrossEncoderBackend,
+    EmbeddingBackend,
     LateInteractionBackend,
     OnnxCrossEncoderBackend,
     OpenAIBackend,
@@ -23,6 +24,7 @@ from rerank_plugins.backends import (
     VLLMBackend,
 )
 from rerank_plugins.calls import (
+    Embed,
     Generate,
     Likelihood,
     Message,
@@ -43,9 +45,11 @@ ASKED = {
     Generate: Generate(PROMPT, 200),
     Likelihood: Likelihood(PROMPT, Untrusted("what do fleas eat", "query")),
     ScorePair: ScorePair("what do fleas eat", "Fleas feed on blood."),
+    Embed: Embed(PROMPT),
 }
 HEAD = (
-    "| backend | `NextToken` | `Generate` | `Likelihood` | `ScorePair` |\n|---|---|---|---|---|\n"
+    "| backend | `NextToken` | `Generate` | `Likelihood` | `ScorePair` | `Embed` |\n"
+    "|---|---|---|---|---|---|\n"
 )
 
 
@@ -70,6 +74,7 @@ def _in_process():
     yield "`CrossEncoderBackend`", _declared(CrossEncoderBackend.kinds)
     yield "`OnnxCrossEncoderBackend`", _declared(OnnxCrossEncoderBackend.kinds)
     yield "`LateInteractionBackend`", _declared(LateInteractionBackend.kinds)
+    yield "`EmbeddingBackend`", _declared(EmbeddingBackend.kinds)
     for runner in ("generate", "pooling"):
         kinds = VLLMBackend("a/model", runner=runner).kinds
         yield f'`VLLMBackend`, `runner="{runner}"`', _declared(kinds)

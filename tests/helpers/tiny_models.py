@@ -56,6 +56,41 @@ def causal(kind, tokenizer):
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
+def listwise_embedder(tokenizer, folder):
+    """A Qwen3 with a projector, saved as the checkpoints of listwise embedding rerankers are.
+
+    Its configuration names code of its own, which is not there and must not be asked for.
+
+    Args:
+        tokenizer: Its vocabulary; two marks are added to a copy of it.
+        folder: Where to.
+
+    Returns:
+        The folder.
+    """
+    import copy
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+
+    tokenizer = copy.deepcopy(tokenizer)
+    marks = ["<|embed_token|>", "<|rerank_token|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    model = causal("qwen3", tokenizer)
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tensors.pop("lm_head.weight")
+    tensors["projector.0.weight"] = torch.randn(8, 16)
+    tensors["projector.2.weight"] = torch.randn(12, 8)
+    tokenizer.save_pretrained(folder)
+    model.config.save_pretrained(folder)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    file = folder / "config.json"
+    told = {"architectures": ["JinaForRanking"], "auto_map": {"AutoModel": "modeling.Own"}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | told))
+    return folder
+
+
 def bert(words, folder, kind="BertForSequenceClassification", *, longest=64, **options):
     """A BERT that knows ``words``, saved into ``folder``.
 

@@ -92,6 +92,15 @@ class Forward:
         logits: torch.Tensor = output.logits
         return logits.float()
 
+    def states(self, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
+        """Compute the states of the last layer, of a model without a language-model head.
+
+        Returns:
+            ``(rows, tokens, width)``, the padding first.
+        """
+        states: torch.Tensor = self.model(**self.inputs(rows), use_cache=False).last_hidden_state
+        return states
+
     def prefix(self, ids: Sequence[int]) -> Prefix:
         """Compute the beginning of several sequences.
 

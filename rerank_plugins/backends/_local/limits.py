@@ -1,5 +1,6 @@
 """Limits of a loaded model: its head, its positions, and whether it ignores padding."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..._extras import extra
@@ -121,7 +122,7 @@ def require_embeddings(name: str, tokens: int, embeddings: object) -> None:
         )
 
 
-def pads_exactly(forward: Forward, context: int) -> bool:
+def pads_exactly(forward: Forward, context: int, *, states: bool = False) -> bool:
     """Whether a padded sequence gets the logits that it gets alone; found by a trial.
 
     Recurrent models such as RWKV read the padding too.
@@ -129,6 +130,7 @@ def pads_exactly(forward: Forward, context: int) -> bool:
     Args:
         forward: The model.
         context: Tokens that it reads at most.
+        states: Compare states: the model has no language-model head.
     """
     import torch
 
@@ -138,8 +140,9 @@ def pads_exactly(forward: Forward, context: int) -> bool:
     try:
         with torch.inference_mode():
             # Some models give the logits of every position.
-            alone = forward.logits([short], keep=1)[0, -1]
-            padded = forward.logits([short, long], keep=1)[0, -1]
+            output = forward.states if states else partial(forward.logits, keep=1)
+            alone = output([short])[0, -1]
+            padded = output([short, long])[0, -1]
     except Exception:  # noqa: BLE001 - a model may fail in any way, and then it cannot be padded
         return False
     return difference(padded, alone) <= tolerance(forward.model)

@@ -51,7 +51,7 @@ def load_language_model(
         revision: The hub revision.
         token: For private models.
         auto: The class of ``transformers`` that loads the model: ``AutoModelForSeq2SeqLM`` for an
-            encoder and a decoder.
+            encoder and a decoder, ``AutoModel`` for one without its language-model head.
         device_map: Spreads the model over several devices.
         **weights: Further options of ``from_pretrained``: ``attn_implementation``,
             ``quantization_config``.
@@ -69,7 +69,8 @@ def load_language_model(
     try:
         with quiet(transformers):
             config = transformers.AutoConfig.from_pretrained(source, **options)
-            _require_generative(model, config)
+            if auto != "AutoModel":
+                _require_generative(model, config)
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
             quantised = "quantization_config" in weights or hasattr(config, "quantization_config")
             if quantised and device_map is None:

@@ -154,6 +154,19 @@ class Renderer:
         texts = {Identifier(i).text: text for i, text in enumerate(self._identifiers(prompt))}
         return tuple(texts.get(label, label) for label in labels)
 
+    def control_ids(self, tokens: Sequence[str]) -> frozenset[int]:
+        """Find the ids of control tokens, which text from outside cannot write.
+
+        Raises:
+            LabelError: One is not a control token of this model.
+        """
+        if unknown := [token for token in tokens if token not in self._control]:
+            raise LabelError(
+                f"{unknown[0]!r} is not a control token of this model",
+                hint="Use the prompt that the model was trained with.",
+            )
+        return frozenset(self._control[token] for token in tokens)
+
     def prefill(self, prompt: Prompt) -> str:
         """The text of the prompt's prefill."""
         picked = self._identifiers(prompt)

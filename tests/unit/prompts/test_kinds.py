@@ -50,6 +50,7 @@ POINTWISE = [
     "umbrela.v1",
     "zerank.v1",
 ]
+EMBEDDING = ["e2rank-card.v1", "e2rank.v1", "jina-reranker-v3.v1"]
 # pairwise.v1 and qwen3-reranker.v1 have golden tests of their own; these are nobody's checkpoint's.
 OURS = ["full-list-tokens.v1", "grades.v1", "query-likelihood.v1", "yes-no.v1"]
 # The unit and number of the limit in each checkpoint's contract.
@@ -80,6 +81,13 @@ def golden(name: str) -> str:
 
 @pytest.mark.parametrize("name", LISTWISE)
 def test_the_prompt_is_the_published_one_to_the_character(name):
+    prompt, shortened = load_prompt(name).render(QUERY, PASSAGES)
+    assert as_golden(prompt) == golden(name)
+    assert not shortened
+
+
+@pytest.mark.parametrize("name", EMBEDDING)
+def test_the_embedding_prompt_is_the_published_one_to_the_character(name):
     prompt, shortened = load_prompt(name).render(QUERY, PASSAGES)
     assert as_golden(prompt) == golden(name)
     assert not shortened
@@ -166,7 +174,7 @@ def test_the_backend_cuts_to_tokens_and_the_ranking_says_so(tiny):
 
 
 def test_every_prompt_that_ships_has_a_golden_text():
-    known = {*LISTWISE, *POINTWISE, *OURS, "pairwise.v1", "qwen3-reranker.v1"}
+    known = {*LISTWISE, *POINTWISE, *EMBEDDING, *OURS, "pairwise.v1", "qwen3-reranker.v1"}
     assert known == set(list_prompts())
 
 
