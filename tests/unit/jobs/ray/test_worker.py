@@ -7,7 +7,7 @@ import pytest
 from rerank_plugins import BackendError, ConfigurationError, Reranker
 from rerank_plugins.jobs import Query
 from rerank_plugins.jobs.ray._worker import MAX_ALONE, Attempts, Worker, rank_each
-from rerank_plugins.strategies import PairScore
+from rerank_plugins.strategies import PairScore, Pointwise
 from rerank_plugins.testing import Oracle
 
 pa = pytest.importorskip("pyarrow", reason="no pyarrow: pip install rerank-plugins[ray]")
@@ -93,3 +93,17 @@ def test_queries_share_a_batch_until_one_has_a_bug():
     queries = [Query(q, q, ("a",), None) for q in ("x", "y")]
     rank_each(Reranker(PairScore(), model), queries, None)
     assert model.batches == [["x", "y"]]
+
+
+def test_a_row_may_have_an_instruction():
+    model = Oracle()
+    worker = Worker(lambda: Reranker(Pointwise(instruction="Find fleas."), model), None, Attempts())
+    plain, own = rows("x", "y")
+    found = ranked(worker, [plain | {"instruction": None}, own | {"instruction": "Find code."}])
+    assert [row["error"] for row in found] == [None, None]
+    told = [call.prompt.text.splitlines()[1].removeprefix("<Instruct>: ") for call in model.asked]
+    assert told == ["Find fleas.", "Find fleas.", "Find code.", "Find code."]
+    refusing = Worker(lambda: Reranker(PairScore(), Oracle()), None, Attempts())
+    found = ranked(refusing, [plain | {"instruction": None}, own | {"instruction": "Find code."}])
+    assert found[0]["error"] is None
+    assert "PairScore has no place for an instruction" in found[1]["error"]
