@@ -175,6 +175,23 @@ def direction_of(scores: Sequence[float | None]) -> Direction:
     return "similarity" if falls else "distance"
 
 
+def in_known_order(passages: Sequence[Passage]) -> bool:
+    """Whether a list is known to be in a first stage's order, best first.
+
+    All passages have a score, and the scores only fall along the list, or only rise where no
+    passage states what its score is.
+
+    Examples:
+        >>> in_known_order([Passage("a", score=2.0), Passage("b", score=1.0)])
+        True
+        >>> in_known_order([Passage("a"), Passage("b")])
+        False
+    """
+    direction = direction_of([passage.score for passage in passages])
+    stated = any(passage.directed for passage in passages)  # then rising scores are no distances
+    return direction == "similarity" or (direction == "distance" and not stated)
+
+
 @lru_cache(maxsize=256)
 def labels(alphabet: Alphabet, n: int) -> tuple[str, ...]:
     """The first ``n`` identifiers: A, B, C, ... or 1, 2, 3, ...; of ``tokens``, their names.

@@ -4,6 +4,7 @@ import click
 
 from ._batch import batch
 from ._bench import bench
+from ._calibrate import calibrate
 from ._compare import compare
 from ._evaluate import evaluate
 from ._explain import explain
@@ -31,6 +32,7 @@ for _command in (
     compare,
     explain,
     tune,
+    calibrate,
     bench,
     models,
     prepare,

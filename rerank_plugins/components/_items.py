@@ -141,7 +141,7 @@ def conclude(
     """
     kept, kind = ranking.kept_order, ranking.score_kind
     own_kind, own = ranking.own_scores
-    unit, own_unit = (_unit(k, top_grade, scale=scale_score) for k in (kind, own_kind))
+    unit, own_unit = (unit_of(k, top_grade, scale=scale_score) for k in (kind, own_kind))
     cut = Cut(score_threshold=score_threshold, cut_at_gap=cut_at_gap, keep_at_least=keep_at_least)
     numbers = None if own_unit is None else {i: own_unit(score) for i, score in own.items()}
     out = cut.left_out(ranking, numbers)
@@ -170,7 +170,7 @@ def conclude(
     return Outcome(tuple(lines[:top_k]), meta, _warning(ranking, found, ignored))
 
 
-def _unit(
+def unit_of(
     kind: ScoreKind, top_grade: float | None, *, scale: bool
 ) -> Callable[[float], float] | None:
     """The function that brings scores of a kind to the unit of a result.

@@ -1,6 +1,17 @@
 """Collections, runs, metrics by ``ir_measures``, and comparisons of runs by SciPy."""
 
 from ._bm25 import bm25_scores, bm25_settings
+from ._calibration import (
+    SCORES_ALONE,
+    Calibration,
+    Probabilities,
+    Reliability,
+    ScoredList,
+    brier_score,
+    calibrate,
+    calibration_error,
+    fit_probabilities,
+)
 from ._collection import Collection, Qrels, load_collection, synthetic_origin, write_qrels
 from ._measured import CostKind, Measured, comparisons, measured
 from ._metrics import evaluate, evaluate_each, evaluate_queries
@@ -19,15 +30,23 @@ from ._runs import (
 from ._significance import Comparison, compare, compare_values, interval
 
 __all__ = [
+    "SCORES_ALONE",
+    "Calibration",
     "Collection",
     "Comparison",
     "CostKind",
     "Measured",
+    "Probabilities",
     "Qrels",
+    "Reliability",
     "Run",
+    "ScoredList",
     "Scores",
     "bm25_scores",
     "bm25_settings",
+    "brier_score",
+    "calibrate",
+    "calibration_error",
     "check_run",
     "compare",
     "compare_values",
@@ -35,6 +54,7 @@ __all__ = [
     "evaluate",
     "evaluate_each",
     "evaluate_queries",
+    "fit_probabilities",
     "interval",
     "judged_run",
     "load_collection",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .._checks import at_least, positive
 from ..calls import Plan
 from ..ranking import Ranking, Strategy, check_inner
-from ..text import Passage, direction_of
+from ..text import Passage, in_known_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +72,7 @@ class Calibrated:
         ranking = yield from self.inner.rank(query, passages)
         if ranking.score_kind == "rank" or ranking.report.fallback:
             return ranking
-        found = Passage.all_of(passages)
-        direction = direction_of([passage.score for passage in found])
-        known = any(passage.directed for passage in found)  # then rising scores are no distances
-        placed = direction == "similarity" or (direction == "distance" and not known)
+        placed = in_known_order(Passage.all_of(passages))
         odds = {
             i: self.slope * score
             + self.intercept

@@ -23,7 +23,7 @@ def command(*arguments):
 
 
 def test_the_commands():
-    some = ["batch", "bench", "compare", "evaluate", "explain", "export", "feedback"]
+    some = ["batch", "bench", "calibrate", "compare", "evaluate", "explain", "export", "feedback"]
     others = ["judge", "models", "prepare", "rank", "serve", "train", "tune"]
     assert sorted(build().commands) == some + others
     for name, found in build().commands.items():
