@@ -81,7 +81,7 @@ _PARTS = {  # of strategies: they nest in specs under these names
 _WORD = re.compile(r"\w+")
 _NESTED: Mapping[Group, frozenset[str]] = {  # arguments where a bare name stands for a spec
     "strategies": frozenset({"inner", "first", "pick", "then"}),
-    "backends": frozenset({"backends", "inner", "pairs", "search", "text"}),
+    "backends": frozenset({"backends", "inner", "pairs", "search", "text", "vectors"}),
 }
 
 

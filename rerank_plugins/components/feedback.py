@@ -13,8 +13,16 @@ from typing import Any, get_args
 from .._runner import Runner, results_of
 from ..calls import Batch, Call, Hit, Plan, Replies, Reply
 from ..errors import CallError, InputError
-from ..feedback import FeedbackOptions, FeedbackResult, Refinement, refine_query
+from ..feedback import (
+    E2Rank,
+    FeedbackOptions,
+    FeedbackResult,
+    Refinement,
+    find_method,
+    refine_query,
+)
 from ..feedback import search_with_feedback as search_plan
+from ..feedback._e2rank import ASKS
 from ..feedback._refine import NEEDS_SCORES, keep_length, needs_scores
 from ..feedback._search import NO_VECTORS, Vector, query_vector
 from ..handlers import failure
@@ -29,6 +37,7 @@ __all__ = [
     "FetchVectors",
     "PartsBackend",
     "RankHits",
+    "check_method",
     "conclude_feedback",
     "feedback_options",
     "ranking_of",
@@ -125,6 +134,8 @@ def feedback_options(
     Raises:
         InputError: One is out of range, or the second search could not change the result.
     """
+    if "method" in others:
+        check_method(others["method"])
     check_top_k("search_k", search_k)
     check_top_k("top_k", top_k)
     options = FeedbackOptions(
@@ -135,6 +146,17 @@ def feedback_options(
     )
     options.check_useful(top_k)
     return options
+
+
+def check_method(method: Any) -> None:
+    """Refuse what is not a feedback method, and one that asks a model: components have none for it.
+
+    Raises:
+        InputError: It asks a model, or has no such constant.
+        UnknownNameError: There is no such method.
+    """
+    if isinstance(find_method(method), E2Rank):
+        raise InputError(ASKS, hint="Use another method, such as 'safe'.")
 
 
 def retrieve_with_feedback(

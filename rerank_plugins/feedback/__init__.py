@@ -9,6 +9,7 @@ from .._extras import extra
 extra("numpy", "feedback")  # everything here needs it: its absence is one sentence
 
 from ._adaptive import gar, slide_gar  # noqa: E402
+from ._e2rank import E2Rank  # noqa: E402
 from ._fusion import Fuse, fused  # noqa: E402
 from ._index.faiss import FaissIndex  # noqa: E402
 from ._refine import (  # noqa: E402
@@ -30,6 +31,7 @@ from ._search import (  # noqa: E402
 from ._session import FeedbackSearch  # noqa: E402
 
 __all__ = [
+    "E2Rank",
     "Expand",
     "FaissIndex",
     "FeedbackOptions",

@@ -14,6 +14,7 @@ from ..plans import ask, settle
 from ..ranking import Ranking, Report, ScoreKind, Strategy, Usage
 from ..text import Passage
 from ._adaptive import gar, slide_gar
+from ._e2rank import E2Rank
 from ._fusion import FUSIONS, Fuse, fused, in_turns, joined
 from ._judged import ACROSS, Judged
 from ._refine import (
@@ -25,6 +26,7 @@ from ._refine import (
     keep_length,
     needs_scores,
     refine_query,
+    replaced,
 )
 
 Vector = Sequence[float] | FloatArray
@@ -49,7 +51,7 @@ class FeedbackOptions:
         depth: How many of a search's hits are reranked at most; all when None. The hits below count
             as less relevant: that costs nothing, and reranking 20 of 100 hits brings about half of
             the gain of reranking all 100.
-        method: A method of `refine_query`.
+        method: A method of `refine_query`, or ``"e2rank"``: see `E2Rank`.
         rounds: Refinements, each followed by a search. More than one helps a good reranker and
             harms with a bad one.
         rerank_new: Rerank the new hits of the last search, too. No passage is reranked twice.
@@ -377,6 +379,9 @@ class _Loop:
 
     def _refine(self, ids: Sequence[str]) -> Plan[Refinement | _Stop]:
         """A refinement, or the reason why it is not possible."""
+        method = find_method(self.options.method)
+        if isinstance(method, E2Rank):
+            return (yield from self._write(method))
         if missed := (yield from self._get_vectors(ids)):
             return _Stop(missed, failed=True)
         missing = np.full(len(self.vector), np.nan, dtype=np.float32)
@@ -388,6 +393,22 @@ class _Loop:
         if keeps and "scores" not in opinion and needs_scores(self.options.method):
             return _Stop(NEEDS_SCORES, failed=True)
         return refine_query(self.vector, np.stack(rows), **opinion, method=self.options.method)
+
+    def _write(self, method: E2Rank) -> Plan[Refinement | _Stop]:
+        """The query vector that the encoder writes, or the reason why there is none."""
+        best = [self.pool[key].text for key in self.judged.order]
+        found = yield from settle(method.ask(self.query, best))
+        if isinstance(found, CallError):
+            if self.options.on_error == "raise":
+                raise found
+            return _Stop(f"the query was not written again: {found}", failed=True)
+        if len(found) != len(self.vector):
+            raise InputError(
+                f"the query has {len(self.vector)} dimensions and the vector of e2rank "
+                f"{len(found)}",
+                hint="The index must hold the vectors of the model that answers e2rank.",
+            )
+        return replaced(self.vector, np.asarray(found, dtype=np.float64))
 
     def _get_vectors(self, ids: Sequence[str]) -> Plan[str]:
         """Get the vectors of hits. The reason if that failed, else an empty text."""

@@ -8,11 +8,13 @@ from .._checks import known_keys, listed
 from .._runner import ASYNC_QUERIES, Runner, results_of
 from .._threads import off_loop
 from ..backends import Routed
-from ..calls import Hit, Plan
-from ..errors import InputError
+from ..calls import Embed, Hit, Plan
+from ..errors import InputError, UnsupportedCallError
 from ..handlers import AnyBackend
 from ..ranking import Usage
 from ..reranker import Reranker
+from ._e2rank import E2Rank
+from ._refine import find_method
 from ._search import FeedbackOptions, FeedbackResult, Vector, ranked_by, search_with_feedback
 
 Encode = Callable[[str], Vector]
@@ -25,10 +27,13 @@ class FeedbackSearch:
         index: Answers `Search` calls: a `FaissIndex`, or a backend of your own.
         reranker: Ranks the hits. Its ``on_error`` and limits apply to the searches, too.
         encode: Makes the query's vector from its text, like the vectors of the passages.
+        embedder: Answers `Embed` calls, which ``method="e2rank"`` asks: an `EmbeddingBackend` of
+            the model that made the index's vectors. The reranker's own backend when None.
         options: Fields of `FeedbackOptions`.
 
     Raises:
         InputError: An option is unknown or out of range.
+        UnsupportedCallError: The method is ``"e2rank"``, and nothing answers `Embed`.
 
     Examples:
         >>> import numpy as np
@@ -52,6 +57,7 @@ class FeedbackSearch:
         reranker: Reranker,
         *,
         encode: Encode | None = None,
+        embedder: AnyBackend | None = None,
         **options: Any,
     ) -> None:
         known_keys("FeedbackSearch", options, FeedbackOptions.__slots__)
@@ -60,7 +66,14 @@ class FeedbackSearch:
         # Its own reranker: the options may ask for another policy than the one that was given.
         judge = Reranker(reranker.strategy, reranker.backend, on_error=self.options.on_error)
         self._rank = ranked_by(judge.effective_strategy)
-        backend = Routed(pairs=reranker.backend, text=reranker.backend, search=index)
+        model = reranker.backend
+        backend = Routed(pairs=model, text=model, search=index, vectors=embedder)
+        asks = isinstance(find_method(self.options.method), E2Rank)
+        if asks and backend.kinds is not None and Embed not in backend.kinds:
+            raise UnsupportedCallError(
+                f"{model!r} gives no vectors, which the method e2rank asks for",
+                hint="Give embedder=EmbeddingBackend(...) of the model that made the index.",
+            )
         self._runner = Runner(backend, reranker.limits)
 
     def search(

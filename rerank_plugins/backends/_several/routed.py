@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ...calls import Batch, Call, Replies, ScorePair, Search
+from ...calls import Batch, Call, Embed, Replies, ScorePair, Search
 from ...errors import UnsupportedCallError
 from ...handlers import AnyBackend, OwnedBackends, async_handler, sync_handler
 
@@ -18,6 +18,7 @@ class Routed(OwnedBackends):
         pairs: Answers `ScorePair`; None if no such call is made.
         text: Answers every other kind.
         search: Answers `Search`; None if no such call is made.
+        vectors: Answers `Embed`; ``text`` does when None.
 
     Examples:
         >>> from rerank_plugins import Reranker
@@ -32,12 +33,13 @@ class Routed(OwnedBackends):
     pairs: AnyBackend | None = None
     text: AnyBackend
     search: AnyBackend | None = None
+    vectors: AnyBackend | None = None
 
     @property
     def members(self) -> tuple[AnyBackend, ...]:
         """Every backend inside, once."""
         found: list[AnyBackend] = []
-        for backend in (self.pairs, self.text, self.search):
+        for backend in (self.pairs, self.text, self.search, self.vectors):
             if backend is not None and not any(backend is other for other in found):
                 found.append(backend)
         return tuple(found)
@@ -48,10 +50,12 @@ class Routed(OwnedBackends):
         none = frozenset[type[Call[Any]]]()
         pairs = none if self.pairs is None else getattr(self.pairs, "kinds", None)
         text = getattr(self.text, "kinds", None)
-        if pairs is None or text is None:
+        vectors = getattr(self.vectors or self.text, "kinds", None)
+        if pairs is None or text is None or vectors is None:
             return None
         found = none if self.search is None else {Search}
-        return frozenset((pairs & {ScorePair}) | (text - {ScorePair, Search}) | found)
+        others = text - {ScorePair, Search, Embed}
+        return frozenset((pairs & {ScorePair}) | others | (vectors & {Embed}) | found)
 
     def run(self, calls: Batch) -> Replies:
         """Answer a batch."""
@@ -74,7 +78,7 @@ class Routed(OwnedBackends):
 
     def _parts(self, calls: Batch) -> list[tuple[AnyBackend, list[int]]]:
         """Each backend that is asked something, and the places of its calls."""
-        routes = {ScorePair: self.pairs, Search: self.search}
+        routes = {ScorePair: self.pairs, Search: self.search, Embed: self.vectors or self.text}
         parts: list[tuple[AnyBackend, list[int]]] = []
         for i, call in enumerate(calls):
             backend = routes.get(type(call), self.text)

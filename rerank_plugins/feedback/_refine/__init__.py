@@ -9,6 +9,7 @@ from .refine import (
     keep_length,
     needs_scores,
     refine_query,
+    replaced,
 )
 from .turn import Method, Turn
 
@@ -24,4 +25,5 @@ __all__ = [
     "keep_length",
     "needs_scores",
     "refine_query",
+    "replaced",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..._checks import known_keys, nearest_of
 from ...errors import InputError, UnknownNameError
+from .._e2rank import E2Rank
 from .opinion import Feedback, FloatArray, dots, read_feedback
 from .published import First, Refit
 from .turn import Method, Moved, Turn, lengths
@@ -17,6 +18,7 @@ METHODS: dict[str, Method] = {
     "bold": Turn(degrees=45, smoothing=3, doubt=None),
     "refit": Refit(),
     "first": First(),
+    "e2rank": E2Rank(),
 }
 """The methods by name."""
 
@@ -148,6 +150,22 @@ def find_method(method: str | Mapping[str, Any] | Method) -> Method:
     if isinstance(method, type) or not hasattr(method, "move"):
         raise InputError(f"{method!r} is not a feedback method", hint="It needs move(feedback).")
     return method
+
+
+def replaced(query: FloatArray, vector: FloatArray) -> Refinement:
+    """The refinement that puts another vector, of any length, in the place of a query's."""
+    new = keep_length(vector, query)
+    length = float(np.linalg.norm(query)) or 1.0
+    cosine = float(np.clip(query @ new / length**2, -1, 1))
+    return Refinement(
+        vector=new,
+        angle=float(np.degrees(np.arccos(cosine))),
+        displacement=float(np.linalg.norm(new - query)) / length,
+        loss_before=0.0,
+        loss_after=0.0,
+        trust=1.0,
+        skipped="",
+    )
 
 
 def needs_scores(method: str | Mapping[str, Any] | Method) -> bool:

@@ -6,7 +6,16 @@ import pytest
 
 from rerank_plugins import UnsupportedCallError
 from rerank_plugins.backends import Routed
-from rerank_plugins.calls import Generate, Message, NextToken, Prompt, Reply, ScorePair, Search
+from rerank_plugins.calls import (
+    Embed,
+    Generate,
+    Message,
+    NextToken,
+    Prompt,
+    Reply,
+    ScorePair,
+    Search,
+)
 from rerank_plugins.handlers import OwnedBackends
 
 PROMPT = Prompt((Message("user", ("hello",)),))
@@ -56,6 +65,18 @@ def test_kinds_are_those_that_are_routed():
         *(Generate, NextToken, ScorePair, Search)
     }
     assert Routed(text=Named("says nothing")).kinds is None
+
+
+def test_vectors_may_come_from_another_model():
+    text, vectors = Named("text", {Generate, Embed}), Named("vectors", {Embed, NextToken})
+    call = Embed(PROMPT)
+    assert [reply.answer for reply in Routed(text=text).run([call])] == ["text"]
+    backend = Routed(text=text, vectors=vectors)
+    assert [reply.answer for reply in backend.run([call, TEXT])] == ["vectors", "text"]
+    assert backend.kinds == Routed(text=text).kinds == {Generate, Embed}
+    assert Routed(text=Named("text", {Generate}), vectors=vectors).kinds == {Generate, Embed}
+    assert Routed(text=text, vectors=Named("says nothing")).kinds is None
+    assert backend.members == (text, vectors)
 
 
 def test_the_life_cycle_reaches_each_backend_once():

@@ -10,8 +10,7 @@ from haystack.components.embedders.types import DocumentEmbedder
 from haystack.core.serialization import component_to_dict
 
 from rerank_plugins.components import Checks, check_part
-from rerank_plugins.components.feedback import refine_from_items
-from rerank_plugins.feedback import find_method
+from rerank_plugins.components.feedback import check_method, refine_from_items
 
 from ._parts import Composite, run_async
 
@@ -64,7 +63,7 @@ class QueryFeedback(Composite):
     """
 
     _checks: ClassVar[Checks] = {
-        "method": lambda _, method: _check_method(method),
+        "method": lambda _, method: check_method(method),
         "document_embedder": partial(check_part, inputs=("documents",), optional=True),
     }
 
@@ -189,10 +188,6 @@ class QueryFeedback(Composite):
         if warning:
             logger.warning("QueryFeedback: {warning}", warning=warning)
         return {"query_embedding": vector, "meta": meta}
-
-
-def _check_method(method: Any) -> None:
-    find_method(method)
 
 
 def _items(documents: list[Document], candidates: list[Document]) -> list[Document]:
