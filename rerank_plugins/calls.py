@@ -8,7 +8,7 @@ one is an event in the public API.
 import re
 from collections.abc import Generator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -282,6 +282,59 @@ class Embed(Call[Vectors]):
 
 
 @dataclass(frozen=True, slots=True)
+class PassageAttention:
+    """The attention that the tokens of a query pay to each passage of its prompt.
+
+    Each value is a sum over the passage's tokens (a share of all attention, so between -1 and 1 for
+    one head): a token's is the mean over the query's tokens, less the mean over those of a query
+    without content. Tokens that are more than two standard deviations below their passage's mean
+    are left out.
+
+    Args:
+        passages: For every passage, summed over the heads that were asked for.
+        heads: The same of each head alone, by layer, head and passage, where asked for.
+    """
+
+    passages: tuple[float, ...]
+    heads: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attend(Call[PassageAttention]):
+    """Asks how much the query of ``prompt`` attends to each of its passages.
+
+    The query stands after the passages. Nothing is generated.
+
+    Args:
+        prompt: Its untrusted parts are the passages and the query.
+        calibration: The query without content whose attention is subtracted.
+        heads: Layer and head, from 0, of those that count; all when empty.
+        each_head: Whether every head's own values are wanted too.
+    """
+
+    prompt: Prompt
+    calibration: str = "N/A"
+    heads: tuple[tuple[int, int], ...] = ()
+    each_head: bool = False
+
+    @property
+    def calibrated(self) -> Prompt:
+        """The prompt with the query without content."""
+
+        def changed(part: Part) -> Part:
+            query = isinstance(part, Untrusted) and part.kind == "query"
+            return Untrusted(self.calibration, "query") if query else part
+
+        return replace(
+            self.prompt,
+            messages=tuple(
+                Message(message.role, tuple(map(changed, message.parts)))
+                for message in self.prompt.messages
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage found by a search.
 
@@ -313,6 +366,7 @@ ANSWERS: Mapping[type[Call[Any]], type] = {
     Likelihood: ContinuationLogprob,
     ScorePair: Real,
     Embed: Vectors,
+    Attend: PassageAttention,
     Search: tuple,
 }
 """The type of the answer to each kind of call."""

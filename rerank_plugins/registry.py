@@ -20,6 +20,7 @@ Group = Literal["strategies", "backends"]
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     "strategies": {
         "acu-rank": "rerank_plugins.strategies:AcuRank",
+        "attention-score": "rerank_plugins.strategies:AttentionScore",
         "best-chunk": "rerank_plugins.strategies:BestChunk",
         "blend": "rerank_plugins.strategies:Blend",
         "block-embedding": "rerank_plugins.strategies:BlockEmbedding",

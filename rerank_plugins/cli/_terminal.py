@@ -14,6 +14,7 @@ import click
 
 from .._files import replacing
 from ..calls import (
+    Attend,
     Call,
     Completion,
     Embed,
@@ -144,6 +145,13 @@ def call_text(call: Call[Any], backend: Mapping[str, Any] | None = None) -> str:
         case Embed(prompt=prompt, marks=marks):
             where = f"at each {' and '.join(marks)}" if marks else "at the last token"
             lines += [*_prompt_lines(prompt), f"--- which vectors are there?\n{where}"]
+        case Attend(prompt=prompt, calibration=other, heads=heads):
+            chosen = f"{len(heads)} heads" if heads else "all heads"
+            lines += [
+                *_prompt_lines(prompt),
+                f"--- how much does the query attend to each passage?\n{chosen}, less the query "
+                f"{other!r}",
+            ]
         case ScorePair(query=query, passage=passage):
             first = spec.get("query_template", "{query}").replace("{query}", query)
             second = spec.get("passage_template", "{passage}").replace("{passage}", passage)

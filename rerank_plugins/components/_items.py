@@ -244,7 +244,7 @@ def _warning(ranking: Ranking, found: Candidates, ignored: Sequence[str]) -> str
         are = "are" if len(ignored) > 1 else "is"
         why = {
             "rank": "these scores only number the places",
-            "z-score": "mixed scores compare within one list alone",
+            "z-score": "such scores compare within one list alone",
         }.get(ranking.score_kind, "the scale of the grades is unknown")
         said.append(f"{' and '.join(ignored)} {are} ignored, because {why}")
     kind, own = ranking.own_scores

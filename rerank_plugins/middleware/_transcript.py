@@ -21,6 +21,7 @@ from .._copies import CopiedByArguments
 from .._files import rows_of
 from .._threads import renewed_by_forks
 from ..calls import (
+    Attend,
     Batch,
     Call,
     Completion,
@@ -34,6 +35,7 @@ from ..calls import (
     Message,
     NextToken,
     PairKind,
+    PassageAttention,
     Plan,
     Prompt,
     Replies,
@@ -54,6 +56,7 @@ _ANSWERS: Mapping[type[Call[Any]], Any] = {
     Likelihood: ContinuationLogprob,
     ScorePair: float,
     Embed: Vectors,
+    Attend: PassageAttention,
     Search: tuple[Hit, ...],
 }
 
@@ -213,6 +216,8 @@ def _answer(data: Any, call: Call[Any]) -> Any:
             return ContinuationLogprob(**data)
         case Embed():
             return Vectors(_tuples(data["rows"]))
+        case Attend():
+            return PassageAttention(**{k: _tuples(v) for k, v in data.items()})
         case Search():
             return tuple(Hit(**{k: _tuples(v) for k, v in hit.items()}) for hit in data)
         case _:

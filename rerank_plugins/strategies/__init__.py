@@ -2,6 +2,7 @@
 
 from ._acu_rank import AcuRank
 from ._attempt import Attempt
+from ._attention_score import AttentionScore
 from ._best_chunk import BestChunk, with_chunks
 from ._blitz_rank import BlitzRank
 from ._block_embedding import BlockEmbedding
@@ -30,6 +31,7 @@ from ._sliding_window import SlidingWindow, windows
 __all__ = [
     "AcuRank",
     "Attempt",
+    "AttentionScore",
     "BestChunk",
     "Blend",
     "BlitzRank",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from .._files import rows_of
 from ..calls import (
+    Attend,
     Batch,
     Call,
     Completion,
@@ -18,6 +19,7 @@ from ..calls import (
     LabelLogprobs,
     Likelihood,
     NextToken,
+    PassageAttention,
     Replies,
     Reply,
     ScorePair,
@@ -67,7 +69,7 @@ class Constant:
     """A backend that finds everything equally relevant, at once: for timing what is around it."""
 
     kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset(
-        {NextToken, Generate, Likelihood, ScorePair, Embed}
+        {NextToken, Generate, Likelihood, ScorePair, Embed, Attend}
     )
 
     def run(self, calls: Batch) -> Replies:
@@ -88,6 +90,9 @@ class Constant:
                 return Reply(ContinuationLogprob(0.0, 1))
             case Embed():
                 return Reply(Vectors(((1.0,),) * number_of_vectors(call)))
+            case Attend(prompt=prompt):
+                count = sum(part.kind == "passage" for part in prompt.untrusted)
+                return Reply(PassageAttention((0.0,) * count))
             case _:
                 return Reply(0.0)
 
@@ -188,6 +193,8 @@ class Babbling:
                 return nothing
             case Embed():
                 return Vectors(((), ((nothing,),) * number_of_vectors(call), ((0.0,),))[i % 3])
+            case Attend():
+                return PassageAttention((nothing,) * (i % 2))
             case _:
                 return ()
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ..backends._base import Answers, by_kind
 from ..calls import (
+    Attend,
     Batch,
     Call,
     Completion,
@@ -22,6 +23,7 @@ from ..calls import (
     LabelLogprobs,
     Likelihood,
     NextToken,
+    PassageAttention,
     Prompt,
     Replies,
     Reply,
@@ -65,7 +67,7 @@ class Oracle:
     """
 
     kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset(
-        {NextToken, Generate, Likelihood, ScorePair, Embed, Search}
+        {NextToken, Generate, Likelihood, ScorePair, Embed, Attend, Search}
     )
 
     def __init__(
@@ -95,6 +97,7 @@ class Oracle:
             Likelihood: lambda batch: [self._likelihood(c) for c in batch],
             ScorePair: lambda batch: [self._score_pair(c) for c in batch],
             Embed: lambda batch: [self._embed(c) for c in batch],
+            Attend: lambda batch: [self._attend(c) for c in batch],
             Search: lambda batch: [self._search(c) for c in batch],
         }
         return by_kind(calls, table)
@@ -191,6 +194,11 @@ class Oracle:
         pairs = list(zip(weights, vectors, strict=True))
         row = tuple(math.fsum(w * v[i] for w, v in pairs) for i in range(_SIGNS))
         return Reply(Vectors((row if pairs else (1.0,) * _SIGNS,)), _words(call.prompt))
+
+    def _attend(self, call: Attend) -> Reply[PassageAttention]:
+        scores = tuple(map(float, self._scores(call.prompt)))
+        heads = ((scores,),) if call.each_head else ()
+        return Reply(PassageAttention(scores, heads), _words(call.prompt))
 
     def _search(self, call: Search) -> Reply[tuple[Hit, ...]]:
         best = sorted(self._passages, key=lambda p: -self._key("", p))[: call.k]

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from ..calls import (
+    Attend,
     Batch,
     Call,
     Completion,
@@ -34,6 +35,7 @@ from ..calls import (
     Likelihood,
     Message,
     NextToken,
+    PassageAttention,
     Prompt,
     Replies,
     Reply,
@@ -336,12 +338,18 @@ def _prompt(i: int) -> Prompt:
     return Prompt((Message("user", question),), prefill="[")
 
 
+def _list_prompt(i: int) -> Prompt:
+    passages = (Untrusted("good " * (1 + i)), " B: ", Untrusted("fleas live long"))
+    return Prompt((Message("user", ("A: ", *passages, " Query: ", Untrusted("flea", "query"))),))
+
+
 _EXAMPLES: dict[type[Call[Any]], Callable[[int], Call[Any]]] = {
     NextToken: lambda i: NextToken(_prompt(i), ("A", "B")),
     Generate: lambda i: Generate(_prompt(i), max_tokens=3 + i),
     Likelihood: lambda i: Likelihood(_prompt(i), Untrusted(" life of a flea", "query")),
     ScorePair: lambda i: ScorePair("life of a flea", ("a cat", "a flea", "flea life", "sea")[i]),
     Embed: lambda i: Embed(_prompt(i)),
+    Attend: lambda i: Attend(_list_prompt(i)),
     Search: lambda i: Search(tuple(float(i == j) for j in range(8)), k=2 + i % 2),
 }
 
@@ -366,6 +374,10 @@ def _check_answer(call: Call[Any], reply: Reply[Any]) -> None:
             [row] = reply.answer.rows
             assert row
             assert all(type(value) is float and math.isfinite(value) for value in row)
+        case Attend():
+            assert isinstance(reply.answer, PassageAttention)
+            assert len(reply.answer.passages) == len(call.prompt.untrusted) - 1
+            assert reply.generated_tokens == 0
         case Search(k=k):
             assert all(isinstance(hit, Hit) for hit in reply.answer)
             assert len({hit.id for hit in reply.answer}) == len(reply.answer) <= k
@@ -385,6 +397,8 @@ def _numbers(reply: Reply[Any] | CallError) -> list[float]:
             return [logprob, float(tokens)]
         case Vectors(rows=rows):
             return [value for row in rows for value in row]
+        case PassageAttention(passages=values):
+            return list(values)
         case tuple() as hits:
             return [float(x) for hit in hits for x in (*map(ord, hit.id), *hit.vector)]
         case value:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from rerank_plugins.backends import Balanced, EmbeddingBackend, Routed, TransformersBackend
-from rerank_plugins.calls import Embed, Generate, Likelihood, NextToken, ScorePair
+from rerank_plugins.calls import Attend, Embed, Generate, Likelihood, NextToken, ScorePair
 from rerank_plugins.feedback import FaissIndex
 from rerank_plugins.middleware import cached, recorded, retried
 from rerank_plugins.testing import BackendContract, Oracle
 
-MODEL = frozenset({NextToken, Generate, Likelihood, ScorePair, Embed})
+MODEL = frozenset({NextToken, Generate, Likelihood, ScorePair, Embed, Attend})
 """What a model answers. An oracle that searches finds the same for every vector."""
 
 

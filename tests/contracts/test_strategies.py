@@ -8,6 +8,7 @@ from rerank_plugins import InputError, Passage, Reranker, registry
 from rerank_plugins.plans import run
 from rerank_plugins.strategies import (
     AcuRank,
+    AttentionScore,
     BestChunk,
     Blend,
     BlitzRank,
@@ -118,6 +119,7 @@ TestBlitzRank = contract("BlitzRank", lambda: BlitzRank(SingleToken()))
 TestNarrowBlitzRank = contract("NarrowBlitzRank", lambda: BlitzRank(SingleToken(), size=4, top_m=3))
 TestAcuRank = contract("AcuRank", lambda: AcuRank(SingleToken()))
 TestNarrowAcuRank = contract("NarrowAcuRank", lambda: AcuRank(SingleToken(), size=5, top_m=3))
+TestAttentionScore = contract("AttentionScore", lambda: AttentionScore(heads=("0-1",)))
 TestBestChunk = contract("BestChunk", lambda: BestChunk(PairScore()))
 TestBestChunkListwise = contract("BestChunkListwise", lambda: BestChunk(SingleToken()), most=26)
 TestHead = contract("Head", lambda: Head(PairScore(), n=15))

@@ -24,6 +24,7 @@ from rerank_plugins.backends import (
     VLLMBackend,
 )
 from rerank_plugins.calls import (
+    Attend,
     Embed,
     Generate,
     Likelihood,
@@ -46,10 +47,13 @@ ASKED = {
     Likelihood: Likelihood(PROMPT, Untrusted("what do fleas eat", "query")),
     ScorePair: ScorePair("what do fleas eat", "Fleas feed on blood."),
     Embed: Embed(PROMPT),
+    Attend: Attend(
+        Prompt((Message("user", (Untrusted("Fleas."), " Q: ", Untrusted("flea", "query"))),))
+    ),
 }
 HEAD = (
-    "| backend | `NextToken` | `Generate` | `Likelihood` | `ScorePair` | `Embed` |\n"
-    "|---|---|---|---|---|---|\n"
+    "| backend | `NextToken` | `Generate` | `Likelihood` | `ScorePair` | `Embed` | `Attend` |\n"
+    "|---|---|---|---|---|---|---|\n"
 )
 
 

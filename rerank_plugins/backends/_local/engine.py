@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..._loading import loading
 from ..._threads import abandoned
-from ...calls import Generate, Likelihood, NextToken
+from ...calls import Attend, Generate, Likelihood, NextToken
 from .._base import Answers, Table, in_order, prepared, require_room
 from .._prompts.renderer import Renderer
+from .attention import Attended
 from .forward import Forward, within_memory
 from .generation import Text, generate
 from .limits import NO_LIMIT, pads_exactly, require_positions
@@ -52,7 +53,12 @@ class Engine:
 
     @property
     def table(self) -> Table:
-        return {NextToken: self.ask, Likelihood: self.ask, Generate: self.write}
+        return {
+            NextToken: self.ask,
+            Likelihood: self.ask,
+            Generate: self.write,
+            Attend: self.attend,
+        }
 
     def ask(self, calls: Sequence[NextToken | Likelihood]) -> Answers:
         """Answer calls of one kind from the logits of their tokens."""
@@ -97,6 +103,23 @@ class Engine:
                             chosen, asked, generate(self.forward, asked), strict=True
                         )
                     }
+        return in_order(replies, calls)
+
+    def attend(self, calls: Sequence[Attend]) -> Answers:
+        """Answer calls from the attention of the model's layers, one prompt at a time."""
+
+        def fitting(call: Attend) -> Attended:
+            asked = Attended.prepare(call, self.renderer)
+            require_room(asked.tokens, self.context)
+            return asked
+
+        questions, replies = prepared(calls, fitting)
+        for i, question in questions.items():
+            if abandoned():
+                break
+            with within_memory(replies, [i], _NO_MEMORY):
+                shareable = self._shareable if self.share_prefix else 0
+                replies[i] = question.reply(self.forward, shareable)
         return in_order(replies, calls)
 
     def _question(self, call: NextToken | Likelihood) -> Question:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..._checks import at_least
-from ...calls import Call, Generate, Likelihood, NextToken, Prompt
+from ...calls import Attend, Call, Generate, Likelihood, NextToken, Prompt
 from ...errors import InputError
 from .._base import SECRET, LocalModel
 from .._prompts.renderer import Renderer
@@ -23,7 +23,7 @@ _OF_LOADING = ("device_map", "quantization", "attention", "compile", "adapter")
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class TransformersBackend(LocalModel[Engine]):
-    """Answers `NextToken`, `Generate` and `Likelihood` with a model in this process.
+    """Answers `NextToken`, `Generate`, `Likelihood` and `Attend` with a model in this process.
 
     The model is loaded at the first call, or by `warm_up`. Prompts go through the tokenizer's
     own chat template; only the logits that are needed are computed; text
@@ -71,7 +71,9 @@ class TransformersBackend(LocalModel[Engine]):
         TransformersBackend('folder/with/a/model', device='auto', dtype='auto')
     """
 
-    kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset({NextToken, Generate, Likelihood})
+    kinds: ClassVar[frozenset[type[Call[Any]]]] = frozenset(
+        {NextToken, Generate, Likelihood, Attend}
+    )
 
     model: "str | Path | PreTrainedModel" = field(kw_only=False)
     tokenizer: "PreTrainedTokenizerBase | None" = None

@@ -46,12 +46,14 @@ class Messages:
         prefill: The beginning of the answer.
         truncated: Which untrusted parts were cut to their ``max_tokens``.
         chat: Whether it is a conversation; else the contents are one text to continue.
+        places: The message of each untrusted part, and where it starts and stops in its content.
     """
 
     messages: tuple[tuple[str, str], ...]
     prefill: str
     truncated: tuple[int, ...] = ()
     chat: bool = True
+    places: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def text(self) -> str:
@@ -106,16 +108,17 @@ def write_out(
         The messages, and the same with "x" in place of every untrusted part.
     """
     contents, outlines, cut = [], [], []
-    place = 0
-    for message in prompt.messages:
-        texts, outline = [], []
+    places: list[tuple[int, int, int]] = []
+    for number, message in enumerate(prompt.messages):
+        texts, outline = list[str](), list[str]()
         for part in message.parts:
             if isinstance(part, Untrusted):
                 kept = shorten(part)
                 if kept != part.text:
-                    cut.append(place)
-                place += 1
+                    cut.append(len(places))
+                start = sum(map(len, texts))
                 texts.append(escape(kept))
+                places.append((number, start, start + len(texts[-1])))
                 outline.append("x")
             else:
                 texts.append(part if isinstance(part, str) else identifiers[part.index])
@@ -124,7 +127,7 @@ def write_out(
         outlines.append((message.role, "".join(outline)))
     prefill = "".join(p if isinstance(p, str) else identifiers[p.index] for p in prompt.prefill)
     return (
-        Messages(tuple(contents), prefill, tuple(cut), prompt.chat),
+        Messages(tuple(contents), prefill, tuple(cut), prompt.chat, tuple(places)),
         Messages(tuple(outlines), prefill, chat=prompt.chat),
     )
 

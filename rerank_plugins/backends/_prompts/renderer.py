@@ -10,7 +10,7 @@ import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import chain, product
 from typing import TYPE_CHECKING, Any
@@ -44,11 +44,15 @@ _NOT_ESCAPED = "the text holds control tokens of this model that cannot be escap
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt as token ids, and the untrusted parts that were cut to their token limit."""
+    """A prompt as token ids, and the untrusted parts that were cut to their token limit.
+
+    ``written`` is the prompt as messages, with its texts from outside escaped.
+    """
 
     text: str
     ids: list[int]
     truncated: tuple[int, ...] = ()
+    written: Messages | None = field(default=None, compare=False, repr=False)
 
 
 class Renderer:
@@ -103,8 +107,37 @@ class Renderer:
                 failure = error
                 continue
             if self._controls(ids) == self._expected(outline):
-                return Encoded(text, ids, written.truncated)
+                return Encoded(text, ids, written.truncated, written)
         raise failure
+
+    def places(self, prompt: Prompt) -> tuple[Encoded, list[tuple[int, int]]]:
+        """Encode a prompt, and find the tokens of its untrusted parts.
+
+        Returns:
+            The prompt, and the first token of each part and the one after its last: a token that
+            holds characters of a part belongs to it.
+
+        Raises:
+            CallError: As `encode`; or the template changes the messages, or the tokenizer does not
+                say which characters a token stands for.
+        """
+        encoded = self.encode(prompt)
+        written = encoded.written
+        if written is None or not self.tokenizer.is_fast:
+            raise CallError("the tokenizer does not say which characters its tokens stand for")
+        starts, before = list[int](), 0
+        for _, content in written.messages:  # templates may remove white space at the ends
+            found = encoded.text.find(content.strip(), before)
+            if found < 0:
+                raise CallError("the chat template changes the messages, so no passage is found")
+            starts.append(found - (len(content) - len(content.lstrip())))
+            before = found + len(content.strip())
+        special = not prompt.chat
+        offsets = self.tokenizer(
+            encoded.text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
+        )["offset_mapping"]
+        spans = [(starts[i] + start, starts[i] + stop) for i, start, stop in written.places]
+        return encoded, [_tokens_of(offsets, *span) for span in spans]
 
     def escape(self, text: str) -> str:
         """Escape control tokens in text from outside, for models without a template.
@@ -375,6 +408,12 @@ class Renderer:
 
     def _own_controls(self, outline: Messages) -> tuple[list[int], list[str]]:
         return self._controls(self._tokenize(self._render(outline), special=not outline.chat))
+
+
+def _tokens_of(offsets: Sequence[tuple[int, int]], start: int, stop: int) -> tuple[int, int]:
+    """The first token with a character from ``start`` to ``stop``, and the one after the last."""
+    found = [i for i, (a, b) in enumerate(offsets) if a < stop and b > start and b > a]
+    return (found[0], found[-1] + 1) if found else (0, 0)
 
 
 def _any_of(marks: Iterable[Mark]) -> re.Pattern[str]:

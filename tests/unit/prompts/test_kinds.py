@@ -28,6 +28,8 @@ LISTWISE = [
     "dear-listwise.v1",
     "first.v1",
     "grouprank.v1",
+    "icr-llama.v1",
+    "icr.v1",
     "rank-r1.v1",
     "rankllm-letters.v1",
     "rankmistral100.v1",
