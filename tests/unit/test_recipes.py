@@ -65,6 +65,84 @@ def test_averaged_weights_lie_between_both(tmp_path):
         averaged.main(tmp_path / "base", tmp_path / "tuned", 2.0, tmp_path / "mixed")
 
 
+WORDS = ("life of a flea", "a very good cat", "the sea", "two months", "adult cats sleep")
+
+
+@pytest.fixture
+def trained_projection(tmp_path, monkeypatch):
+    """A function that trains a projection of a tiny encoder, into a folder of this name."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    import tiny_exports
+
+    monkeypatch.syspath_prepend(str(RECIPES))
+    module, lists = recipe("projection"), tmp_path / "lists"
+    lists.mkdir()
+    tiny_exports.bert(tmp_path / "encoder", "BertModel")
+    teacher = (3.0, 1.0, 0.5, 0.0)
+    made = [
+        (
+            TrainingList(WORDS[i], (*WORDS[:i], *WORDS[i + 1 :]), (1, 0, 0, 0), teacher=teacher),
+            "MIT",
+        )
+        for i in range(5)
+    ]
+    for split in ("train", "val"):
+        recipe("licences").write_licensed(made, lists / f"questions.{split}.jsonl.gz")
+
+    def run(name):
+        given = ["train", lists, "--out", tmp_path / name, "--encoder", tmp_path / "encoder"]
+        given += ["--steps", 6, "--evaluate-every", 2, "--learning-rate", 0.05, "--batch", 2]
+        monkeypatch.setattr(sys, "argv", ["projection.py", *map(str, given)])
+        module.main()
+        return (tmp_path / name / "last.safetensors").read_bytes()
+
+    return module, run
+
+
+def test_a_projection_learns_and_resumes_to_the_same_weights(
+    trained_projection, tmp_path, monkeypatch
+):
+    module, run = trained_projection
+    whole = run("whole")
+    history = json.loads((tmp_path / "whole" / "history.json").read_text())
+    losses = [line["loss"] for line in history if "loss" in line]
+    assert [line["step"] for line in history] == list(range(7))
+    assert losses[-1] < losses[0]
+    calls, original = [], module.scored
+
+    def killed(*given):
+        calls.append(1)
+        if len(calls) > 17:
+            raise KeyboardInterrupt
+        return original(*given)
+
+    monkeypatch.setattr(module, "scored", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("cut")
+    monkeypatch.setattr(module, "scored", original)
+    assert run("cut") == whole
+
+
+def test_a_projection_is_added_to_an_exported_encoder(trained_projection, tmp_path, monkeypatch):
+    from rerank_plugins.backends import LateInteractionBackend
+    from rerank_plugins.calls import ScorePair
+
+    module, run = trained_projection
+    run("made")
+
+    def score():
+        backend = LateInteractionBackend(tmp_path / "encoder", engine="onnx", cache_bytes=0)
+        return backend.run([ScorePair(WORDS[0], WORDS[1])])[0].answer
+
+    before = score()
+    for share, changes in (("0", False), ("1", True)):
+        given = ["add", tmp_path / "made" / "last.safetensors", tmp_path / "encoder" / "model.onnx"]
+        monkeypatch.setattr(sys, "argv", ["x", *map(str, given), "--share", share])
+        module.main()
+        assert (score() != pytest.approx(before, abs=1e-4)) is changes
+
+
 def test_training_refuses_lists_without_a_licence(tmp_path, monkeypatch):
     write_lists([ONE], tmp_path / "questions.train.jsonl.gz")
     monkeypatch.syspath_prepend(str(RECIPES))

@@ -239,7 +239,9 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
             hidden = load_torch_encoder(model, **options)
             return PlainEncoder(hidden, self._recipe(stated, hidden.limit))
         device = cast(OnnxDevice, self.device)
-        exported = OnnxEncoder.of(files, device=device, threads=self.threads)
+        exported = OnnxEncoder.of(
+            files, device=device, threads=self.threads, projected=self.vectors == "tokens"
+        )
         return PlainEncoder(exported, self._recipe(stated, exported.limit))
 
     def _exported(self) -> "Exported | None":

@@ -9,6 +9,7 @@ from ..._files import digest
 from ...errors import ModelLoadError
 from .configuration import positions
 from .files import CONFIG, Exported, Precision, find_exported
+from .projection import PROJECTED
 from .session import Device, Session
 from .tokens import FILE, Row, Tokens
 
@@ -33,15 +34,20 @@ class OnnxEncoder:
         files: The model's files.
         session: Its weights.
         tokens: Its tokenizer.
+        projected: Whether vectors of tokens are wanted as late interaction compares them: those
+            that a linear map of the hidden states gives, where the weights have one.
 
     Raises:
         ModelLoadError: The weights have no output of one vector a token.
     """
 
-    def __init__(self, files: Exported, session: Session, tokens: Tokens) -> None:
+    def __init__(
+        self, files: Exported, session: Session, tokens: Tokens, *, projected: bool = False
+    ) -> None:
         self._files, self._session, self._tokens = files, session, tokens
         outputs = session.outputs
-        name = next((name for name in _STATES if name in outputs), None)
+        wanted = (PROJECTED, *_STATES) if projected else _STATES
+        name = next((name for name in wanted if name in outputs), None)
         if name is None or len(outputs[name]) != _A_VECTOR_A_TOKEN:
             raise ModelLoadError(
                 f"{files.name!r} is not an encoder: its weights give {', '.join(outputs)}, and not "
@@ -51,10 +57,13 @@ class OnnxEncoder:
         self._output = name
 
     @classmethod
-    def of(cls, files: Exported, *, device: Device, threads: int | None) -> "OnnxEncoder":
+    def of(
+        cls, files: Exported, *, device: Device, threads: int | None, projected: bool = False
+    ) -> "OnnxEncoder":
         """Load the encoder of these files."""
         tokens = Tokens(files)
-        return cls(files, Session(files, device, threads, tokens.padding), tokens)
+        session = Session(files, device, threads, tokens.padding)
+        return cls(files, session, tokens, projected=projected)
 
     @property
     def limit(self) -> int:
