@@ -136,7 +136,7 @@ def vectors_of(
 def drawn(
     lists: Sequence[Vectors], given: argparse.Namespace, step: int
 ) -> Iterator[tuple[Vectors, list[int]]]:
-    """The lists of a step with a relevant passage and some others: the same after a restart."""
+    """The lists of a step with a relevant passage and some others; a resumed run draws the same."""
     chance = Random(f"{given.seed} {step}")
     for _ in range(given.batch):
         one = chance.choice(lists)
