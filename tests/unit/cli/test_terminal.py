@@ -8,6 +8,7 @@ import pytest
 from rerank_plugins import BackendError, InputError
 from rerank_plugins.calls import (
     Completion,
+    Embed,
     Generate,
     Identifier,
     LabelLogprobs,
@@ -18,6 +19,7 @@ from rerank_plugins.calls import (
     Reply,
     ScorePair,
     Untrusted,
+    Vectors,
 )
 from rerank_plugins.cli._terminal import (
     call_text,
@@ -81,6 +83,8 @@ def test_progress_on_a_terminal(capsys, monkeypatch):
             "--- then write\nup to 7 tokens, sampled: temperature 0.5, top_p 0.8, top_k 3",
         ),
         (Likelihood(PROMPT, Untrusted("a query")), "--- how likely is then\na query"),
+        (Embed(PROMPT), "--- which vectors are there?\nat the last token"),
+        (Embed(PROMPT, ("<m>", "<n>")), "--- which vectors are there?\nat each <m> and <n>"),
     ],
 )
 def test_calls_with_a_prompt(call, end):
@@ -107,6 +111,7 @@ def test_replies():
     assert reply_text(Reply(LabelLogprobs({"A": -2.0, "B": -0.5}))) == "B -0.5000  A -2.0000"
     assert reply_text(Reply(Completion("[2] > [1]"))) == "[2] > [1]"
     assert reply_text(Reply(0.25)) == "0.25"
+    assert reply_text(Reply(Vectors(((0.5, 1.0),) * 3))) == "vectors: 3, of 2 numbers"
     assert reply_text(BackendError("it is down")) == "BackendError: it is down"
 
 

@@ -17,6 +17,7 @@ from rerank_plugins import BackendError, ContractError, InputError, PromptTooLon
 from rerank_plugins.calls import (
     Completion,
     ContinuationLogprob,
+    Embed,
     Generate,
     Hit,
     Identifier,
@@ -29,6 +30,7 @@ from rerank_plugins.calls import (
     ScorePair,
     Search,
     Untrusted,
+    Vectors,
 )
 from rerank_plugins.middleware import recorded
 from rerank_plugins.middleware._transcript import encode_call, encode_reply, read_transcript
@@ -144,6 +146,7 @@ def whole_transcript():
         (Generate(prompt, 5, stop=("x",)), Reply(Completion("[1]", tokens=(("[", -0.1),)))),
         (Likelihood(prompt, Untrusted("q", "query")), Reply(ContinuationLogprob(-3.5, 4))),
         (ScorePair("q", "p"), Reply(0.5, 3, score_kind="similarity")),
+        (Embed(prompt, ("<m>",)), Reply(Vectors(((0.5, -1.0), (2.0, 0.25))), 7)),
         (Search((0.5, 1.0), 3), Reply((Hit("1", "text", (0.5,), 2.0), Hit("2", "more")))),
     ]
     return [{"call": encode_call(c), "reply": encode_reply(r)} for c, r in entries], entries

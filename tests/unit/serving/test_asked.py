@@ -5,9 +5,11 @@ import pytest
 from rerank_plugins import BackendError, Passage, Reranker
 from rerank_plugins.serving._asked import MAX_ASKED, MAX_CHARS, watched
 from rerank_plugins.strategies import (
+    BlockEmbedding,
     PairScore,
     Permutation,
     Pointwise,
+    PseudoQuery,
     QueryLikelihood,
     SingleToken,
 )
@@ -28,6 +30,8 @@ def asked_by(strategy, backend, passages=("a cat", "a flea"), **options):
         (QueryLikelihood(), "Likelihood", "[how likely is then]  which flea?", "tokens)"),
         (PairScore(), "ScorePair", "[first text] which flea?\n\n[second text] a cat", "."),
         (Permutation(), "Generate", "[user]", "] > ["),
+        (BlockEmbedding(), "Embed", "[which vectors are there: at each <|", "vectors: 3, of 2 num"),
+        (PseudoQuery(), "Embed", "[which vectors are there: at the last token]", "vectors: 1, of"),
     ],
 )
 def test_every_kind_of_call_can_be_read(strategy, kind, question, answer):
