@@ -50,6 +50,7 @@ META = {
     "unscored",
     "score_scaled",
     "score_threshold_applied",
+    "cut",
 }
 TOKEN = {"type": "env_var", "env_vars": ["HF_API_TOKEN", "HF_TOKEN"], "strict": False}
 MODES = pytest.mark.parametrize("mode", ["sync", "async"])
@@ -177,6 +178,9 @@ def test_to_dict_of_the_defaults():
             "policy": None,
             "top_k": 10,
             "score_threshold": None,
+            "cut_at_gap": False,
+            "keep_at_least": 0,
+            "chunk_words": None,
             "scale_score": False,
             "meta_fields_to_embed": [],
             "meta_data_separator": "\n",

@@ -21,6 +21,7 @@ from rerank_plugins.strategies import (
 # Arguments that are newer than the stored files, with their defaults.
 ADDED = {"scale_score": False, "base_url": None}
 ADDED |= {"cut_at_gap": False, "keep_at_least": 0, "chunk_words": None}
+OF_RETRIEVER = {"expand": "query", "neighbours": 16}
 OF_PLUGIN, OF_FULL_LIST = {"base": None}, {"allow_none": False}
 STORED = Path(__file__).parent / "stored"
 STRATEGIES = {
@@ -49,6 +50,7 @@ def test_haystack_components_load_and_are_stored_as_before(path, monkeypatch):
     added = ADDED | {"api_key": None} if kind.endswith("Ranker") else {}
     added |= OF_PLUGIN if kind.endswith("PluginRanker") else {}
     added |= OF_FULL_LIST if kind.endswith("FullListRanker") else {}
+    added |= OF_RETRIEVER if kind.endswith("FeedbackRetriever") else {}
     assert own(after) == (kind, added | arguments, parts)
     if (expected := STRATEGIES.get(path.stem.removesuffix("Ranker"))) is not None:
         assert pipeline.get_component("it")._reranker.strategy == expected
