@@ -1,4 +1,4 @@
-"""How the default's numbers were chosen: `load_reranker()` in checkpoints.toml.
+"""The choice of the default's numbers, which `load_reranker()` uses (checkpoints.toml).
 
     RERANK_PLUGINS_DATA=... python benchmarks/choose_default.py [forms] [LIST ...]
     RERANK_PLUGINS_DATA=... python benchmarks/choose_default.py fit [LIST ...]
