@@ -70,7 +70,7 @@ class BestChunk:
     """
 
     inner: Strategy = field(kw_only=False)
-    words: int = 180
+    words: int = 90
     overlap: int | None = None
     top: int = 1
     pick: Strategy | None = None
