@@ -18,8 +18,10 @@ from ..presets import DEFAULT_PRESET
 from ._arguments import (
     RERANKER_HELP,
     instruction_option,
+    is_json,
     json_option,
     named_reranker,
+    parse_json,
     queries_option,
     split_option,
     strategy_spec,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # imported late: they need numpy
     from ..feedback import FaissIndex
     from ..feedback.measure import Comparison
 
+METHOD_HELP = "safe, bold, refit, first, qdrant-naive or sefr; with constants as JSON."
 ENCODER = DEFAULT_PRESET  # its encoder: MiniLM, which comes with the library
 Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "passage"
 
@@ -43,7 +46,13 @@ Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "pa
 @instruction_option
 @click.option("--strategy", help="How it ranks: a name, or a spec, as JSON or in a file.")
 @click.option("--run", help="A TREC run instead of a reranker: its order is the reranker's.")
-@click.option("--method", default="safe", show_default=True, help="safe, bold, refit or first.")
+@click.option(
+    "--method",
+    default="safe",
+    show_default=True,
+    callback=lambda _, __, given: parse_json(given, "--method") if is_json(given) else given,
+    help="safe, bold, refit, first, qdrant-naive or sefr; or JSON.",
+)
 @click.option("--k", default=100, show_default=True, help="Hits of each search.")
 @click.option("--depth", type=int, help="Hits that are reranked.  [default: all]")
 @click.option("--rounds", default=1, show_default=True, help="Refinements.")

@@ -1,7 +1,7 @@
 """Relevance feedback: a reranker's opinion, distilled into the retriever's query vector.
 
 `refine_query` is the numerical half, `search_with_feedback` the plan around it, `FaissIndex` an
-index to search in, and `FeedbackSearch` all of it together.
+index to search in (`QdrantIndex` another), and `FeedbackSearch` all of it together.
 """
 
 from .._extras import extra
@@ -12,11 +12,14 @@ from ._adaptive import gar, slide_gar  # noqa: E402
 from ._e2rank import E2Rank  # noqa: E402
 from ._fusion import Fuse, fused  # noqa: E402
 from ._index.faiss import FaissIndex  # noqa: E402
+from ._index.qdrant import QdrantIndex  # noqa: E402
 from ._refine import (  # noqa: E402
     First,
     Method,
+    QdrantNaive,
     Refinement,
     Refit,
+    Sefr,
     Turn,
     find_method,
     refine_query,
@@ -40,8 +43,11 @@ __all__ = [
     "First",
     "Fuse",
     "Method",
+    "QdrantIndex",
+    "QdrantNaive",
     "Refinement",
     "Refit",
+    "Sefr",
     "Turn",
     "find_method",
     "fused",

@@ -2,6 +2,7 @@
 
 from .opinion import FloatArray
 from .published import First, Refit
+from .qdrant import QdrantNaive, Sefr
 from .refine import (
     NEEDS_SCORES,
     Refinement,
@@ -18,8 +19,10 @@ __all__ = [
     "First",
     "FloatArray",
     "Method",
+    "QdrantNaive",
     "Refinement",
     "Refit",
+    "Sefr",
     "Turn",
     "find_method",
     "keep_length",

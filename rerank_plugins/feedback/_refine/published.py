@@ -1,8 +1,9 @@
 """`Refit` and `First`: the published recipes, by gradient descent on their losses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,15 +39,20 @@ def adam(objective: Objective, start: FloatArray, *, rate: float, steps: int) ->
         >>> bool(np.abs(nearest).max() < 0.01)
         True
     """
+    return next(islice(adam_steps(objective, start, rate=rate), steps - 1, None))
+
+
+def adam_steps(objective: Objective, start: FloatArray, *, rate: float) -> Iterator[FloatArray]:
+    """The vectors of `adam` after each of its updates, without an end."""
     vector = start.copy()
     mean, square = np.zeros_like(start), np.zeros_like(start)
-    for step in range(1, steps + 1):
+    for step in count(1):
         _, gradient = objective(vector)
         mean += 0.1 * (gradient - mean)
         square += 0.001 * (gradient * gradient - square)
         size = np.sqrt(square / (1 - 0.999**step)) + 1e-8
-        vector -= rate / (1 - 0.9**step) * mean / size
-    return vector
+        vector = vector - rate / (1 - 0.9**step) * mean / size
+        yield vector
 
 
 def softmax_kl(
@@ -174,13 +180,13 @@ class Refit:
             raise InputError(
                 "refit needs scores", hint='An order alone is for method="first" or "safe".'
             )
-        return _each(feedback, self._move)
+        return each_query(feedback, self._move)
 
-    def _move(self, query: FloatArray, part: "_Part") -> tuple[FloatArray, float, float] | None:
+    def _move(self, query: FloatArray, part: "Part") -> "Found":
         assert part.scores is not None  # noqa: S101 - checked by `move`
         scale = _half_range(np.ptp(part.scores), part.passages @ query)
         if scale is None:
-            return None
+            return FLAT
         exponentials = np.exp(part.scores - part.scores.max())
         target = exponentials / exponentials.sum()
         objective = partial(softmax_kl, passages=part.passages, target=target, scale=scale)
@@ -217,23 +223,23 @@ class First:
 
     def move(self, feedback: Feedback) -> Moved:
         """Descend for each query."""
-        return _each(feedback, self._move)
+        return each_query(feedback, self._move)
 
-    def _move(self, query: FloatArray, part: "_Part") -> tuple[FloatArray, float, float] | None:
+    def _move(self, query: FloatArray, part: "Part") -> "Found":
         spread = np.ptp(part.passages @ query)  # of the retriever's scores
         start = query
         if part.scores is not None and part.both:
             first = self.cross_encoder._move(query, part)
-            start = query if first is None else first[0]
+            start = query if isinstance(first, str) else first[0]
         scale = _half_range(spread, part.passages @ start)
         if scale is None:
-            return None
+            return FLAT
         objective = partial(weighted_ranknet, passages=part.passages, ranks=part.ranks, scale=scale)
         moved = adam(objective, start, rate=self.rate, steps=self.steps)
         return moved, objective(query)[0], objective(moved)[0]
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """The passages of one query that have a vector and a rank."""
 
     passages: FloatArray
@@ -242,7 +248,11 @@ class _Part(NamedTuple):
     both: bool
 
 
-def _each(feedback: Feedback, move: Any) -> Moved:
+Found = tuple[FloatArray, float, float] | str
+"""A new query vector with the losses before and after, or why there is none."""
+
+
+def each_query(feedback: Feedback, move: Callable[[FloatArray, Part], Found]) -> Moved:
     """Move one query after the other, in double precision."""
     vectors = feedback.queries.astype(np.float64)
     before, after = np.zeros(len(feedback)), np.zeros(len(feedback))
@@ -253,7 +263,7 @@ def _each(feedback: Feedback, move: Any) -> Moved:
         known = ~np.isnan(feedback.ordered[i])
         if feedback.scores is not None:
             known &= ~np.isnan(feedback.scores[i])
-        part = _Part(
+        part = Part(
             feedback.passages[i][known].astype(np.float64),
             feedback.ordered[i][known],
             None if feedback.scores is None else feedback.scores[i][known],
@@ -263,8 +273,8 @@ def _each(feedback: Feedback, move: Any) -> Moved:
             skipped[i] = EQUAL if len(part.ranks) > 1 else FEW
             continue
         found = move(query, part)
-        if found is None:
-            skipped[i] = FLAT
+        if isinstance(found, str):
+            skipped[i] = found
         elif not np.isfinite([*found[0], *found[1:]]).all():
             skipped[i] = OVERFLOWN
         else:

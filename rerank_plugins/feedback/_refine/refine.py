@@ -11,6 +11,7 @@ from ...errors import InputError, UnknownNameError
 from .._e2rank import E2Rank
 from .opinion import Feedback, FloatArray, dots, read_feedback
 from .published import First, Refit
+from .qdrant import QdrantNaive, Sefr
 from .turn import Method, Moved, Turn, lengths
 
 METHODS: dict[str, Method] = {
@@ -19,6 +20,8 @@ METHODS: dict[str, Method] = {
     "refit": Refit(),
     "first": First(),
     "e2rank": E2Rank(),
+    "qdrant-naive": QdrantNaive(),
+    "sefr": Sefr(),
 }
 """The methods by name."""
 
@@ -41,8 +44,9 @@ class Refinement:
         angle: Between the old vector and the new one, in degrees.
         displacement: Length of their difference, relative to the length of the old one.
         loss_before: The method's loss at the old vector: 1 minus the correlation with the target
-            (0 to 2) for ``"safe"`` and ``"bold"``, nats of KL divergence for ``"refit"``, weighted
-            RankNet for ``"first"``. 0 where skipped for what was given.
+            (0 to 2) for ``"safe"`` and ``"bold"``, with the reranker's scores for Qdrant's, nats of
+            KL divergence for ``"refit"``, weighted RankNet for ``"first"``. 0 where skipped for
+            what was given.
         loss_after: The method's loss at the new vector.
         trust: How far the reranker was trusted, from 0 to 1.
         skipped: Why the query was not changed; empty if it was refined.
@@ -81,9 +85,10 @@ def refine_query(
             scores mean nothing; with ``scores`` in addition, see `First`.
         method: ``"safe"``: turns the query by up to 25 degrees, less where the reranker's scores
             look random. ``"bold"``: always turns it by 45 degrees; for a reranker that is known to
-            be strong. ``"refit"`` and ``"first"``: the published recipes. Or a `Turn`, `Refit` or
-            `First` with other constants, a mapping such as ``{"name": "safe", "degrees": 30}``, or
-            a method of your own.
+            be strong. ``"refit"`` and ``"first"``: the published recipes. ``"qdrant-naive"`` and
+            ``"sefr"``: Qdrant's. Or a `Turn`, `Refit`, `First`, `QdrantNaive` or `Sefr` with other
+            constants, a mapping such as ``{"name": "safe", "degrees": 30}``, or a method of your
+            own.
 
     Returns:
         The refined vector with diagnostics. Where nothing can be learned (fewer than two scores,
@@ -95,7 +100,8 @@ def refine_query(
         UnknownNameError: There is no such method.
 
     References:
-        Reddy et al., ReFIT, arXiv:2305.11744; Reddy et al., FIRST, arXiv:2406.15657, section 4.4.
+        Reddy et al., ReFIT, arXiv:2305.11744; Reddy et al., FIRST, arXiv:2406.15657, section 4.4;
+        for Qdrant's see `QdrantNaive` and `Sefr`.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -170,7 +176,7 @@ def replaced(query: FloatArray, vector: FloatArray) -> Refinement:
 
 def needs_scores(method: str | Mapping[str, Any] | Method) -> bool:
     """True for a method that cannot use an order alone."""
-    return isinstance(find_method(method), Refit)
+    return isinstance(find_method(method), Refit | QdrantNaive | Sefr)
 
 
 def keep_length(vector: FloatArray, original: FloatArray) -> FloatArray:

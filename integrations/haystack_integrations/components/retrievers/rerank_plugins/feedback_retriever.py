@@ -111,7 +111,8 @@ class FeedbackRetriever(Composite):
         :param search_k: How many documents each search retrieves.
         :param depth: How many of those are reranked; all when None. 20 of 100 bring about half of
             the gain.
-        :param method: ``"safe"``, ``"bold"``, ``"refit"``, ``"first"``, or a dictionary such as
+        :param method: ``"safe"``, ``"bold"``, ``"refit"``, ``"first"``,
+            ``"qdrant-naive"``, ``"sefr"``, or a dictionary such as
             ``{"name": "safe", "degrees": 30}``: see `QueryFeedback`.
         :param rounds: How often the query is refined, and used for another search.
         :param rerank_new: Rerank the new documents of the last search, too.
