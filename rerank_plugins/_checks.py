@@ -99,11 +99,17 @@ def share(**values: object) -> None:
             raise InputError(f"{name} is {value!r:.80}, expected a number from 0 to 1")
 
 
-def listed(name: str, values: Iterable[T]) -> list[T]:
+def listed(name: str, values: Iterable[T], kind: type[T] | None = None) -> list[T]:
     """The values as a list; one string is refused, which is a list of its characters.
 
+    Args:
+        name: The argument.
+        values: Its values.
+        kind: The type that each must have; any when None.
+
     Raises:
-        InputError: It is one string, or nothing that can be iterated.
+        InputError: It is one string, or nothing that can be iterated, or a value is of another
+            type.
 
     Examples:
         >>> listed("queries", ("one", "two"))
@@ -111,10 +117,19 @@ def listed(name: str, values: Iterable[T]) -> list[T]:
         >>> listed("queries", "one")
         Traceback (most recent call last):
         rerank_plugins.errors.InputError: queries is of type str, expected a list
+        >>> listed("documents", [1, "two"], int)
+        Traceback (most recent call last):
+        rerank_plugins.errors.InputError: documents[1] is of type str, expected int
     """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InputError(f"{name} is of type {type(values).__name__}, expected a list")
-    return list(values)
+    found = list(values)
+    for i, value in enumerate(found):
+        if kind is not None and not isinstance(value, kind):
+            raise InputError(
+                f"{name}[{i}] is of type {type(value).__name__}, expected {kind.__name__}"
+            )
+    return found
 
 
 def flag(**values: object) -> None:
@@ -215,26 +230,50 @@ def nearest_of(given: object, known: Iterable[object], lead: str = "Known:") -> 
         'It is one of listnet, hinge, ranknet.'
         >>> nearest_of("C", "abcdefgh")
         'Did you mean c?'
+        >>> nearest_of("t5", ["a/t5-base", *"abcdefgh"]), nearest_of("bge", ["a/bge-m", *"bcdfhi"])
+        ('Did you mean a/t5-base?', 'Did you mean a/bge-m?')
         >>> nearest_of("something", [])
         'There is none.'
     """
-    from difflib import SequenceMatcher  # imported here: nothing else needs it
-
-    def closeness(name: str) -> float:
-        pairs = ((text, name.casefold()), (_short(text), _short(name.casefold())))
-        return max(SequenceMatcher(None, *pair).ratio() for pair in pairs)
-
-    text = str(given).casefold()
-    ratios = {name: closeness(name) for name in map(str, known)}
-    order = sorted(ratios, key=ratios.__getitem__, reverse=True)
-    if len(order) > NAMED and ratios[order[0]] >= _CLOSE:
-        close = [name for name in order[:NAMED] if ratios[name] >= _CLOSE]
+    order, ratios = _by_closeness(given, known)
+    if len(order) > NAMED and (close := _close(order, ratios)):
         return f"Did you mean {' or '.join(close)}?"
     return f"{lead} {some_of(order)}." if order else "There is none."
 
 
+def close_to(given: object, known: Iterable[object]) -> list[str]:
+    """Those of the known names that may be meant by another one, the nearest first; at most five.
+
+    Examples:
+        >>> close_to("bge", ["a/bge-m", "a/t5"]), close_to("gpt2", ["a/bge-m", "a/t5"])
+        (['a/bge-m'], [])
+    """
+    return _close(*_by_closeness(given, known))
+
+
+def _close(order: Sequence[str], ratios: Mapping[str, float]) -> list[str]:
+    return [name for name in order[:NAMED] if ratios[name] >= _CLOSE]
+
+
+def _by_closeness(given: object, known: Iterable[object]) -> tuple[list[str], dict[str, float]]:
+    """Names, the nearest first, and how near each is."""
+    from difflib import SequenceMatcher  # imported here: nothing else needs it
+
+    text = str(given).casefold()
+
+    def closeness(name: str) -> float:
+        pairs = ((text, name.casefold()), (_short(text), _short(name.casefold())))
+        ratio = max(SequenceMatcher(None, *pair).ratio() for pair in pairs)
+        return (1 + ratio) / 2 if len(text) >= _PART and text in name.casefold() else ratio
+
+    ratios = {name: closeness(name) for name in map(str, known)}
+    return sorted(ratios, key=ratios.__getitem__, reverse=True), ratios
+
+
 _CLOSE = 0.6
 """Ratio of `difflib` from which on a name may be what was meant: that of its close matches."""
+_PART = 2
+"""Characters from which on a part of a name may stand for it."""
 
 
 def _short(name: str) -> str:

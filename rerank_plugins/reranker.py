@@ -428,7 +428,25 @@ def _check_match(strategy: Strategy, backend: AnyBackend) -> None:
     plan.close()
     asked = set() if isinstance(first, Done) else {type(call) for call in first}
     if missing := sorted(kind.__name__ for kind in asked - kinds):
+        pairs = ScorePair in kinds
+        other = "one that scores pairs, such as 'pair-score'" if pairs else "another one"
+        model = "a cross-encoder or an encoder" if ScorePair in asked else "a language model"
         raise UnsupportedCallError(
-            f"{type(strategy).__name__} asks {missing}, which {type(backend).__name__} cannot "
-            f"answer; it answers {sorted(kind.__name__ for kind in kinds)}"
+            f"the strategy {type(strategy).__name__} asks for {_words(missing)}, and "
+            f"{type(backend).__name__} gives {_words(kind.__name__ for kind in kinds)}",
+            hint=f"Name {model} for this strategy, or take {other}.",
         )
+
+
+_WORDS = {
+    "NextToken": "log-probabilities of the next token",
+    "Generate": "written text",
+    "Likelihood": "the likelihood of a text",
+    "ScorePair": "scores of pairs",
+    "Search": "a search",
+}
+"""The answers to the kinds of call, for messages."""
+
+
+def _words(kinds: Iterable[str]) -> str:
+    return ", ".join(_WORDS.get(kind, kind) for kind in sorted(kinds))

@@ -23,14 +23,14 @@ from ._terminal import to_json
 @click.option("--cpus-per-actor", default=0.5, show_default=True, help="Reserved by Ray.")
 @click.option("--gpus-per-actor", default=0.0, show_default=True, help="Reserved by Ray.")
 @click.option("--retry-failed", is_flag=True, help="Rank again the queries that failed before.")
-@click.option("--run", help="A file for the rankings as a TREC run.")
+@click.option("--trec", help="A file for the rankings as a TREC run.")
 @json_option("Print the summary as JSON.")
 def batch(
     requests: str,
     output: str,
     reranker: str | None,
     instruction: str | None,
-    run: str | None,
+    trec: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -49,8 +49,8 @@ def batch(
         named = named_reranker(reranker, instruction=instruction)
         given = {**given, "strategy": to_spec("strategies", named.strategy)}
     counts = rank_dataset(requests, given, output, **options)
-    if run:
-        write_run(output, run)
+    if trec:
+        write_run(output, trec)
     if counts.failed:
         click.echo(f"{output} has an error in each failed query's row", err=True)
     if as_json:

@@ -25,7 +25,7 @@ from ._arguments import (
     reranker_option,
     split_option,
 )
-from ._terminal import call_text, reply_text, synthetic_note, table, to_json
+from ._terminal import call_text, counted, reply_text, synthetic_note, table, to_json
 
 Exchange = tuple[Call[Any], Reply[Any] | CallError]
 
@@ -163,8 +163,9 @@ def explanation(
             *([f"=== instruction: {request.instruction}"] if request.instruction else []),
             f"=== ranking by {ranking.score_kind}",
             table(header, rows, texts),
-            f"=== {usage.calls} calls in {usage.batches} rounds, {usage.prompt_tokens} tokens "
-            f"read, {usage.generated_tokens} written, {usage.seconds:.3f} s",
+            f"=== {counted(usage.calls, 'call')} in {counted(usage.batches, 'round')}, "
+            f"{counted(usage.prompt_tokens, 'token')} read, {usage.generated_tokens} written, "
+            f"{usage.seconds:.3f} s",
             *([f"loading the model: {loading:.3f} s"] if loading else []),
             *(f"{k.replace('_', ' ')}: {v}" for k, v in nonzero(ranking.report).items()),
         ]

@@ -38,7 +38,7 @@ Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "pa
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.argument("collection")
 @split_option
 @click.option("--encoder", default=ENCODER, show_default=True, help="A dense encoder.")
 @click.option("--index", help="A folder that keeps the vectors for the next run.")
@@ -71,7 +71,7 @@ Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "pa
 @click.option("--plot", help="A file for a scatter plot: .svg, .png or .pdf.")
 @json_option("Print the summary as JSON.")
 def feedback(
-    folder: str,
+    collection: str,
     split: str,
     encoder: str,
     index: str | None,
@@ -88,7 +88,7 @@ def feedback(
     head: int | None,
     **options: Any,
 ) -> None:
-    """Measure relevance feedback on a BEIR FOLDER.
+    """Measure relevance feedback on COLLECTION: a BEIR folder, or irds:NAME.
 
     Searches with FAISS, reranks, refines the query's vector and searches again. Prints the recall
     of the first search, of the second, of a second one without any reranker (the control), and of
@@ -98,11 +98,11 @@ def feedback(
     from ..feedback import FeedbackOptions
     from ..feedback.measure import Teacher, compare
 
-    collection = load_collection(folder, split=split)
+    loaded = load_collection(collection, split=split)
     if run and (reranker or strategy or instruction):
         raise InputError("give either --reranker or --run")
     if run:
-        teacher = Teacher.by_run(judged_run(load_run(run), collection))
+        teacher = Teacher.by_run(judged_run(load_run(run), loaded))
     else:
         spec = strategy_spec(strategy) if strategy else None
         named = named_reranker(reranker, strategy=spec, instruction=instruction)
@@ -111,20 +111,20 @@ def feedback(
         options["rerank_new"], head = False, 20 if head is None else head
     chosen = FeedbackOptions(expand=expand, head=head, on_error="keep_order", **options)
     encode = load_encoder(encoder)
-    searched = collection_index(collection, encode, index)
-    asked = dict(itertools.islice(collection.queries.items(), queries))
+    searched = collection_index(loaded, encode, index)
+    asked = dict(itertools.islice(loaded.queries.items(), queries))
     if not asked:
-        raise InputError(f"no query of {folder!r} is judged in {split!r}", hint="Give --split.")
+        raise InputError(f"no query of {collection!r} is judged in {split!r}", hint="Give --split.")
     vectors = dict(zip(asked, encode(list(asked.values()), "query"), strict=True))
     name = measure or f"R@{chosen.k}"
-    rows = compare(collection, searched, vectors, teacher=teacher, options=chosen, measure=name)
+    rows = compare(loaded, searched, vectors, teacher=teacher, options=chosen, measure=name)
     with click.progressbar(rows, length=len(vectors), file=sys.stderr) as bar:
         found = list(bar)
     if as_json:
-        said = feedback_numbers(found, name) | {"synthetic": collection.synthetic or None}
+        said = feedback_numbers(found, name) | {"synthetic": loaded.synthetic or None}
         click.echo(to_json(said))
     else:
-        click.echo("\n".join([summary(found, name), *synthetic_note(collection.synthetic)]))
+        click.echo("\n".join([summary(found, name), *synthetic_note(loaded.synthetic)]))
     if output:
         write_table(Path(output), [f.name for f in fields(found[0])], map(astuple, found))
     if plot:

@@ -11,7 +11,7 @@ from ..presets import find_preset, list_presets, preset_parts, size_of
 from ..registry import from_spec
 from ..text import Passage
 from ._arguments import json_option
-from ._terminal import call_text, to_json
+from ._terminal import call_text, counted, to_json
 
 EXAMPLE_QUERY = "how long does a flea live"
 EXAMPLE_PASSAGES = (
@@ -108,7 +108,8 @@ def example_prompt(name: str) -> str:
     if isinstance(state, Done):
         raise RerankError(f"the strategy of {name!r} makes no call for three passages")
     first = call_text(state[0], preset["backend"])
-    return f"{len(state)} call(s) for {len(EXAMPLE_PASSAGES)} passages; the first:\n{first}"
+    calls = counted(len(state), "call")
+    return f"{calls} for {len(EXAMPLE_PASSAGES)} passages; the first:\n{first}"
 
 
 def _preset(name: str) -> Mapping[str, Any]:

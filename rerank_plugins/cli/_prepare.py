@@ -10,7 +10,8 @@ from .._files import rows_of
 from ..errors import InputError
 from ..evaluation import load_collection
 from ..text import Passage
-from ._arguments import named_reranker, reranker_option
+from ._arguments import json_option, named_reranker, reranker_option
+from ._terminal import to_json
 
 _LINES = (".jsonl", ".jsonl.gz")
 
@@ -19,7 +20,8 @@ _LINES = (".jsonl", ".jsonl.gz")
 @click.argument("collection")
 @click.argument("output", type=click.Path(dir_okay=False))
 @reranker_option
-def prepare(collection: str, output: str, reranker: str) -> None:
+@json_option("Print the counts as JSON.")
+def prepare(collection: str, output: str, reranker: str, as_json: bool) -> None:
     """Encode the passages of COLLECTION into the file OUTPUT.
 
     COLLECTION is a BEIR folder, a collection of ir_datasets (irds:NAME), or a .jsonl file with
@@ -30,6 +32,10 @@ def prepare(collection: str, output: str, reranker: str) -> None:
     start = time.perf_counter()
     found = loaded.prepare(passages_of(collection), output)
     seconds = time.perf_counter() - start
+    if as_json:
+        numbers = {"passages": len(found), "seconds": seconds, "bytes": found.nbytes}
+        click.echo(to_json(numbers))
+        return
     size = f"{found.nbytes / 2**20:.1f} MiB, {found.nbytes / max(len(found), 1):,.0f} bytes each"
     click.echo(f"{len(found)} passages in {seconds:.0f} s: {size}")
 

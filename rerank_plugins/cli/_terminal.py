@@ -87,6 +87,16 @@ def table(
     return "\n".join(lines)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    Examples:
+        >>> counted(1, "round"), counted(3, "call")
+        ('1 round', '3 calls')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def synthetic_note(synthetic: str) -> list[str]:
     """The line under a table whose grades a model gave; none for people's.
 

@@ -22,6 +22,7 @@ class Candidates:
         texts: The texts for the model.
         scores: The items' scores, as Python floats; None for an item without one.
         duplicates: How many items were left out because they are copies of others.
+        blank: How many items have no text, copies among them.
         direction: What the scores are.
     """
 
@@ -29,6 +30,7 @@ class Candidates:
     texts: tuple[str, ...]
     scores: tuple[float | None, ...]
     duplicates: int
+    blank: int
     direction: Direction
 
 
@@ -102,6 +104,7 @@ def candidates(ids: Sequence[str], texts: Sequence[str], scores: Sequence[object
         tuple(Passage(texts[i], similarity=relevance[i] if told else None) for i in positions),
         tuple(numbers[i] for i in positions),
         len(ids) - len(positions),
+        sum(not text.strip() for text in texts),
         direction,
     )
 
@@ -234,8 +237,9 @@ def _warning(ranking: Ranking, found: Candidates, ignored: Sequence[str]) -> str
         more = f" (and {len(causes) - 1} more)" if len(causes) > 1 else ""
         extent = "the order was kept" if ranking.kept_order else "a part kept its order"
         said.append(f"{extent}: {causes[0]}{more}")
-    if empty := sum(not text.strip() for text in found.texts):
-        said.append(f"{empty} of {len(found.texts)} passages have no text")
+    if found.blank:
+        given = len(found.texts) + found.duplicates
+        said.append(f"{found.blank} of {given} passages have no text")
     if ranking.report.cut_answers:
         said.append(f"{ranking.report.cut_answers} answers were cut by the limit of tokens")
     if ranking.report.invalid_grades:

@@ -1,18 +1,20 @@
 """The names of rerankers: what each stands for, whoever is asked."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from .._checks import known_keys, nearest_of, some_of
+from .._checks import close_to, known_keys, nearest_of, some_of
 from .._extras import extra
 from ..calls import ScorePair
 from ..errors import ConfigurationError, InputError, UnknownNameError
 from ..plans import Done, step
 from ..ranking import Strategy
 from ..registry import from_spec, resolve
+from ..registry import names as registered
 from ..strategies import with_chunks
 from ..text import Passage
 from ._checkpoints import find_preset, list_presets, preset_parts
@@ -31,6 +33,13 @@ UNTRAINED: Mapping[str, Any] = {
 }
 """How a chat model that was not trained to rank does so: by log-probabilities of identifiers, or by
 the order that it writes where it reports none."""
+_HOSTED = (
+    *("gpt-3", "gpt-4", "gpt-5", "chatgpt", "openai", "claude", "anthropic", "gemini", "grok"),
+    *("cohere", "rerank-", "command-", "voyage", "deepseek-chat", "mistral-large"),
+)
+"""Beginnings of the names of models that only their makers' services have."""
+_ADDRESS = re.compile(r"[\w.-]+:[0-9]+(?:/|$)")
+"""The beginning of an address without its scheme."""
 _TEMPLATES = ("query_template", "passage_template")
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
 _MODULES = "modules.json"
@@ -101,9 +110,21 @@ def _unknown(model: str) -> UnknownNameError:
             f"there is no folder {model!r}",
             hint="Give an existing folder, or a name of `rerank-plugins models`.",
         )
+    if model in registered("strategies"):
+        return UnknownNameError(
+            f"{model!r} is a strategy, not a model",
+            hint=f"Name a model too: load_reranker(MODEL, strategy={model!r}), or give a spec.",
+        )
+    if _ADDRESS.match(model):
+        return UnknownNameError(
+            f"{model!r} is not a known checkpoint",
+            hint=f"A server's address begins with http: 'http://{model}'.",
+        )
+    near = close_to(model, list_presets())
+    meant = f"Did you mean {' or '.join(near)}?" if near else "`rerank-plugins models` has those."
     return UnknownNameError(
         f"{model!r} is not a known checkpoint",
-        hint=f"{nearest_of(model, list_presets())} With strategy=... it may be any model: {kinds}.",
+        hint=f"{meant} With strategy=... it may be any model: {kinds}.",
     )
 
 
@@ -134,6 +155,10 @@ def find_named(
         ConfigurationError: Nothing answers at the address, or it does not say which model it has.
         MissingExtraError, ModelLoadError: See `preset_parts`.
     """
+    if not isinstance(model, str | Path | Mapping) or model == "":
+        raise InputError(
+            f"model is {model!r:.80}, expected a name", hint="Leave it out for the default."
+        )
     spec = _spec_of(model)
     given: dict[str, Any] = {"preset": preset, "base": base, "base_url": base_url}
     given = {name: value for name, value in given.items() if value is not None}
@@ -342,6 +367,10 @@ def _of_files(model: str) -> tuple[AnyStrategy | None, dict[str, Any]]:
     """The strategy and the backend of a model that is not a known checkpoint, by its files.
 
     A hub id is not looked up: nothing says how it ranks.
+
+    Raises:
+        UnknownNameError: Only its maker's service has it.
+        InputError: A folder holds no model.
     """
     plain = {"name": "transformers", "model": model}
     if model.endswith(".gguf"):
@@ -350,6 +379,11 @@ def _of_files(model: str) -> tuple[AnyStrategy | None, dict[str, Any]]:
         return "pair-score", {**plain, "name": "onnx-cross-encoder"}
     folder = Path(model)
     if not folder.is_dir():
+        if "/" not in model and model.casefold().startswith(_HOSTED):
+            raise UnknownNameError(
+                f"{model!r} is a model of a hosted service",
+                hint="Give base_url=, its address, and api_key_env=, the variable with the key.",
+            )
         return None, plain
     if (folder / _ADAPTER).is_file():
         under = _read(folder / _ADAPTER).get("base_model_name_or_path")

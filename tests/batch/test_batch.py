@@ -314,7 +314,7 @@ def test_the_command_with_a_real_model(cluster, tmp_path, smollm2_folder):
     )
     run = tmp_path / "run.txt"
     arguments = (source, tmp_path / "out", "--spec", spec, "--actors", 1)
-    first = command(cluster, *arguments, "--run", run)
+    first = command(cluster, *arguments, "--trec", run)
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[-1] == "ranked 1, skipped as finished 0, failed 0"
     assert load_run(run)["q1"][0] == "d1"

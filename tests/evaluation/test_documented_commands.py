@@ -16,7 +16,7 @@ ELSEWHERE = {  # commands that are not run here: why, and where they are
     "batch": ("it starts a cluster", "tests/batch/test_batch.py"),
     "calibrate": ("it needs more judged queries", "tests/unit/cli/test_calibrate.py"),
     "export": ("it loads a checkpoint of the hub", "tests/unit/cli/test_export.py"),
-    "feedback": ("it loads an encoder of the hub", "tests/unit/cli/test_feedback.py"),
+    "feedback": ("it encodes a collection", "tests/unit/cli/test_feedback.py"),
     "serve": ("it never ends", "tests/serving/test_process.py"),
     "train": ("it takes minutes", "tests/training/test_cli.py"),
 }

@@ -91,6 +91,12 @@ def test_the_keys_of_feedback():
     assert found["skipped"] == {"equal": 1}
 
 
+def test_the_keys_of_prepare_and_export():
+    """Their own tests have the same keys: here there is no model."""
+    assert documented()["prepare"] == {"passages", "seconds", "bytes"}
+    assert documented()["export"] == {"folder", "kind", "precision", "bytes", "distance"}
+
+
 def test_the_keys_of_batch_and_train():
     ray = pytest.importorskip("rerank_plugins.jobs.ray")
     assert set(ray.DatasetCounts.__slots__) == documented()["batch"]

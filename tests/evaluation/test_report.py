@@ -1,8 +1,7 @@
 """The page: in a real browser, without a network, and with texts that would like to run."""
 
-import shutil
-
 import pytest
+from chromium import chromium
 from report_rows import HOSTILE, hostile_collection, hostile_rows
 
 from rerank_plugins.evaluation.report import write_report
@@ -20,16 +19,8 @@ def rows(collection):
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with chromium() as started:
         yield started
-        started.close()
 
 
 def opened(browser, path):

@@ -461,6 +461,18 @@ def test_documents_of_every_shape_come_back_whole(oracle, caplog):
     assert "2 of 4 passages have no text" in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("documents", "says"),
+    [
+        (None, "documents is of type NoneType, expected a list"),
+        (["a text"], r"documents\[0\] is of type str, expected Document"),
+    ],
+)
+def test_what_is_no_list_of_documents_is_refused(documents, says, oracle):
+    with pytest.raises(InputError, match=says):
+        FirstRanker(backend=oracle).run(query="a", documents=documents)
+
+
 def test_meta_and_affixes_are_what_the_model_reads():
     model = Oracle()
     ranker = PluginRanker(

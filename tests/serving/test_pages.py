@@ -1,8 +1,7 @@
 """The pages in a real browser: with and without a key, and with texts that would like to run."""
 
-import shutil
-
 import pytest
+from chromium import chromium
 from rerank_service import KEY, by_length, running
 
 from rerank_plugins import BackendError, Reranker
@@ -14,16 +13,8 @@ HOSTILE = "</textarea><script>document.title='taken'</script><img src=x onerror=
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

@@ -259,8 +259,13 @@ def test_a_pair_that_cannot_work_is_refused_when_it_is_built():
         def run(self, calls):
             return [Reply(0.0) for _ in calls]
 
-    with pytest.raises(UnsupportedCallError, match="NextToken"):
+    with pytest.raises(UnsupportedCallError) as refused:
         Reranker(FIRST, OnlyPairs())
+    assert str(refused.value) == (
+        "the strategy SlidingWindow asks for log-probabilities of the next token, and OnlyPairs "
+        "gives scores of pairs. Name a language model for this strategy, or take one that scores "
+        "pairs, such as 'pair-score'."
+    )
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def chosen_device(device: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigurationError(
-            f"there is no device {device!r} on this machine: {first_line(error)}",
+            f"there is no device {device!r} on this machine: {first_line(error):.80}",
             hint="Try 'cpu' or 'auto'.",
         ) from error
     return device

@@ -32,9 +32,7 @@ def differences(rows: Sequence[Measured], measure: str = "nDCG@10") -> "Figure":
         InputError: There is nothing to compare, or a ranker lacks the measure.
         MissingExtraError: matplotlib or SciPy is not installed.
     """
-    _check(rows, measure)
-    if len(rows) < 2:
-        raise InputError("rows has one ranker: there is no difference to draw")
+    _check(rows, measure, least=2)
     first, *others = rows
     figure, axes = _figure(_WIDTH, max(_HEIGHT, 0.9 + 0.36 * len(others)))
     for place, row in enumerate(others):
@@ -63,9 +61,7 @@ def changes_by_query(rows: Sequence[Measured], measure: str = "nDCG@10") -> "Fig
         InputError: There is nothing to compare, or a ranker lacks the measure.
         MissingExtraError: matplotlib or SciPy is not installed.
     """
-    _check(rows, measure)
-    if len(rows) < 2:
-        raise InputError("rows has one ranker: there is no change to draw")
+    _check(rows, measure, least=2)
     first, *others = rows
     figure, axes = _figure(_WIDTH, _HEIGHT)
     for i, row in enumerate(others, start=1):
@@ -166,10 +162,11 @@ def recall_by_depth(
     return figure
 
 
-def _check(rows: Sequence[Measured], measure: str) -> None:
+def _check(rows: Sequence[Measured], measure: str, *, least: int = 1) -> None:
     """Refuse rows of which nothing can be drawn."""
-    if not rows:
-        raise InputError("rows is empty: there is nothing to draw")
+    if len(rows) < least:
+        given = "rows is empty" if not rows else f"rows has {len(rows)} ranker"
+        raise InputError(f"{given}: there is nothing to draw", hint=f"Give {least} or more.")
     if lacking := [row.name for row in rows if measure not in row.each]:
         raise InputError(f"{lacking[0]!r} was not measured by {measure}")
 

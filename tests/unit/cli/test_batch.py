@@ -28,7 +28,7 @@ def test_options_become_the_job_s(tmp_path, monkeypatch):
         out,
         "--reranker",
         str(tmp_path / "spec.json"),
-        "--run",
+        "--trec",
         "r.trec",
         "--top-k",
         "5",

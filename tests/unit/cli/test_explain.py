@@ -51,7 +51,7 @@ def test_in_words():
         "3       3          5.0000      -   d  a dog",
         text.splitlines()[12],
     ]
-    assert text.splitlines()[12].startswith("=== 3 calls in 1 rounds, ")
+    assert text.splitlines()[12].startswith("=== 3 calls in 1 round, ")
     assert "grade" not in explanation(REQUEST, ranking, exchanges, calls=0)
 
 

@@ -1,5 +1,7 @@
 """``rerank-plugins export``: a folder that needs no torch, or one line that says why not."""
 
+import json
+
 import pytest
 import tiny_exports
 import tiny_models
@@ -24,6 +26,9 @@ def test_a_model_is_exported(export, tmp_path):
     assert found.exit_code == 0, found.output
     assert f"{tmp_path / 'out'}: cross-encoder, int8, " in found.output
     assert (tmp_path / "out" / "model_int8.onnx").is_file()
+    said = json.loads(export(source, tmp_path / "again", "--json").output)
+    assert said["folder"] == str(tmp_path / "again")
+    assert said.keys() == {"folder", "kind", "precision", "bytes", "distance"}
 
 
 def test_what_is_wrong_is_said(export, tmp_path):

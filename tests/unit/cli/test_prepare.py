@@ -32,6 +32,9 @@ def test_a_file_of_passages_becomes_a_file_of_vectors(tmp_path, spec):
     found = CliRunner().invoke(prepare, given)
     assert found.exit_code == 0, found.output
     assert found.stdout.startswith("2 passages in ")
+    said = json.loads(CliRunner().invoke(prepare, [*given, "--json"]).stdout)
+    assert said.keys() == {"passages", "seconds", "bytes"}
+    assert said["passages"] == 2
     backend = LateInteractionBackend(tmp_path / "encoder", prepared=out)
     ranking = Reranker("pair-score", backend).rank(
         "flea", [Passage("a cat"), Passage("of flea", title="sea")]

@@ -91,6 +91,12 @@ def test_warnings(ranking, texts, says):
     assert bool(says) == bool(warning)
 
 
+def test_empty_copies_are_counted():
+    found = candidates(["x", "y", "x"], ["", "b", ""], [None] * 3)
+    warning = conclude(Ranking((0, 1)), found, top_k=None).warning
+    assert warning == "2 of 3 passages have no text"
+
+
 @pytest.mark.parametrize(
     ("scores", "own", "says"),
     [

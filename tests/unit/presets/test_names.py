@@ -6,7 +6,15 @@ import pytest
 from openai_server import OpenAIServer
 
 from rerank_plugins import ConfigurationError, InputError, UnknownNameError
-from rerank_plugins.presets import UNTRAINED, backend_of, find_named, is_address, is_spec, load_spec
+from rerank_plugins.presets import (
+    DEFAULT_PRESET,
+    UNTRAINED,
+    backend_of,
+    find_named,
+    is_address,
+    is_spec,
+    load_spec,
+)
 
 MISTRAL = "castorini/first_mistral"
 
@@ -121,6 +129,41 @@ def test_a_name_that_nobody_knows():
         find_named(MISTRAL, base="a/b")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("first", "'first' is a strategy, not a model. Name a model too"),
+        ("pair-score", "strategy='pair-score'"),
+        ("gpt-4", "Give base_url="),
+        ("cohere", "a hosted service"),
+        ("localhost:8000/v1", "'http://localhost:8000/v1'"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "`rerank-plugins models` has those. With strategy="),
+        ("minilm", "Did you mean rerank-plugins/minilm"),
+        ("monot5", "Did you mean castorini/monot5"),
+    ],
+)
+def test_names_that_newcomers_try(name, says):
+    with pytest.raises(UnknownNameError) as error:
+        find_named(name).with_strategy()
+    assert says in str(error.value)
+
+
+def test_the_default_has_a_name():
+    assert find_named("default") == find_named(DEFAULT_PRESET)
+
+
+@pytest.mark.parametrize("model", [None, "", 5])
+def test_what_is_not_a_name_is_refused(model):
+    with pytest.raises(InputError, match="expected a name"):
+        find_named(model)
+
+
+def test_hosted_models_are_not_looked_for_on_the_hub():
+    with pytest.raises(UnknownNameError, match="hosted service"):
+        find_named("gpt-4", strategy="pointwise")
+    assert find_named("openai/gpt-oss-20b", strategy="pointwise").model == "openai/gpt-oss-20b"
+
+
 @pytest.mark.parametrize("name", ["/no/such/folder", "./folder", "~/folder", "folder/"])
 def test_a_path_where_nothing_is_gets_no_names_of_checkpoints(name):
     with pytest.raises(UnknownNameError) as error:
@@ -190,7 +233,10 @@ def test_a_spec_of_parts():
     for spec, says in (
         ({"strategy": "first"}, "needs a backend or a model"),
         ({"backend": "constant"}, "needs a strategy"),
-        ({"strategie": "first", "backend": "constant"}, r"has no strategie\. It has strategy"),
+        (
+            {"strategie": "first", "backend": "constant"},
+            r"no strategie\. Did you mean strategy",
+        ),
     ):
         with pytest.raises(InputError, match=says):
             find_named(spec)

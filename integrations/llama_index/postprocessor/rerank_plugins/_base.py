@@ -42,6 +42,7 @@ from rerank_plugins.components import (
     conclude,
     find_checkpoint,
     find_prompts,
+    listed,
     model_name,
     plain_part,
     refuse_download,
@@ -262,6 +263,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         """Events before and after a ranking, on every way out; the nodes when it is there."""
         if query_bundle is None:
             raise InputError("Missing query bundle.")
+        nodes = listed("nodes", nodes, NodeWithScore)
         texts = [n.node.get_content(metadata_mode=self.metadata_mode) for n in nodes]
         found = candidates([n.node.node_id for n in nodes], texts, [n.score for n in nodes])
         told = getattr(query_bundle, "instruction", None)

@@ -120,7 +120,7 @@ def test_pictures_that_cannot_be_drawn(rows, tmp_path):
     with pytest.raises(InputError, match="nothing to draw"):
         effectiveness_cost([])
     for draw in (differences, changes_by_query):
-        with pytest.raises(InputError, match="rows has one ranker"):
+        with pytest.raises(InputError, match="rows has 1 ranker"):
             draw(rows[:1])
     for name in ("x.nonsense", "no/x.svg"):
         with pytest.raises(InputError, match="cannot write the picture"):

@@ -33,6 +33,7 @@ from rerank_plugins.components import (
     check_top_k,
     conclude,
     find_checkpoint,
+    listed,
     model_name,
     plain_part,
     refuse_download,
@@ -143,12 +144,12 @@ class Ranker(Checked):
             list: ``similarity``, ``distance``, ``unknown``, ``incomplete``, ``none``),
             ``score_scaled``, ``score_threshold_applied``, ``cut`` (how many documents the threshold
             and the gap left out).
-        :raises ValueError: ``top_k`` is not positive, or there is an instruction and no place for
-            it in the prompt.
+        :raises ValueError: ``top_k`` is not positive, ``documents`` is not a list of them, or
+            there is an instruction and no place for it in the prompt.
         :raises RerankError: A call failed and ``raise_on_failure`` is set, or the set-up is wrong.
         """
         limits = self._limits(top_k, score_threshold, scale_score)
-        documents = list(documents)
+        documents = listed("documents", documents, Document)
         found = self._candidates(documents)
         with tracer.trace("rerank_plugins.rank", tags=self._tags(documents)) as span:
             reranker = self._reranker_for(limits[0])
@@ -175,12 +176,12 @@ class Ranker(Checked):
         :param instruction: What relevance means for this query, where the model's prompt has a
             place for it.
         :returns: The outputs of ``run``.
-        :raises ValueError: ``top_k`` is not positive, or there is an instruction and no place for
-            it in the prompt.
+        :raises ValueError: ``top_k`` is not positive, ``documents`` is not a list of them, or
+            there is an instruction and no place for it in the prompt.
         :raises RerankError: A call failed and ``raise_on_failure`` is set, or the set-up is wrong.
         """
         limits = self._limits(top_k, score_threshold, scale_score)
-        documents = list(documents)
+        documents = listed("documents", documents, Document)
         found = self._candidates(documents)
         with tracer.trace("rerank_plugins.rank", tags=self._tags(documents)) as span:
             reranker = self._reranker_for(limits[0])
