@@ -243,6 +243,13 @@ def test_to_dict_and_back_with_everything_set():
     assert again._reranker.strategy == ranker._reranker.strategy
 
 
+@pytest.mark.parametrize("name", ["api_key", "token"])
+def test_a_secret_as_text_is_refused_and_not_shown(name):
+    with pytest.raises(InputError, match=f"{name} is of type str, expected a Secret") as refused:
+        PluginRanker("first_mistral", **{name: "sk-1"})
+    assert "sk-1" not in str(refused.value)
+
+
 def test_a_device_by_name_is_refused_with_what_haystack_takes():
     with pytest.raises(InputError, match=r"device is 'cpu'.*ComponentDevice\.from_str\(\"cpu\"\)"):
         PluginRanker(device="cpu")

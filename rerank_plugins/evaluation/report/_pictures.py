@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DEPTHS = (1, 2, 5, 10, 20, 50, 100)
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#333333")
+_TICKS = 8
+"""Ticks of an axis at most, where decades alone are not more."""
 _PALE = "#b5b5b5"
 _WIDTH, _HEIGHT = 4.8, 3.4  # in inches: letters stay readable on a page of 400 pixels
 
@@ -124,9 +126,10 @@ def _readable_log(axes: Any, values: Sequence[float]) -> None:
     low, high = min(values) / 4, max(values) * 4
     axes.set_xlim(low, high)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if len(decades) < 4 else (1,)
-    ticks = [step * 10.0**decade for decade in decades for step in steps]
-    shown = [tick for tick in ticks if low <= tick <= high]
+    fine = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    shown = [tick for tick in fine if low <= tick <= high]
+    if len(shown) > _TICKS:
+        shown = [tick for tick in shown if tick in fine[::3]]
     axes.set_xticks(shown, [f"{tick:,.10g}" for tick in shown])
     axes.minorticks_off()
 

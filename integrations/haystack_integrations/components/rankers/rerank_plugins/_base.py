@@ -232,10 +232,16 @@ class Ranker(Checked):
 
     def _key(self) -> Callable[[], str | None] | None:
         """Gives the server's key, when it is needed."""
-        return None if self.api_key is None else self.api_key.resolve_value
+        return self.api_key.resolve_value if isinstance(self.api_key, Secret) else None
 
     def _connect(self, strategy: Any, named: Named) -> None:
         """Connect a strategy with the backend that the arguments describe."""
+        for name in ("api_key", "token"):
+            if not isinstance(given := getattr(self, name), Secret | None):
+                raise InputError(
+                    f"{name} is of type {type(given).__name__}, expected a Secret",
+                    hint='Give haystack.utils.Secret.from_env_var("NAME").',
+                )
         if not isinstance(self.device, ComponentDevice | None):
             raise InputError(
                 f"device is {self.device!r}, expected a ComponentDevice",
