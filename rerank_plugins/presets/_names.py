@@ -155,10 +155,7 @@ def find_named(
         ConfigurationError: Nothing answers at the address, or it does not say which model it has.
         MissingExtraError, ModelLoadError: See `preset_parts`.
     """
-    if not isinstance(model, str | Path | Mapping) or model == "":
-        raise InputError(
-            f"model is {model!r:.80}, expected a name", hint="Leave it out for the default."
-        )
+    _refuse_nameless(model)
     spec = _spec_of(model)
     given: dict[str, Any] = {"preset": preset, "base": base, "base_url": base_url}
     given = {name: value for name, value in given.items() if value is not None}
@@ -183,6 +180,14 @@ def find_named(
         on_error=on_error or found.on_error,
         limits=limits or found.limits,
     )
+
+
+def _refuse_nameless(model: object) -> None:
+    """Refuse what cannot be a name, such as None."""
+    if not isinstance(model, str | Path | Mapping) or model == "":
+        raise InputError(
+            f"model is {model!r:.80}, expected a name", hint="Leave it out for the default."
+        )
 
 
 def is_address(name: object) -> bool:
