@@ -283,12 +283,12 @@ class Embed(Call[Vectors]):
 
 @dataclass(frozen=True, slots=True)
 class PassageAttention:
-    """The attention that the tokens of a query pay to each passage of its prompt.
+    """The attention that a question pays to each passage of its prompt.
 
-    Each value is a sum over the passage's tokens (a share of all attention, so between -1 and 1 for
-    one head): a token's is the mean over the query's tokens, less the mean over those of a query
-    without content. Tokens that are more than two standard deviations below their passage's mean
-    are left out.
+    Each value is a sum over the tokens of the passage and its label (of shares of all attention, so
+    between -1 and 1 for one head): a token's is the mean over all tokens after the passages, which
+    are the question and the end of the prompt, less the same with a query without content. Tokens
+    that are more than two standard deviations below their passage's mean are left out.
 
     Args:
         passages: For every passage, summed over the heads that were asked for.

@@ -130,7 +130,7 @@ def calibrate(
     fitted = {name: float(f"{getattr(made.fitted, name):.6g}") for name in _NUMBERS}
     spec = _spec(reranker) | {"strategy": to_spec("strategies", Calibrated(inner, **fitted))}
     if output is not None:
-        _write(Path(output), spec)
+        write_spec(Path(output), spec)
     numbers = {
         "queries": len(lists),
         "left_out": len(asked) - len(lists),
@@ -230,7 +230,8 @@ def _spec(name: str | None) -> dict[str, Any]:
     return found
 
 
-def _write(path: Path, spec: Mapping[str, Any]) -> None:
+def write_spec(path: Path, spec: Mapping[str, Any]) -> None:
+    """Write a reranker's spec: JSON, or YAML by the file's name."""
     text = to_json(spec)
     if path.suffix != ".json":
         text = extra("yaml", "cli").safe_dump(dict(spec), sort_keys=False)

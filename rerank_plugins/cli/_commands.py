@@ -10,6 +10,7 @@ from ._evaluate import evaluate
 from ._explain import explain
 from ._export import export
 from ._feedback import feedback
+from ._heads import heads
 from ._judge import judge
 from ._models import models
 from ._prepare import prepare
@@ -32,6 +33,7 @@ for _command in (
     compare,
     explain,
     tune,
+    heads,
     calibrate,
     bench,
     models,

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 
 from .._checks import fits
-from ..calls import Attend, Plan
+from ..calls import Attend, PassageAttention, Plan, Prompt
 from ..errors import InputError, ModelOutputError
 from ..prompts import ListwisePrompt, require
 from ..ranking import Ranking, Report, by_score, input_order
-from ._fit import ask_window
+from ._fit import Fitted, ask_window
 
 _HEAD = re.compile(r"(\d{1,4})-(\d{1,4})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionScore:
-    """Score passages by the attention that the query's tokens pay to them.
+    """Score passages by the attention that the question after them pays to them.
 
     All passages stand in one prompt, before the query; nothing is generated. The attention of a
     query without content is subtracted, which takes away what a passage gets for its place and
@@ -71,15 +71,10 @@ class AttentionScore:
 
     def rank(self, query: str, passages: Sequence[str]) -> Plan[Ranking]:
         """Plan one call for two or more passages, none for fewer."""
-        template = require(self.prompt, ListwisePrompt)
         n = len(passages)
         if n < 2:
             return input_order(n)
-        pairs = (head.partition("-") for head in self.heads)
-        heads = tuple((int(layer), int(head)) for layer, _, head in pairs)
-        found = yield from ask_window(
-            template, query, passages, lambda prompt: Attend(prompt, self.calibration, heads)
-        )
+        found = yield from self.attention(query, passages)
         values = found.answer.passages
         if len(values) != n or not all(map(math.isfinite, values)):
             raise ModelOutputError(
@@ -89,3 +84,22 @@ class AttentionScore:
         mean, spread = fmean(values), pstdev(values)
         scores = [(value - mean) / spread if spread else 0.0 for value in values]
         return by_score(scores, "z-score", report=Report(truncated=found.cut))
+
+    def attention(
+        self, query: str, passages: Sequence[str], *, each_head: bool = False
+    ) -> Plan[Fitted[PassageAttention]]:
+        """Plan the call of `rank`, and return its answer.
+
+        Args:
+            query: The query.
+            passages: The passages.
+            each_head: Whether every head's own values are wanted too.
+        """
+        pairs = (head.partition("-") for head in self.heads)
+        heads = tuple((int(layer), int(head)) for layer, _, head in pairs)
+
+        def call(prompt: Prompt) -> Attend:
+            return Attend(prompt, self.calibration, heads, each_head)
+
+        template = require(self.prompt, ListwisePrompt)
+        return (yield from ask_window(template, query, passages, call))

@@ -29,8 +29,9 @@ class Permutation:
     Args:
         prompt: A listwise prompt or its versioned name: ``rankzephyr.v1``, ``rankvicuna.v1``,
             ``reasonrank.v1``, ``dear-listwise.v1``.
-        max_tokens: The longest answer; by default enough for every identifier, and 3072 tokens
-            more where the prompt asks for reasoning.
+        max_tokens: The longest answer; by default what the usual tokenizers need for every
+            identifier, and 3072 tokens more where the prompt asks for reasoning. Give more to a
+            model that begins with other words; `Report.cut_answers` counts what was cut.
         top_m: Stop after this many identifiers; the passages that were not named follow in their
             input order. All when None.
         sampling: How the answer is decoded: greedily, unless the checkpoint's authors sample.
@@ -96,14 +97,13 @@ def written_order(template: ListwisePrompt, n: int, wanted: int) -> WrittenOrder
 def answer_tokens(n: int, wanted: int, template: ListwisePrompt) -> int:
     """Tokens for the first ``wanted`` of ``n`` identifiers, as ``[1] > [2] > ...``.
 
-    For a whole list, each may need a token for every character of itself and of `` > []``. An
-    answer that should stop early gets what the usual tokenizers need, because a model given more
-    writes on until it is used up.
+    Each may need a token for every character of itself, and the usual tokenizers need three for
+    `` > []``. A model given more writes on until it is used up, and what is no order by then
+    seldom becomes one.
     """
-    between = 5 if wanted == n else 3
     longest = sorted(map(len, labels(template.alphabet, n)), reverse=True)[:wanted]
     reasoning = REASONING_TOKENS if template.reasoning else 0
-    return reasoning + sum(length + between for length in longest)
+    return reasoning + sum(length + 3 for length in longest)
 
 
 def read_permutation(

@@ -24,8 +24,8 @@ class Attended:
     Args:
         call: The call.
         encoded: The prompt with the query, and with the one without content.
-        passages: The tokens of each passage; ``(0, 0)`` of one without any.
-        queries: The tokens of both queries.
+        passages: The tokens of each passage and its label.
+        queries: The tokens after the passages, in both prompts.
     """
 
     call: Attend
@@ -38,22 +38,12 @@ class Attended:
         """Encode a call.
 
         Raises:
-            CallError: The query does not stand after the passages or has no tokens, or the tokens
-                of its parts cannot be found.
+            CallError: The query does not stand after the passages, or these are not found.
         """
-        parts = call.prompt.untrusted
-        asked, plain = (renderer.places(p) for p in (call.prompt, call.calibrated))
-        places = list(zip(parts, asked[1], strict=True))
-        passages = [span for part, span in places if part.kind == "passage"]
-        first, second = (
-            [span for part, span in zip(parts, spans, strict=True) if part.kind == "query"]
-            for spans in (asked[1], plain[1])
-        )
-        if (0, 0) in (*first, *second):
-            raise CallError("a query without tokens attends to nothing")
-        if len(first) != 1 or first[0][0] < max((stop for _, stop in passages), default=0):
-            raise CallError("attention needs a prompt whose query stands once, after the passages")
-        return cls(call, (asked[0], plain[0]), passages, (first[0], second[0]))
+        asked, passages, start = renderer.passages(call.prompt)
+        plain, _, other = renderer.passages(call.calibrated)
+        queries = ((start, len(asked.ids)), (other, len(plain.ids)))
+        return cls(call, (asked, plain), passages, queries)
 
     @property
     def tokens(self) -> int:

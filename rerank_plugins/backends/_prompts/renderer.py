@@ -110,17 +110,21 @@ class Renderer:
                 return Encoded(text, ids, written.truncated, written)
         raise failure
 
-    def places(self, prompt: Prompt) -> tuple[Encoded, list[tuple[int, int]]]:
-        """Encode a prompt, and find the tokens of its untrusted parts.
+    def passages(self, prompt: Prompt) -> tuple[Encoded, list[tuple[int, int]], int]:
+        """Encode a prompt, and find its passages among the tokens.
 
         Returns:
-            The prompt, and the first token of each part and the one after its last: a token that
-            holds characters of a part belongs to it.
+            The prompt; the first token of each passage, which is that of its label on the same
+            line, and the one after its last; and the first token after all passages and the white
+            space that follows them. A token belongs to all of whose characters it holds some.
 
         Raises:
-            CallError: As `encode`; or the template changes the messages, or the tokenizer does not
-                say which characters a token stands for.
+            CallError: As `encode`; or the query does not stand after the passages, the template
+                changes the messages, or the tokenizer does not say which characters a token has.
         """
+        kinds = [part.kind for part in prompt.untrusted]
+        if kinds[-1:] != ["query"] or kinds.count("query") > 1:
+            raise CallError("attention needs a prompt whose query stands once, after the passages")
         encoded = self.encode(prompt)
         written = encoded.written
         if written is None or not self.tokenizer.is_fast:
@@ -132,12 +136,20 @@ class Renderer:
                 raise CallError("the chat template changes the messages, so no passage is found")
             starts.append(found - (len(content) - len(content.lstrip())))
             before = found + len(content.strip())
-        special = not prompt.chat
+        spans, end = list[tuple[int, int]](), 0
+        for number, start, stop in written.places[:-1]:
+            line = encoded.text.rfind("\n", end, starts[number] + start) + 1
+            spans.append((max(line, end, starts[number]), starts[number] + stop))
+            end = spans[-1][1]
+        rest = len(encoded.text) - len(encoded.text[end:].lstrip())
         offsets = self.tokenizer(
-            encoded.text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
+            encoded.text,
+            add_special_tokens=not prompt.chat,
+            return_offsets_mapping=True,
+            verbose=False,
         )["offset_mapping"]
-        spans = [(starts[i] + start, starts[i] + stop) for i, start, stop in written.places]
-        return encoded, [_tokens_of(offsets, *span) for span in spans]
+        last, _ = _tokens_of(offsets, rest, len(encoded.text))
+        return encoded, [_tokens_of(offsets, *span) for span in spans], last
 
     def escape(self, text: str) -> str:
         """Escape control tokens in text from outside, for models without a template.

