@@ -28,8 +28,8 @@ class AttentionScore:
     authors advise against windows.
 
     Only `TransformersBackend` can answer. It takes a large model: with SmolLM2-135M the order is
-    no better than the first stage's, whichever heads are chosen. ``rerank-plugins heads`` finds a
-    model's heads, and says on other queries whether they help.
+    worse than the first stage's, also with chosen heads. ``rerank-plugins heads`` finds a model's
+    heads, and says on other queries whether they help.
 
     Args:
         prompt: A listwise prompt whose query stands after the passages, or its versioned name:
