@@ -245,7 +245,11 @@ def search_with_feedback(
 
 
 def ranked_by(strategy: Strategy) -> Rank:
-    """Make a `Rank` that ranks the texts of hits with a strategy."""
+    """Make a `Rank` that ranks the texts of hits with a strategy.
+
+    It does not see the hits' scores, so `Calibrated` does not count places: as teachers, places
+    helped no more than they harmed on the collections that this was decided on.
+    """
 
     def rank(query: str, hits: Sequence[Hit]) -> Plan[Ranking]:
         return strategy.rank(query, [Passage.of(hit.text) for hit in hits])

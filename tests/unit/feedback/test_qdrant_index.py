@@ -111,13 +111,14 @@ def test_vectors_of_several_rows_are_refused(notes, monkeypatch):
 
 
 class TestContract(BackendContract):
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def backend(self, client):
-        config = models.VectorParams(size=8, distance=models.Distance.DOT)
-        client.create_collection("contract", vectors_config=config)
-        points = [
-            models.PointStruct(id=i, vector=row.tolist(), payload={"text": f"d{i}"})
-            for i, row in enumerate(np.eye(8))
-        ]
-        client.upsert("contract", points)
+        if not client.collection_exists("contract"):
+            config = models.VectorParams(size=8, distance=models.Distance.DOT)
+            client.create_collection("contract", vectors_config=config)
+            points = [
+                models.PointStruct(id=i, vector=row.tolist(), payload={"text": f"d{i}"})
+                for i, row in enumerate(np.eye(8))
+            ]
+            client.upsert("contract", points)
         return QdrantIndex(client, "contract")

@@ -14,6 +14,7 @@ from rerank_plugins import (
 from rerank_plugins.calls import Hit, Reply
 from rerank_plugins.feedback import FaissIndex, FeedbackOptions
 from rerank_plugins.strategies import (
+    Calibrated,
     FullList,
     Groupwise,
     PairScore,
@@ -270,6 +271,15 @@ def test_distances_are_never_used_as_scores(index):
         results.append(([h.id for h in found.hits], found.scored(3)))
     assert results[0][0] == results[1][0] == results[2][0]
     assert {kind for _, (_, kind) in results} == {"logit"}
+
+
+def test_places_in_the_first_search_do_not_count(index):
+    """`Calibrated` would count them where passages carry the first search's scores."""
+    lists = [
+        searcher(index, Calibrated(PairScore(), places=places)).search("a question", QUERY).hits
+        for places in (0.0, 1000.0)
+    ]
+    assert [hit.id for hit in lists[0]] == [hit.id for hit in lists[1]]
 
 
 def test_a_blank_query_and_equal_scores_are_left_alone(index):
