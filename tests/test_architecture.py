@@ -73,6 +73,7 @@ def test_without_faiss_the_index_names_the_extra():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert "rerank-plugins[faiss]" in found.stderr.splitlines()[-1]
+    assert "rerank-plugins[faiss-gpu]" in found.stderr.splitlines()[-1]
 
 
 def test_the_changelog_speaks_of_this_version():

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._checks import fits
-from ..._extras import extra
 from ..._files import (
     HEX,
     Stamp,
@@ -27,6 +26,7 @@ from ..._files import (
 )
 from ...backends import TokenVectors
 from ...errors import InputError
+from .gpus import find_faiss
 
 MANIFEST = "manifest.json"
 STAMP = Stamp("rerank-plugins index", 1)
@@ -40,7 +40,7 @@ class Parts(NamedTuple):
     """The parts of an index that are stored.
 
     Attributes:
-        index: The FAISS index.
+        index: The FAISS index, on the CPU.
         ids: One for each vector.
         texts: One for each vector.
         titles: One for each vector; empty where there is none.
@@ -139,10 +139,7 @@ def _generation_in(folder: Path) -> str:
 
 
 def _write(parts: Parts, generation: Path) -> None:
-    faiss = extra("faiss", "faiss")
-    on_gpu = "Gpu" in type(parts.index).__name__
-    index = faiss.index_gpu_to_cpu(parts.index) if on_gpu else parts.index
-    faiss.write_index(index, str(generation / _INDEX))
+    find_faiss().write_index(parts.index, str(generation / _INDEX))
     rows = (
         {"id": key, "text": text, **({"title": title} if title else {})}
         for key, text, title in zip(parts.ids, parts.texts, parts.titles, strict=True)
@@ -176,7 +173,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Parts:
                 f"the file {name!r} of the index in {str(folder)!r} is damaged or incomplete",
                 hint="Build the index again, or copy the whole folder again.",
             )
-    index = extra("faiss", "faiss").read_index(str(generation / _INDEX))
+    index = find_faiss().read_index(str(generation / _INDEX))
     rows = [row for _, row in rows_of(generation / _PASSAGES)]
     if not all(fits(row.get(n, ""), str) for row in rows for n in ("id", "text", "title")) or any(
         not {"id", "text"} <= row.keys() for row in rows

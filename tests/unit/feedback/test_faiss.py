@@ -8,7 +8,7 @@ import pytest
 
 from rerank_plugins import ConfigurationError, InputError, Reranker, UnsupportedCallError
 from rerank_plugins.calls import Reply, ScorePair, Search
-from rerank_plugins.feedback import FaissIndex, FeedbackSearch
+from rerank_plugins.feedback import FaissIndex, FeedbackSearch, refine_query
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Oracle
 
@@ -173,9 +173,50 @@ def test_bad_input():
             wrong()
 
 
-def test_no_gpu_is_said_plainly():
-    with pytest.raises(ConfigurationError, match="faiss-gpu"):
-        build().to_gpu()
+@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF8,Flat", "PQ8x4"])
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_arrays_hold_what_the_hits_hold(factory, metric):
+    index = build(factory, metric)
+    places, scores = index.nearest(VECTORS[:5], N)
+    vectors = index.vectors_at(places)
+    assert vectors.shape == (5, N, DIM)
+    rows = zip(index.search_many(VECTORS[:5], N), places, scores, vectors, strict=True)
+    for hits, *row in rows:
+        n = len(hits)
+        assert [hit.id for hit in hits] == [IDS[i] for i in row[0][:n]]
+        assert [hit.score for hit in hits] == row[1][:n].tolist()
+        assert all(np.array_equal(h.vector, v) for h, v in zip(hits, row[2], strict=False))
+        assert set(row[0][n:].tolist()) <= {-1}
+        assert np.isnan(row[1][n:]).all()
+        assert np.isnan(row[2][n:]).all()
+
+
+def test_a_batch_is_refined_in_arrays_as_it_is_query_by_query():
+    index = build("IVF8,Flat")  # some queries have fewer hits than asked
+    queries = VECTORS[:40]
+    places, _ = index.nearest(queries, 120)
+    assert (places < 0).any()
+    want = queries + VECTORS[40:80]
+    vectors = index.vectors_at(places)
+    scores = np.einsum("bkd,bd->bk", vectors, want)
+    refined = refine_query(queries, vectors, scores).vector
+    for i, hits in enumerate(index.search_many(queries, 120)):
+        alone = refine_query(queries[i], np.stack([h.vector for h in hits]), scores[i, : len(hits)])
+        assert refined[i] == pytest.approx(alone.vector, abs=1e-5)
+
+
+def test_vectors_at_positions():
+    index = build("PCA8,Flat")
+    beside = FaissIndex(index.index, ids=IDS, texts=TEXTS, vectors=VECTORS)
+    assert np.array_equal(beside.vectors_at([[3, 599], [0, 3]]), VECTORS[[[3, 599], [0, 3]]])
+    assert np.array_equal(index.vectors_at(7), index.index.reconstruct(7))
+    assert index.vectors_at(np.empty((2, 0))).shape == (2, 0, DIM)
+    for wrong in ([N], [-2]):
+        with pytest.raises(InputError, match="out of range: the index holds 600"):
+            index.vectors_at(wrong)
+    empty = build(vectors=VECTORS[:0])
+    places, scores = empty.nearest(VECTORS[:2], 5)
+    assert places.shape == scores.shape == (2, 0)
 
 
 def test_it_says_what_it_is():
