@@ -81,8 +81,8 @@ def train_with_rewards(
         output: As for `rerank_plugins.training.train`: an interrupted run is resumed.
         options: Learning rate, steps, adapter, seed, context; ``batch_size`` times ``accumulate``
             answers make an optimiser step, and must be a multiple of ``grpo.generations``. Options
-            of labels and validation (``objective``, ``patience``, ``neftune_alpha``) must be left
-            out.
+            of labels and validation (``objective``, ``patience``, ``neftune_alpha``,
+            ``late_interaction``) must be left out.
         grpo: See `GrpoOptions`.
         about: Notes for ``reranker.json``.
 
@@ -132,8 +132,8 @@ def _check_arguments(
 ) -> None:
     if not rows:
         raise InputError("there are no lists to train on")
-    for name in ("objective", "patience", "neftune_alpha"):
-        if getattr(options, name) is not None:
+    for name in ("objective", "patience", "neftune_alpha", "late_interaction"):
+        if getattr(options, name) not in (None, False):
             raise InputError(f"{name} has no effect where the model learns from rewards")
     answers = options.batch_size * options.accumulate
     if answers % grpo.generations:

@@ -53,6 +53,21 @@ def test_a_file_of_lists_becomes_a_reranker(lists, encoder_folder, tmp_path):
     assert noted["options"]["learning_rate"] == 5e-3
 
 
+def test_an_encoder_is_trained_for_late_interaction(lists, encoder_folder, tmp_path):
+    found = call(
+        *(encoder_folder, lists, "--strategy", "pair-score", "--late-interaction"),
+        *("--loss", "listnet", "--score-scale", 20, "--epochs", 20, "--accumulate", 1),
+        *("--learning-rate", 5e-3, "--hold-out", 0, "--device", "cpu"),
+        *("--output", tmp_path / "out"),
+    )
+    assert found.exit_code == 0, found.output
+    ranking = load_reranker(tmp_path / "out", device="cpu").rank(
+        "how long lives a flea ?", PASSAGES
+    )
+    assert ranking.order[0] == 1
+    assert ranking.score_kind == "similarity"
+
+
 def test_a_prompt_of_one_s_own_comes_with_what_is_trained(lists, llama_folder, tmp_path):
     prompt = tmp_path / "mine.toml"
     text = 'kind = "listwise"\nalphabet = "letters"\nuser = "{query}\\n{passages}Best: ["\n'

@@ -39,6 +39,7 @@ def test_numbers_out_of_range(changes, said):
         ({"rows": []}, {}, "there are no lists"),
         ({}, {"patience": 2}, "patience has no effect where the model learns from rewards"),
         ({}, {"objective": Objective()}, "objective has no effect"),
+        ({}, {"late_interaction": True}, "late_interaction has no effect"),
         ({}, {"batch_size": 3}, "a step has 24 answers"),
         ({"output": ""}, {}, "has no name"),
     ],
