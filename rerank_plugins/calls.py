@@ -354,10 +354,17 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Search(Call[tuple[Hit, ...]]):
-    """Asks for the ``k`` passages nearest to ``vector``: of an index, not of a model."""
+    """Asks for the ``k`` passages nearest to a query: of an index, not of a model.
+
+    Args:
+        vector: The query's vector; empty for an index that searches by words.
+        k: How many.
+        text: The query's text, for an index that searches by words; empty for others.
+    """
 
     vector: tuple[float, ...]
     k: int
+    text: str = ""
 
 
 ANSWERS: Mapping[type[Call[Any]], type] = {

@@ -15,11 +15,13 @@ from ..calls import Batch, Call, Hit, Plan, Replies, Reply
 from ..errors import CallError, InputError
 from ..feedback import (
     E2Rank,
+    Expand,
     FeedbackOptions,
     FeedbackResult,
     Refinement,
     find_method,
     refine_query,
+    search_with_words,
 )
 from ..feedback import search_with_feedback as search_plan
 from ..feedback._e2rank import ASKS
@@ -127,20 +129,46 @@ class PartsBackend(ABC):
 
 
 def feedback_options(
-    *, search_k: int, depth: int | None, top_k: int | None, raise_on_failure: bool, **others: Any
+    *,
+    search_k: int,
+    depth: int | None,
+    top_k: int | None,
+    raise_on_failure: bool,
+    by_text: bool = False,
+    expand: Expand = "query",
+    **others: Any,
 ) -> FeedbackOptions:
     """The options of a component.
 
+    Args:
+        search_k: Hits of each search.
+        depth: How many are reranked.
+        top_k: How many are returned.
+        raise_on_failure: Whether failures raise.
+        by_text: Whether the retriever searches by text: a query is then refined by adding words.
+        expand: As of `FeedbackOptions`.
+        **others: Its other fields.
+
     Raises:
         InputError: One is out of range, or the second search could not change the result.
+        UnknownNameError: There is no such method for this retriever.
     """
-    if "method" in others:
+    if by_text and expand == "query":
+        expand = "words"
+    if by_text != (expand == "words"):
+        raise InputError(
+            f"expand is {expand!r}, and the retriever searches by "
+            f"{'text' if by_text else 'vectors'}",
+            hint="Use expand='query', which adds words where the retriever searches by text.",
+        )
+    if "method" in others and not by_text:
         check_method(others["method"])
     check_top_k("search_k", search_k)
     check_top_k("top_k", top_k)
     options = FeedbackOptions(
         k=search_k,
         depth=depth,
+        expand=expand,
         on_error="raise" if raise_on_failure else "keep_order",
         **others,
     )
@@ -160,7 +188,12 @@ def check_method(method: Any) -> None:
 
 
 def retrieve_with_feedback(
-    query: str, vector: Vector | None, options: FeedbackOptions, *, embeds: bool
+    query: str,
+    vector: Vector | None,
+    options: FeedbackOptions,
+    *,
+    embeds: bool,
+    needs_vector: bool = True,
 ) -> Plan[FeedbackResult]:
     """Embed the query if it has no vector, and search with feedback.
 
@@ -169,6 +202,7 @@ def retrieve_with_feedback(
         vector: Its vector, if the caller has it.
         options: Options of the search.
         embeds: Whether `FetchVectors` can be answered.
+        needs_vector: Whether the retriever searches by one.
     """
     spent: list[Usage] = []
 
@@ -179,8 +213,11 @@ def retrieve_with_feedback(
 
     def search() -> Plan[FeedbackResult]:
         start = vector
-        if start is None:
+        if start is None and needs_vector:
             [start] = yield from ask([EmbedQuery(query)])
+        if start is None or options.expand == "words":
+            plan = search_with_words(query, rank=rank, options=options, vector=start)
+            return (yield from plan)
         vectors = _vectors if embeds else None
         return (yield from search_plan(query, start, rank=rank, options=options, vectors=vectors))
 
@@ -297,7 +334,10 @@ def conclude_feedback(found: FeedbackResult, top_k: int | None) -> FeedbackOutco
         "score_kind": kind,
         "skipped": found.skipped,
         "found_by_feedback": len(found.new),
-        "rounds": [{"skipped": r.skipped, **_numbers(r)} for r in found.refinements],
+        "rounds": [
+            *({"skipped": r.skipped, **_numbers(r)} for r in found.refinements),
+            *(asdict(expansion) for expansion in found.expansions),
+        ],
         "fallback": found.report.fallback,
         "causes": list(found.report.fallbacks),
         "usage": asdict(found.usage),

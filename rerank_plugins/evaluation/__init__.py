@@ -1,6 +1,6 @@
 """Collections, runs, metrics by ``ir_measures``, and comparisons of runs by SciPy."""
 
-from ._bm25 import bm25_scores, bm25_settings
+from ._bm25 import BM25Index, bm25_scores, bm25_settings
 from ._calibration import (
     SCORES_ALONE,
     Calibration,
@@ -31,6 +31,7 @@ from ._significance import Comparison, compare, compare_values, interval
 
 __all__ = [
     "SCORES_ALONE",
+    "BM25Index",
     "Calibration",
     "Collection",
     "Comparison",

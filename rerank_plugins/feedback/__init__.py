@@ -1,13 +1,17 @@
-"""Relevance feedback: a reranker's opinion, distilled into the retriever's query vector.
+"""Relevance feedback: a reranker's opinion, distilled into the retriever's query.
 
 `refine_query` is the numerical half, `search_with_feedback` the plan around it, `FaissIndex` an
 index to search in (`QdrantIndex` another), and `FeedbackSearch` all of it together.
+`refine_query` is the numerical half for vectors and `expand_query` that for words,
+`search_with_feedback` and `search_with_words` are the plans around them, `FaissIndex` and
+`BM25Index` indexes to search in, and `FeedbackSearch` all of it together.
 """
 
 from .._extras import extra
 
 extra("numpy", "feedback")  # everything here needs it: its absence is one sentence
 
+from ..evaluation import BM25Index  # noqa: E402
 from ._adaptive import gar, slide_gar  # noqa: E402
 from ._e2rank import E2Rank  # noqa: E402
 from ._fusion import Fuse, fused  # noqa: E402
@@ -32,10 +36,14 @@ from ._search import (  # noqa: E402
     search_with_feedback,
 )
 from ._session import FeedbackSearch  # noqa: E402
+from ._word_search import TextSearch, search_with_words  # noqa: E402
+from ._words import Expansion, Words, expand_query  # noqa: E402
 
 __all__ = [
+    "BM25Index",
     "E2Rank",
     "Expand",
+    "Expansion",
     "FaissIndex",
     "FeedbackOptions",
     "FeedbackResult",
@@ -48,12 +56,16 @@ __all__ = [
     "Refinement",
     "Refit",
     "Sefr",
+    "TextSearch",
     "Turn",
+    "Words",
+    "expand_query",
     "find_method",
     "fused",
     "gar",
     "ranked_by",
     "refine_query",
     "search_with_feedback",
+    "search_with_words",
     "slide_gar",
 ]

@@ -20,7 +20,6 @@ from ._judged import ACROSS, Judged
 from ._refine import (
     NEEDS_SCORES,
     FloatArray,
-    Method,
     Refinement,
     find_method,
     keep_length,
@@ -28,6 +27,7 @@ from ._refine import (
     refine_query,
     replaced,
 )
+from ._words import Expansion, find_words
 
 Vector = Sequence[float] | FloatArray
 Rank = Callable[[str, Sequence[Hit]], Plan[Ranking]]
@@ -35,7 +35,7 @@ Rank = Callable[[str, Sequence[Hit]], Plan[Ranking]]
 Vectors = Callable[[Sequence[Hit]], Plan[Sequence[Vector]]]
 """Plans how to get the vectors of hits; an empty one for a hit without a vector."""
 
-Expand = Literal["query", "neighbours", "both"]
+Expand = Literal["query", "neighbours", "both", "words"]
 
 BLANK = "the query is blank"
 NOTHING = "the first search found nothing"
@@ -51,7 +51,8 @@ class FeedbackOptions:
         depth: How many of a search's hits are reranked at most; all when None. The hits below count
             as less relevant: that costs nothing, and reranking 20 of 100 hits brings about half of
             the gain of reranking all 100.
-        method: A method of `refine_query`, or ``"e2rank"``: see `E2Rank`.
+        method: A method of `refine_query`, or ``"e2rank"``: see `E2Rank`; with ``expand="words"``,
+            a method of `expand_query`.
         rounds: Refinements, each followed by a search. More than one helps a good reranker and
             harms with a bad one.
         rerank_new: Rerank the new hits of the last search, too. No passage is reranked twice.
@@ -63,7 +64,8 @@ class FeedbackOptions:
             with what the refined query of each window finds. With neighbours, ``depth``
             passages are reranked in all, by `gar` where the reranker's scores can be compared
             across lists, else by `slide_gar`; ``rounds``, ``rerank_new``, ``fuse`` and ``head`` do
-            not apply.
+            not apply. ``"words"``: by a second search by words, with those of the passages that
+            were ranked best: see `search_with_words`.
         neighbours: Neighbours of a passage.
         window: Passages that are reranked together, with neighbours; half of them are carried from
             window to window where scores cannot be compared.
@@ -77,7 +79,7 @@ class FeedbackOptions:
 
     k: int = 100
     depth: int | None = None
-    method: str | Mapping[str, Any] | Method = "safe"
+    method: Any = "safe"
     rounds: int = 1
     rerank_new: bool = True
     fuse: Fuse = "head"
@@ -96,7 +98,7 @@ class FeedbackOptions:
         at_least(1, none=True, depth=self.depth, head=self.head)
         one_of("fuse", self.fuse, FUSIONS)
         one_of("expand", self.expand, get_args(Expand))
-        if self.expand != "query" and (
+        if self.follows and (
             (self.rounds, self.rerank_new, self.fuse, self.head) != (1, True, "head", None)
         ):
             raise InputError(
@@ -104,13 +106,21 @@ class FeedbackOptions:
                 hint="Leave them out, or use expand='query'.",
             )
         one_of("on_error", self.on_error, ("raise", "keep_order"))
-        find_method(self.method)
+        if self.expand == "words":
+            find_words(self.method)
+        else:
+            find_method(self.method)
+
+    @property
+    def follows(self) -> bool:
+        """Whether neighbours are reranked."""
+        return self.expand in ("neighbours", "both")
 
     @property
     def first_depth(self) -> int:
         """The number of hits of the first search that are reranked together at most."""
         depth = self.k if self.depth is None else self.depth
-        return depth if self.expand == "query" else min(depth, self.window)
+        return min(depth, self.window) if self.follows else depth
 
     def check_useful(self, top_k: int | None) -> None:
         """Refuse options with which the second search cannot change the best ``top_k``.
@@ -118,7 +128,7 @@ class FeedbackOptions:
         Raises:
             InputError: They are such options.
         """
-        if self.expand != "query":
+        if self.follows:
             return
         reach = min(n for n in (self.head, self.depth, self.k) if n is not None)
         if self.fuse == "head" and not self.rerank_new and top_k is not None and top_k <= reach:
@@ -141,8 +151,10 @@ class FeedbackResult:
         first: Ids of the first search, in its order.
         second: Ids of the last search with the query, in its order; those of the first if there was
             no other.
-        vector: The query vector of the last search, shape ``(dim,)``.
+        vector: The query vector of the last search, shape ``(dim,)``; empty where words were added.
+        query: The text of the last search, where words were added; else empty.
         refinements: One for each round.
+        expansions: One for each round, where words were added.
         skipped: Why there was no (further) refinement or search; empty if nothing was skipped.
         failed: True if it was skipped because something failed or is missing, and not on purpose.
         score_kind: The kind of the reranker's scores.
@@ -156,7 +168,9 @@ class FeedbackResult:
     first: tuple[str, ...] = ()
     second: tuple[str, ...] = ()
     vector: FloatArray
+    query: str = ""
     refinements: tuple[Refinement, ...] = ()
+    expansions: tuple[Expansion, ...] = ()
     skipped: str = ""
     failed: bool = False
     score_kind: ScoreKind = "rank"
@@ -239,7 +253,9 @@ def search_with_feedback(
         True
     """
     options = options or FeedbackOptions()
-    kind = _Loop if options.expand == "query" else _Follower
+    if options.expand == "words":
+        raise InputError("expand='words' has no query vector", hint="Use search_with_words.")
+    kind = _Follower if options.follows else _Loop
     loop = kind(query, rank, options, vectors or _own_vectors, query_vector(vector))
     return loop.plan(first)
 
@@ -324,18 +340,15 @@ class _Loop:
 
     def _round(self, *, rerank: bool) -> Plan[_Stop | None]:
         """Refine, and search again. A reason to stop (empty if nothing new was found), or None."""
-        refined = yield from self._refine(self.last)
-        if isinstance(refined, _Stop):
-            return refined
-        self.refinements.append(refined)
-        if refined.skipped:
-            return _Stop(refined.skipped)
-        self.vector = keep_length(refined.vector.astype(np.float64), self.vector)
+        if (stop := (yield from self._change())) is not None:
+            return stop
         found = yield from settle(ask([self._search()]))
         if isinstance(found, CallError):
             if self.options.on_error == "raise":
                 raise found
             return _Stop(f"the next search failed: {found}", failed=True)
+        if stop := self._ignored(found[0]):
+            return stop
         known = set(self.pool)
         self.last = self._add(found[0])
         if known.issuperset(self.last):
@@ -345,6 +358,21 @@ class _Loop:
         if self.judged.failed:
             why = f"the new hits of the next search were not reranked: {self.judged.failed}"
             return _Stop(why, failed=True)
+        return None
+
+    def _change(self) -> Plan[_Stop | None]:
+        """Refine the query. The reason if it stays as it is."""
+        refined = yield from self._refine(self.last)
+        if isinstance(refined, _Stop):
+            return refined
+        self.refinements.append(refined)
+        if refined.skipped:
+            return _Stop(refined.skipped)
+        self.vector = keep_length(refined.vector.astype(np.float64), self.vector)
+        return None
+
+    def _ignored(self, hits: Sequence[Hit]) -> _Stop | None:  # noqa: ARG002 - words need them
+        """A reason not to use what the changed query found; None if there is none."""
         return None
 
     def _search(self) -> Search:
@@ -364,13 +392,16 @@ class _Loop:
         if not asked:
             return
         ranking = yield from self._ranking(asked)
-        levels: dict[str, float] = {}
+        levels: Mapping[str, float] = {}
         if done and not ranking.kept_order and not self.judged.comparable(ranking):
-            yield from self._get_vectors((*self.judged.order, *asked))
-            for key in (*self.judged.order, *asked):
-                own = self.vectors.get(key, ())
-                levels[key] = float(own @ self.vector) if len(own) else -np.inf
+            levels = yield from self._levels((*self.judged.order, *asked))
         self.judged = self.judged.with_ranking(asked, ranking, levels)
+
+    def _levels(self, ids: Sequence[str]) -> Plan[Mapping[str, float]]:
+        """The retriever's present score of each passage."""
+        yield from self._get_vectors(ids)
+        own = {key: self.vectors.get(key, ()) for key in ids}
+        return {k: float(v @ self.vector) if len(v) else -np.inf for k, v in own.items()}
 
     def _ranking(self, ids: Sequence[str]) -> Plan[Ranking]:
         """Rank hits; in their order where that failed and ``on_error`` is ``"keep_order"``."""

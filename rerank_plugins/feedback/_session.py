@@ -16,15 +16,17 @@ from ..reranker import Reranker
 from ._e2rank import E2Rank
 from ._refine import find_method
 from ._search import FeedbackOptions, FeedbackResult, Vector, ranked_by, search_with_feedback
+from ._word_search import search_with_words
 
 Encode = Callable[[str], Vector]
 
 
 class FeedbackSearch:
-    """Search a dense index, rerank, refine the query by the reranker's opinion, search again.
+    """Search an index, rerank, refine the query by the reranker's opinion, search again.
 
     Args:
-        index: Answers `Search` calls: a `FaissIndex`, or a backend of your own.
+        index: Answers `Search` calls: a `FaissIndex`, or a backend of your own; with
+            ``expand="words"`` a `BM25Index`, or a `TextSearch` around a search of your own.
         reranker: Ranks the hits. Its ``on_error`` and limits apply to the searches, too.
         encode: Makes the query's vector from its text, like the vectors of the passages.
         embedder: Answers `Embed` calls, which ``method="e2rank"`` asks: an `EmbeddingBackend` of
@@ -68,7 +70,8 @@ class FeedbackSearch:
         self._rank = ranked_by(judge.effective_strategy)
         model = reranker.backend
         backend = Routed(pairs=model, text=model, search=index, vectors=embedder)
-        asks = isinstance(find_method(self.options.method), E2Rank)
+        words = self.options.expand == "words"
+        asks = not words and isinstance(find_method(self.options.method), E2Rank)
         if asks and backend.kinds is not None and Embed not in backend.kinds:
             raise UnsupportedCallError(
                 f"{model!r} gives no vectors, which the method e2rank asks for",
@@ -83,7 +86,8 @@ class FeedbackSearch:
 
         Args:
             query: The query.
-            vector: Its vector, shape ``(dim,)``; made by ``encode`` when None.
+            vector: Its vector, shape ``(dim,)``; made by ``encode`` when None. None is needed where
+                the search is by words.
             first: The hits of another first stage, such as BM25's, best first, instead of a search:
                 see `FaissIndex.hits`.
 
@@ -142,13 +146,24 @@ class FeedbackSearch:
     def plan(
         self, query: str, vector: Vector, *, first: Sequence[Hit] | None = None
     ) -> Plan[FeedbackResult]:
-        """The plan of one query, for those who run plans themselves."""
-        plan = search_with_feedback(
-            query, vector, rank=self._rank, options=self.options, first=first
-        )
+        """The plan of one query, for those who run plans themselves.
+
+        Raises:
+            InputError: The search is by words, and a vector or another first stage was given.
+        """
+        if self.options.expand != "words":
+            plan = search_with_feedback(
+                query, vector, rank=self._rank, options=self.options, first=first
+            )
+        elif len(vector) or first is not None:
+            raise InputError("a search with expand='words' takes neither vector nor first")
+        else:
+            plan = search_with_words(query, rank=self._rank, options=self.options)
         return _with_usage(self._runner.counted(plan))
 
     def _encoded(self, query: str) -> Vector:
+        if self.options.expand == "words":
+            return ()
         if self.encode is None:
             raise InputError("the query has no vector", hint="Give vector=..., or encode=... once.")
         return self.encode(query)

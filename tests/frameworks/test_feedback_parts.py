@@ -46,7 +46,6 @@ class Anything:
 
 
 REFUSED = [
-    ("retriever", InMemoryBM25Retriever(InMemoryDocumentStore()), "no query_embedding"),
     ("retriever", InMemoryEmbeddingRetriever, "a method run"),
     ("retriever", None, "a method run"),
     ("retriever", MockTextEmbedder(dimension=2), "no query_embedding"),
@@ -97,22 +96,9 @@ def test_query_feedback_checks_its_parts():
     assert found["query_embedding"] == [1.0, 0.0]
 
 
-class BM25Retriever(BaseRetriever):
-    """Named like the one of LlamaIndex's own package."""
-
-    def _retrieve(self, query_bundle):
-        return []
-
-
-class Mine(BM25Retriever):
-    pass
-
-
 @pytest.mark.parametrize(
     ("build", "says"),
     [
-        (BM25Retriever, "does not search by vectors"),
-        (Mine, "does not search by vectors"),
         (
             lambda: SimpleKeywordTableIndex(NODES, llm=MockLLM()).as_retriever(),
             "does not search by vectors",

@@ -249,6 +249,11 @@ class FaissIndex:
         for call in calls:
             if not isinstance(call, Search):
                 raise UnsupportedCallError(f"an index cannot answer a {type(call).__name__}")
+            if call.text and not call.vector:
+                raise UnsupportedCallError(
+                    "a FaissIndex searches by vectors, and the search has a text alone",
+                    hint="Give an index that searches by words, such as BM25Index.",
+                )
         replies: dict[int, Reply[tuple[Hit, ...]]] = {}
         order = sorted(range(len(calls)), key=lambda i: calls[i].k)  # type: ignore[attr-defined]
         for k, group in groupby(order, key=lambda i: calls[i].k):  # type: ignore[attr-defined]

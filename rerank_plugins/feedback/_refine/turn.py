@@ -93,9 +93,7 @@ class Turn:
         spread = np.where(spread > rounding, spread, 0.0)
         trust = np.ones(len(feedback))
         if self.doubt is not None:
-            # The correlation with a random permutation has mean 0 and variance 1 / (n - 1).
-            evidence = agreement * np.sqrt(n - 1) + _coherence(gram, y, spread, n)
-            trust = np.minimum(np.maximum(evidence - self.doubt, 0), 1) * (agreement > 0)
+            trust = _trust(y, agreement, gram, spread, n, self.doubt)
         weights = _solved(gram, self.smoothing * spread, y)
         aside = _aside(queries, (weights[:, None] @ centred)[:, 0])
         angle = np.where(np.any(aside, axis=1), np.radians(self.degrees * trust), 0.0)[:, None]
@@ -108,6 +106,38 @@ class Turn:
             for s, t, a in checks
         )
         return Moved(moved, 1 - agreement, 1 - after, trust, reasons)
+
+
+def trust_of(feedback: Feedback, gram: FloatArray, doubt: float) -> FloatArray:
+    """The trust of `Turn` where passages are compared by something else than their vectors.
+
+    Args:
+        feedback: A batch whose vectors are the retriever's own scores, and whose queries are 1:
+            shapes ``(batch, n, 1)`` and ``(batch, 1)``.
+        gram: The inner products of the centred passages, shape ``(batch, n, n)``.
+        doubt: See `Turn`.
+
+    Returns:
+        Shape ``(batch,)``, from 0 to 1.
+    """
+    n = np.maximum(feedback.count[:, 0], 2)
+    y = feedback.target()
+    agreement = _agreement(y, _products(_centred(feedback)[0], feedback.queries), n)
+    return _trust(y, agreement, gram, np.einsum("bii->b", gram) / n, n, doubt)
+
+
+def _trust(
+    y: FloatArray,
+    agreement: FloatArray,
+    gram: FloatArray,
+    spread: FloatArray,
+    n: Any,
+    doubt: float,
+) -> FloatArray:
+    # The correlation with a random permutation has mean 0 and variance 1 / (n - 1).
+    evidence = agreement * np.sqrt(n - 1) + _coherence(gram, y, spread, n)
+    found: FloatArray = np.minimum(np.maximum(evidence - doubt, 0), 1) * (agreement > 0)
+    return found
 
 
 def _products(passages: FloatArray, queries: FloatArray) -> FloatArray:

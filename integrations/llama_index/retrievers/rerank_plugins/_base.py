@@ -38,10 +38,12 @@ dispatcher = get_dispatcher(__name__)
 
 _FEW = 10
 
-# Retrievers of the framework that search by words, structure or a database, by class names.
+# Retrievers of the framework that search for the words of a text, by class names.
+_BY_TEXT = frozenset({"BM25Retriever"})
+
+# Retrievers of the framework that search by keywords, structure or a database, by class names.
 _WITHOUT_VECTORS = frozenset(
     {
-        "BM25Retriever",
         "BaseKeywordTableRetriever",
         "CypherTemplateRetriever",
         "DocumentSummaryIndexLLMRetriever",
@@ -80,6 +82,10 @@ class FeedbackRetriever(BaseRetriever):
     retriever that uses `QueryBundle.embedding`, such as those of an index. One that finds the same
     nodes with the same scores for two embeddings seems not to; a warning says so, once.
 
+    Around a ``BM25Retriever``, or with ``expand="words"`` around any retriever that uses
+    `QueryBundle.query_str` (of a search engine, or a hybrid one), the words of the nodes that were
+    ranked best are added to the query instead. What is embedded stays as it is.
+
     Args:
         retriever: The retriever. Its ``similarity_top_k`` is the number of nodes of each search:
             give it 50 or 100, and not the framework's default of 2.
@@ -93,7 +99,8 @@ class FeedbackRetriever(BaseRetriever):
         method: ``"safe"`` turns the query's embedding by at most 25 degrees, and not at all if
             the reranker's scores look random; ``"bold"`` always by 45 degrees, for a strong
             reranker. ``"refit"`` and ``"first"`` are the published recipes. A dictionary changes
-            constants: ``{"name": "safe", "degrees": 30}``.
+            constants: ``{"name": "safe", "degrees": 30}``. Where words are added: ``"safe"``,
+            ``"bold"``, ``"rocchio"`` or ``{"name": "safe", "terms": 20}``.
         rounds: How often the query is refined, and used for another search.
         rerank_new: Rerank the new nodes of the last search, too.
         fuse: ``"head"``: reranked nodes first, then those of the second search. ``"rrf"``:
@@ -102,8 +109,8 @@ class FeedbackRetriever(BaseRetriever):
         expand: ``"query"``: a second search with the refined query. ``"neighbours"``: searches
             with the embeddings of the nodes that were ranked best, window by window (GAR and
             SlideGAR), until ``depth`` nodes were reranked. ``"both"``: those, in turns with what
-            the refined query finds. ``rounds``, ``rerank_new``, ``fuse`` and ``head`` belong to
-            ``"query"``.
+            the refined query finds. ``"words"``: a second search with words added to the query.
+            ``rounds``, ``rerank_new``, ``fuse`` and ``head`` belong to ``"query"`` and ``"words"``.
         neighbours: Neighbours of a node.
         raise_on_failure: Raise when the reranker or a later search fails, instead of returning the
             nodes of the first search.
@@ -150,7 +157,8 @@ class FeedbackRetriever(BaseRetriever):
     ) -> None:
         if isinstance(reranker, (str, dict)):
             reranker = PluginRerank(reranker)
-        _check_parts(retriever, reranker, embed_model)
+        self._by_text = expand == "words" or _searches_by_text(retriever)
+        _check_parts(retriever, reranker, embed_model, by_text=self._by_text)
         finds = getattr(retriever, "similarity_top_k", 100)
         self._options = feedback_options(
             search_k=finds,
@@ -164,6 +172,7 @@ class FeedbackRetriever(BaseRetriever):
             expand=expand,
             neighbours=neighbours,
             raise_on_failure=raise_on_failure,
+            by_text=self._by_text,
         )
         if finds < _FEW:
             logger.warning(
@@ -235,7 +244,11 @@ class FeedbackRetriever(BaseRetriever):
         if not bundle.query_str.strip() and bundle.embedding is None:
             raise InputError("the query is blank, so there is nothing to search with")
         return retrieve_with_feedback(
-            bundle.query_str, bundle.embedding, self._options, embeds=True
+            bundle.query_str,
+            None if self._by_text else bundle.embedding,
+            self._options,
+            embeds=True,
+            needs_vector=not self._by_text,
         )
 
     def _result(self, found: FeedbackResult, parts: "_Parts") -> List[NodeWithScore]:
@@ -265,6 +278,8 @@ class _Parts(PartsBackend):
         match call:
             case EmbedQuery():
                 return self._model().get_agg_embedding_from_queries(self._bundle.embedding_strs)
+            case Search(text=text) if text:
+                return self._hits((), held._retriever.retrieve(self._saying(text)))
             case Search(vector=vector):
                 return self._hits(vector, held._retriever.retrieve(self._with(vector)))
             case RankHits(hits=hits):
@@ -284,6 +299,8 @@ class _Parts(PartsBackend):
             case EmbedQuery():
                 texts = self._bundle.embedding_strs
                 return await self._model().aget_agg_embedding_from_queries(texts)
+            case Search(text=text) if text:
+                return self._hits((), await held._retriever.aretrieve(self._saying(text)))
             case Search(vector=vector):
                 return self._hits(vector, await held._retriever.aretrieve(self._with(vector)))
             case RankHits(hits=hits):
@@ -310,6 +327,11 @@ class _Parts(PartsBackend):
 
     def _with(self, vector: Sequence[float]) -> QueryBundle:
         return replace(self._bundle, embedding=list(vector))
+
+    def _saying(self, text: str) -> QueryBundle:
+        """The query with another text, which is not what gets embedded."""
+        own = self._bundle.embedding_strs
+        return replace(self._bundle, query_str=text, custom_embedding_strs=own)
 
     def _given(self, hits: Sequence[Hit]) -> List[NodeWithScore]:
         """The nodes of hits, each with a new score object: some rerankers write into those."""
@@ -352,7 +374,13 @@ def _ranking(
     )
 
 
-def _check_parts(retriever: object, reranker: object, embed_model: object) -> None:
+def _searches_by_text(retriever: object) -> bool:
+    return bool(_BY_TEXT & {cls.__name__ for cls in type(retriever).__mro__})
+
+
+def _check_parts(
+    retriever: object, reranker: object, embed_model: object, *, by_text: bool
+) -> None:
     """Refuse parts that cannot serve.
 
     Raises:
@@ -368,10 +396,11 @@ def _check_parts(retriever: object, reranker: object, embed_model: object) -> No
         raise InputError(f"embed_model is {embed_model!r:.200}, expected a BaseEmbedding")
     name = type(retriever).__name__
     bases = {cls.__name__ for cls in type(retriever).__mro__}
-    if bases & _WITHOUT_VECTORS and not name.endswith("EmbeddingRetriever"):
+    if bases & _WITHOUT_VECTORS and not by_text and not name.endswith("EmbeddingRetriever"):
         raise InputError(
             f"retriever is a {name}, which does not search by vectors",
-            hint="Give one that uses QueryBundle.embedding, such as a VectorStoreIndex's.",
+            hint="Give one that uses QueryBundle.embedding, such as a VectorStoreIndex's, or "
+            "expand='words' if it searches for the words of the query.",
         )
 
 

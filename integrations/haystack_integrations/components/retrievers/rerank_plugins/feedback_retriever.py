@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from haystack import Document, component, default_to_dict, logging
 from haystack.components.embedders.types import DocumentEmbedder, TextEmbedder
-from haystack.components.retrievers.types import EmbeddingRetriever
+from haystack.components.retrievers.types import EmbeddingRetriever, TextRetriever
 from haystack.core.serialization import component_to_dict
 from haystack_integrations.components.rankers.rerank_plugins import PluginRanker
 from haystack_integrations.components.rankers.rerank_plugins._base import Ranker
@@ -34,13 +34,21 @@ logger = logging.getLogger(__name__)
 _PARTS = ("retriever", "ranker", "text_embedder", "document_embedder")
 
 
+def _check_retriever(name: str, part: object) -> None:
+    """Refuse what searches neither by vectors nor by text."""
+    by_text = callable(getattr(part, "run", None)) and takes(part, "query")
+    query = "query" if by_text else "query_embedding"
+    check_part(name, part, inputs=(query, "filters", "top_k"))
+
+
 @component
 class FeedbackRetriever(Composite):
     """Retrieves, reranks, refines the query's embedding, and retrieves again.
 
     The ranker's opinion of the first documents is distilled into the query's embedding; retrieving
     with that finds relevant documents that were missed. No document is reranked twice. Works with
-    any embedding retriever and any ranker.
+    any embedding retriever and any ranker. Around a retriever that searches by text (BM25, or a
+    hybrid one), the words of the documents that were ranked best are added to the query instead.
 
     ### Usage example
 
@@ -68,7 +76,7 @@ class FeedbackRetriever(Composite):
     """
 
     _checks: ClassVar[Checks] = {
-        "retriever": partial(check_part, inputs=("query_embedding", "filters", "top_k")),
+        "retriever": _check_retriever,
         "ranker": partial(check_part, inputs=("query", "documents")),
         "text_embedder": partial(check_part, inputs=("text",), optional=True),
         "document_embedder": partial(check_part, inputs=("documents",), optional=True),
@@ -79,7 +87,7 @@ class FeedbackRetriever(Composite):
     def __init__(
         self,
         *,
-        retriever: EmbeddingRetriever,
+        retriever: EmbeddingRetriever | TextRetriever,
         ranker: Any,
         text_embedder: TextEmbedder | None = None,
         document_embedder: DocumentEmbedder | None = None,
@@ -100,7 +108,10 @@ class FeedbackRetriever(Composite):
         Creates a FeedbackRetriever.
 
         :param retriever: Any embedding retriever. It is asked for embeddings if its `run` has
-            ``return_embedding``; a store that returns none needs ``document_embedder``.
+            ``return_embedding``; a store that returns none needs ``document_embedder``. Or any
+            retriever with ``run(query, filters, top_k)``, such as `InMemoryBM25Retriever`: feedback
+            then adds words to the query. A hybrid one, which takes ``query_embedding`` too, gets
+            the query's own in both searches.
         :param ranker: Any ranker: a component with ``run(query, documents)``; or the name of a
             reranker, as of `PluginRanker`. Its own ``top_k`` and
             threshold drop no documents here: those that it leaves out come after the others.
@@ -113,7 +124,8 @@ class FeedbackRetriever(Composite):
             the gain.
         :param method: ``"safe"``, ``"bold"``, ``"refit"``, ``"first"``,
             ``"qdrant-naive"``, ``"sefr"``, or a dictionary such as
-            ``{"name": "safe", "degrees": 30}``: see `QueryFeedback`.
+            ``{"name": "safe", "degrees": 30}``: see `QueryFeedback`. With a retriever that searches
+            by text: ``"safe"``, ``"bold"``, ``"rocchio"`` or ``{"name": "safe", "terms": 20}``.
         :param rounds: How often the query is refined, and used for another search.
         :param rerank_new: Rerank the new documents of the last search, too.
         :param fuse: ``"head"``: reranked documents first, then those of the second search.
@@ -130,7 +142,8 @@ class FeedbackRetriever(Composite):
         :param raise_on_failure: Raise when the ranker or a later search fails, instead of returning
             the documents of the first search.
         :raises ValueError: An argument is out of range, the second search could not change the
-            result, or a part cannot serve (a retriever that searches by text, for example).
+            result, or a part cannot serve (neighbours with a retriever that searches by text, for
+            example).
         :raises UnknownNameError: There is no such method.
         """
         self.retriever = retriever
@@ -150,19 +163,7 @@ class FeedbackRetriever(Composite):
         self.neighbours = neighbours
         self.return_embedding = return_embedding
         self.raise_on_failure = raise_on_failure
-        self._options: FeedbackOptions = feedback_options(
-            search_k=search_k,
-            depth=depth,
-            top_k=top_k,
-            method=method,
-            rounds=rounds,
-            rerank_new=rerank_new,
-            fuse=fuse,
-            head=head,
-            expand=expand,
-            neighbours=neighbours,
-            raise_on_failure=raise_on_failure,
-        )
+        self._limit(None)  # what cannot be used is refused now
         self._fix()
 
     @component.output_types(
@@ -183,7 +184,8 @@ class FeedbackRetriever(Composite):
         :param top_k: How many documents to return at most, instead of the component's own number.
         :returns: ``documents`` with new scores, ``query_embedding`` (of the last search), and
             ``meta``: ``score_kind`` (``"index"`` if nothing was reranked), ``skipped`` (why
-            there was no feedback; empty if there was), ``found_by_feedback``, ``rounds``,
+            there was no feedback; empty if there was), ``found_by_feedback``, ``rounds`` (where
+            words were added, with the whole ``query`` and the weights of its new ``terms``),
             ``usage``, ``fallback``, ``causes``.
         :raises ValueError: ``top_k`` is not positive, or embeddings differ in their dimensions.
         :raises RerankError: The first search failed; or a part did and ``raise_on_failure`` is set.
@@ -292,6 +294,24 @@ class FeedbackRetriever(Composite):
         held = (getattr(self, name) for name in _PARTS)
         return [part for part in held if part is not None]
 
+    @property
+    def _options(self) -> FeedbackOptions:
+        """The options of a search with the present retriever, which may be exchanged."""
+        return feedback_options(
+            search_k=self.search_k,
+            depth=self.depth,
+            top_k=self.top_k,
+            method=self.method,
+            rounds=self.rounds,
+            rerank_new=self.rerank_new,
+            fuse=self.fuse,
+            head=self.head,
+            expand=self.expand,
+            neighbours=self.neighbours,
+            raise_on_failure=self.raise_on_failure,
+            by_text=takes(self.retriever, "query"),
+        )
+
     def _limit(self, top_k: int | None) -> int | None:
         check_top_k("top_k", top_k)
         limit = self.top_k if top_k is None else top_k
@@ -299,8 +319,16 @@ class FeedbackRetriever(Composite):
         return limit
 
     def _plan(self, query: str, query_embedding: list[float] | None) -> Plan[FeedbackResult]:
-        embeds = self.document_embedder is not None
-        return retrieve_with_feedback(query, query_embedding, self._options, embeds=embeds)
+        needs = takes(self.retriever, "query_embedding") or not takes(self.retriever, "query")
+        if query_embedding is not None and not needs:
+            raise InputError("query_embedding was given, and the retriever searches by text alone")
+        return retrieve_with_feedback(
+            query,
+            query_embedding,
+            self._options,
+            embeds=self.document_embedder is not None,
+            needs_vector=needs,
+        )
 
     def _plans(
         self, queries: list[str], embeddings: list[list[float]] | None
@@ -362,8 +390,10 @@ class _Parts(PartsBackend):
                         hint="Give query_embedding, or a text_embedder to the component.",
                     )
                 return held.text_embedder, {"text": query}
-            case Search(vector=vector, k=k):
-                inputs = {"query_embedding": list(vector), "filters": self._filters, "top_k": k}
+            case Search(vector=vector, k=k, text=text):
+                inputs: dict[str, Any] = {"filters": self._filters, "top_k": k}
+                inputs |= {"query": text} if text else {}
+                inputs |= {"query_embedding": list(vector)} if vector else {}
                 if takes(held.retriever, "return_embedding"):
                     inputs["return_embedding"] = True
                 return held.retriever, inputs
