@@ -25,8 +25,9 @@ from ..feedback import (
 )
 from ..feedback import search_with_feedback as search_plan
 from ..feedback._e2rank import ASKS
+from ..feedback._loop import NO_VECTORS
+from ..feedback._options import Vector, query_vector
 from ..feedback._refine import NEEDS_SCORES, keep_length, needs_scores
-from ..feedback._search import NO_VECTORS, Vector, query_vector
 from ..handlers import failure
 from ..middleware import metered
 from ..plans import ask

@@ -17,6 +17,7 @@ from ._e2rank import E2Rank  # noqa: E402
 from ._fusion import Fuse, fused  # noqa: E402
 from ._index.faiss import FaissIndex  # noqa: E402
 from ._index.qdrant import QdrantIndex  # noqa: E402
+from ._options import Expand, FeedbackOptions, FeedbackResult  # noqa: E402
 from ._refine import (  # noqa: E402
     First,
     Method,
@@ -28,13 +29,7 @@ from ._refine import (  # noqa: E402
     find_method,
     refine_query,
 )
-from ._search import (  # noqa: E402
-    Expand,
-    FeedbackOptions,
-    FeedbackResult,
-    ranked_by,
-    search_with_feedback,
-)
+from ._search import ranked_by, search_with_feedback  # noqa: E402
 from ._session import FeedbackSearch  # noqa: E402
 from ._word_search import TextSearch, search_with_words  # noqa: E402
 from ._words import Expansion, Words, expand_query  # noqa: E402

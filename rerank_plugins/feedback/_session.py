@@ -14,8 +14,9 @@ from ..handlers import AnyBackend
 from ..ranking import Usage
 from ..reranker import Reranker
 from ._e2rank import E2Rank
+from ._options import FeedbackOptions, FeedbackResult, Vector
 from ._refine import find_method
-from ._search import FeedbackOptions, FeedbackResult, Vector, ranked_by, search_with_feedback
+from ._search import ranked_by, search_with_feedback
 from ._word_search import search_with_words
 
 Encode = Callable[[str], Vector]

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..calls import Batch, Call, Hit, Plan, Replies, Reply, Search
 from ..errors import UnsupportedCallError
-from ._search import FeedbackOptions, FeedbackResult, Rank, Vector, _Loop, _Stop, query_vector
+from ._loop import Loop, Stop
+from ._options import FeedbackOptions, FeedbackResult, Rank, Vector, query_vector
 from ._words import Expansion, expand_query
 
 FEWER = (
@@ -104,7 +105,7 @@ def _no_vectors(hits: Sequence[Hit]) -> Plan[Sequence[Sequence[float]]]:
 
 
 @dataclass(slots=True)
-class _Words(_Loop):
+class _Words(Loop):
     """A search under way in which words are added to the query.
 
     Attributes:
@@ -124,9 +125,9 @@ class _Words(_Loop):
 
     def _add(self, hits: Sequence[Hit]) -> tuple[str, ...]:
         self.found = {hit.id: hit.score for hit in reversed(hits)}
-        return _Loop._add(self, hits)
+        return Loop._add(self, hits)
 
-    def _change(self) -> Plan[_Stop | None]:
+    def _change(self) -> Plan[Stop | None]:
         """Add words to the query as it was given. The reason if it stays as it is."""
         yield from ()
         expansion = expand_query(
@@ -138,7 +139,7 @@ class _Words(_Loop):
         )
         self.expansions.append(expansion)
         if expansion.skipped:
-            return _Stop(expansion.skipped)
+            return Stop(expansion.skipped)
         self.text = expansion.query
         return None
 
@@ -149,12 +150,12 @@ class _Words(_Loop):
         falls = len(known) == len(own) and known == sorted(known, reverse=True)
         return known if falls else None
 
-    def _ignored(self, hits: Sequence[Hit]) -> _Stop | None:
+    def _ignored(self, hits: Sequence[Hit]) -> Stop | None:
         now = {hit.id: hit.score for hit in reversed(hits)}
         if len(now) < min(len(self.found), self.options.k):
-            return _Stop(FEWER, failed=True)
+            return Stop(FEWER, failed=True)
         if now == self.found and None not in now.values():
-            return _Stop(SAME, failed=True)
+            return Stop(SAME, failed=True)
         return None
 
     def _levels(self, ids: Sequence[str]) -> Plan[Mapping[str, float]]:
@@ -163,6 +164,6 @@ class _Words(_Loop):
         place = {key: -float(i) for i, key in enumerate(self.last)}
         return {key: place.get(key, -np.inf) for key in ids}
 
-    def _result(self, first: Sequence[str], stop: _Stop) -> FeedbackResult:
-        found = _Loop._result(self, first, stop)
+    def _result(self, first: Sequence[str], stop: Stop) -> FeedbackResult:
+        found = Loop._result(self, first, stop)
         return replace(found, query=self.text, expansions=tuple(self.expansions))

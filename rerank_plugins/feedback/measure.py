@@ -14,15 +14,9 @@ from ..plans import run
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ._index.faiss import FaissIndex
+from ._options import FeedbackOptions, Rank, Vector, query_vector
 from ._refine import FloatArray, keep_length, refine_query
-from ._search import (
-    FeedbackOptions,
-    Rank,
-    Vector,
-    query_vector,
-    ranked_by,
-    search_with_feedback,
-)
+from ._search import ranked_by, search_with_feedback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
