@@ -92,8 +92,14 @@ def step(plan: Plan[T], replies: Replies | None = None) -> Batch | Done[T]:
         ContractError: ``plan`` is not a plan, or it asked an empty batch.
     """
     if not isinstance(plan, Generator):
-        raise ContractError(f"{plan!r} is not a plan: did its function forget to yield?")
+        kind = type(plan).__name__
+        raise ContractError(f"a {kind} is not a plan: did its function forget to yield?")
     state = advance(plan, replies)
+    if not isinstance(state, Done | Sequence):
+        raise ContractError(
+            f"{plan.__qualname__} asked a {type(state).__name__}, expected a list of calls",
+            hint="Yield a list: yield [call].",
+        )
     if not isinstance(state, Done) and not state:
         raise ContractError(f"{plan!r} asked an empty batch")
     return state

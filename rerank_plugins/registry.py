@@ -82,7 +82,7 @@ _PARTS = {  # of strategies: they nest in specs under these names
 _WORD = re.compile(r"\w+")
 _NESTED: Mapping[Group, frozenset[str]] = {  # arguments where a bare name stands for a spec
     "strategies": frozenset({"inner", "first", "pick", "then"}),
-    "backends": frozenset({"backends", "inner", "pairs", "search", "text", "vectors"}),
+    "backends": frozenset({"backends", "inner", "pairs", "search", "text"}),
 }
 
 
@@ -143,7 +143,9 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
     if not isinstance(spec, Mapping):
         raise InputError(f"a spec is a name or a mapping, not {spec!r:.80}")
     if not isinstance(spec.get("name"), str):
-        raise InputError(f"a spec needs a name: {dict(spec)!r}")
+        keys = some_of(spec) or "nothing"
+        hint = {"strategies": "Give name.", "backends": "Give name, or model alone."}[group]
+        raise InputError(f"a spec of {group} needs a name, and this has {keys}", hint=hint)
     name = spec["name"]
     values = {**ALIASES[group].get(name, {}), **spec}
     cls = _import(_PARTS[name]) if name in _PARTS else resolve(group, name)

@@ -237,6 +237,9 @@ class Reranker:
             return input_order(len(passages), report=Report(fallbacks=cause)).top(top_k)
         inner = self._effective.rank(query, passages)
         ranking, usage = yield from self._runner.counted(inner)
+        if not isinstance(ranking, Ranking):
+            name, kind = type(self.strategy).__name__, type(ranking).__name__
+            raise ContractError(f"{name} returned a {kind}, expected a Ranking")
         if sorted(ranking.order) != list(range(len(passages))):
             raise ContractError(
                 f"{type(self.strategy).__name__} returned {len(ranking)} positions for "

@@ -11,7 +11,7 @@ from langchain_core.load.serializable import Serializable
 from langchain_core.runnables import RunnableLambda
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from rerank_plugins import ConfigurationError, Ranking, Reranker, components
+from rerank_plugins import ConfigurationError, InputError, Ranking, Reranker, components
 
 __all__ = ["PluginRerank"]
 
@@ -116,18 +116,23 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
         """
 
         def rank(job: _Values) -> _Values:
-            found, told = self._candidates(job["documents"]), job.get("instruction")
+            found, told = self._candidates(job), job.get("instruction")
             ranking = self._reranker.rank(job["query"], found.texts, instruction=told)
             return self._result(job, found, ranking)
 
         async def arank(job: _Values) -> _Values:
-            found, told = self._candidates(job["documents"]), job.get("instruction")
+            found, told = self._candidates(job), job.get("instruction")
             ranking = await self._reranker.arank(job["query"], found.texts, instruction=told)
             return self._result(job, found, ranking)
 
         return RunnableLambda(rank, arank, name=type(self).__name__)
 
-    def _candidates(self, given: Sequence[Document]) -> components.Candidates:
+    def _candidates(self, job: Any) -> components.Candidates:
+        if not isinstance(job, dict) or not {"query", "documents"} <= job.keys():
+            raise InputError("the step takes a dictionary with query and documents")
+        given = job["documents"]
+        if isinstance(given, str) or not all(isinstance(d, Document) for d in given):
+            raise InputError("documents has to be a list of Document", hint="The query is second.")
         scores = [document.metadata.get(self.retriever_score_key) for document in given]
         scores = [s if isinstance(s, Real) and not isinstance(s, bool) else None for s in scores]
         # Ids are optional, and two stores may have the same: a copy has the same text, too.

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import click
 
 from .._files import rows_of
+from ..components import model_name
 from ..errors import InputError
 from ..evaluation import (
     Qrels,
@@ -130,7 +131,9 @@ def judge(
         requests = passages_alone(run_requests(loaded, pool))
         rank_file(requests, judging, answers, Jsonl(), batch_size=batch_size, progress=tell)
     judging.close()
-    judged = read_answers(answers, f"{short_name(prompt)} by {short_name(reranker)}")
+    judged = read_answers(
+        answers, f"{short_name(prompt)} by {short_name(model_name(judging.backend))}"
+    )
     if not judged.qrels:
         raise InputError(
             f"none of the {judged.unreadable + judged.failed} answers has a grade",

@@ -17,6 +17,8 @@ from ._arguments import (
     reranker_option,
 )
 
+PORT = click.IntRange(min=0, max=65535)
+
 
 @click.command()
 @click.argument("given", metavar="[NAME]", required=False)
@@ -24,7 +26,7 @@ from ._arguments import (
 @chunk_option
 @instruction_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: every network.")
-@click.option("--port", default=8000, show_default=True, help="0: any free one.")
+@click.option("--port", type=PORT, default=8000, show_default=True, help="0: any free one.")
 @click.option("--model", help="Its name in requests.  [default: NAME]")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
 @click.option("--strict", is_flag=True, help="Refuse requests that name another model.")

@@ -25,11 +25,11 @@ _PAIR = re.compile(
     r"\s{0,9}[\"']?(-?\d{1,9}(?:\.\d{1,9})?)[\"']?(?=\s{0,9}[,}\n])",
     re.IGNORECASE,
 )
-# Not the beginning of another number, of a range or of a choice ("7.5", "7-8", "7 or 8"), and not
-# a key of an object.
+# Not the beginning of another number, of a range, of a choice or of an order ("7.5", "7-8",
+# "7 or 8", "[2] > [1]"), and not a key of an object.
 _INTEGER = re.compile(
     r"(\d{1,9})(?![\dA-Za-z%_]|[.,]\d|\s?[\u2010-\u2015~-]\s?\d|,?\s(?:or|to|and)\s\d|,\s\d"
-    r"|[\])]{0,3}[\"']\s{0,9}:)"
+    r"|[\])]{0,3}[\"']\s{0,9}:|[\])]{0,3}\s?[>,]\s?[\[(]{0,3}\d)"
 )
 _WHOLE = re.compile(r"\A\s*\d{1,9}(?:\.0+)?\s*\Z")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # keeps every place

@@ -53,7 +53,8 @@ def load_reranker(
             folder or a ``.gguf`` file.
         preset: The known checkpoint that ``model`` is a copy of: a download, or a fine-tuned one.
         strategy: A strategy or its spec, instead of the checkpoint's. ``"first"`` is FIRST.
-        base_url: The OpenAI-compatible server where ``model`` runs, by the name that it has there.
+        base_url: The OpenAI-compatible server where ``model`` runs, by the name that it has there;
+            without ``model``, the server is asked for its model now.
             One that is not a known checkpoint is asked as in FIRST, and its written order is read
             where the server reports no log-probabilities.
         api_key: The server's key, or a function that gives it. Never written into a spec; for one
@@ -86,6 +87,8 @@ def load_reranker(
         )
     if api_key is not None:
         backend_options["api_key"] = api_key
+    if base_url is not None and model == DEFAULT_PRESET:
+        model, base_url = base_url, None
     named = find_named(
         model, preset=preset, strategy=strategy, base=base, base_url=base_url, api_key=api_key
     )

@@ -286,7 +286,7 @@ def _of_model(
     known = find_preset(model) if preset is None else _preset(preset)
     own: AnyStrategy | None
     if base_url is not None:
-        own = UNTRAINED if known is None else known["strategy"]
+        own = UNTRAINED if known is None else _served_strategy(known["strategy"])
         backend = _on_server(model, base_url, known)
     elif known is not None:
         copy = preset is not None or (Path(model).is_dir() and known["id"] != model)
@@ -354,6 +354,14 @@ def _served(url: str, api_key: Key) -> str:
         return found[0]
     has = f"has {len(found)} models: {some_of(map(repr, found))}" if found else "lists no models"
     raise ConfigurationError(f"{url} {has}", hint=f"Give one's name, and base_url={url!r}.")
+
+
+def _served_strategy(own: Mapping[str, Any]) -> AnyStrategy:
+    """A checkpoint's strategy on a server: one that scores pairs has calibrated them already."""
+    inner = own.get("inner")
+    if own.get("name") != "calibrated" or not isinstance(inner, Mapping):
+        return own
+    return inner if inner.get("name") == "pair-score" else own
 
 
 def _on_server(model: str, base_url: str, known: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -92,6 +92,15 @@ def test_bad_arguments_say_what_to_do(arguments, error, says):
         PluginRerank(**arguments)
 
 
+def test_first_guesses_are_told_what_is_expected(oracle):
+    reranker = first(oracle)
+    with pytest.raises(InputError, match="a list of Document"):
+        reranker.compress_documents("q", documents(1, 2))
+    for job in ("q", {"query": "q", "docs": documents(1)}):
+        with pytest.raises(InputError, match="a dictionary with query and documents"):
+            reranker.as_step().invoke(job)
+
+
 def test_what_would_be_ignored_cannot_be_assigned(oracle):
     reranker = first(oracle)
     for name in ("strategy", "backend", "model", "preset", "limits", "raise_on_failure"):

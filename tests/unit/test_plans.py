@@ -97,6 +97,14 @@ def test_a_function_that_forgot_to_yield_is_named():
         asyncio.run(arun([1, 2], answer))
 
 
+def test_a_call_outside_a_list_is_named():
+    def plan():
+        yield A
+
+    with pytest.raises(ContractError, match="plan asked a ScorePair, expected a list of calls"):
+        run(plan(), answer)
+
+
 def test_an_empty_batch_is_refused():
     def plan():
         yield []

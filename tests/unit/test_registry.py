@@ -102,7 +102,7 @@ def test_what_is_not_registered_has_no_spec():
     ("spec", "error", "message"),
     [
         ("nothing", UnknownNameError, "Known: "),
-        ({"size": 3}, InputError, "needs a name"),
+        ({"size": 3}, InputError, "needs a name, and this has size"),
         ({"name": "single-token", "colour": 1}, InputError, "takes no"),
         ({"name": "sliding-window"}, InputError, "cannot be built"),
         ({"name": "sliding-window", "inner": "single-token", "size": 1}, InputError, "size"),

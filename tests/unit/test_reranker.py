@@ -27,6 +27,7 @@ from rerank_plugins import (
 )
 from rerank_plugins.calls import ContinuationLogprob, LabelLogprobs, Reply, ScorePair
 from rerank_plugins.plans import ask
+from rerank_plugins.presets import find_preset
 from rerank_plugins.strategies import (
     Blend,
     KeepOrder,
@@ -252,6 +253,16 @@ def test_a_strategy_that_loses_passages_is_caught():
         Reranker(Loses(), Oracle()).rank("q", ["a", "b"])
 
 
+def test_a_plan_that_returns_no_ranking_is_caught():
+    class Order:
+        def rank(self, query, passages):
+            yield from ask([ScorePair(query, passages[0])])
+            return [1, 0]
+
+    with pytest.raises(ContractError, match="Order returned a list, expected a Ranking"):
+        Reranker(Order(), Oracle()).rank("q", ["a", "b"])
+
+
 def test_a_pair_that_cannot_work_is_refused_when_it_is_built():
     class OnlyPairs:
         kinds = frozenset({ScorePair})
@@ -341,7 +352,8 @@ def test_presets_build_the_papers_set_up():
     for name in list_presets():
         if not name.startswith("rerank-plugins/"):  # ours are in a package
             backend = load_reranker(name).to_spec()["backend"]
-            assert name in (backend["model"], backend.get("adapter"))
+            known = find_preset(name)["backend"].get("model", name)
+            assert known in (backend["model"], backend.get("adapter"))
 
 
 def test_a_copy_of_a_checkpoint_and_a_model_with_a_strategy_of_ones_own(tmp_path: Path):

@@ -78,7 +78,7 @@ def test_grades_are_those_that_the_model_wrote(judge, folder, server):
     assert "2 queries, grades: 2 of 3, 1 of 1, 1 of 0" in found.output
     collection = load_collection(folder, split="judged")
     assert collection.qrels == {"q": {"a": 3, "b": 0}, "r": {"d": 1, "a": 3}}
-    assert collection.synthetic == "umbrela.v1 by judge"
+    assert collection.synthetic == "umbrela.v1 by served-model"
     asked = server.questions()
     assert len(asked) == 4
     assert asked[0].startswith("Given a query and a passage, you must provide a score on an integ")
@@ -108,7 +108,7 @@ def test_numbers_for_machines(judge, folder):
     said = json.loads(judge("--depth", "2", "--json").output)
     assert said["grades"] == {"3": 2, "1": 1, "0": 1}
     assert (said["queries"], said["unreadable"], said["failed"]) == (2, 0, 0)
-    assert said["synthetic"] == "umbrela.v1 by judge"
+    assert said["synthetic"] == "umbrela.v1 by served-model"
     assert said["usage"]["calls"] == 4
 
 
@@ -116,7 +116,7 @@ def test_everything_measured_with_them_says_so(judge, folder):
     judge("--depth", "2")
     write_run(folder / "other.trec", {"q": ["b", "a"], "r": ["a", "d"]})
     runs = [str(folder / "run.trec"), str(folder / "other.trec")]
-    note = "SYNTHETIC: a model gave the grades (umbrela.v1 by judge), not people"
+    note = "SYNTHETIC: a model gave the grades (umbrela.v1 by served-model), not people"
     given = ["--split", "judged"]
     for command in (
         ["evaluate", str(folder), "--run", runs[0], "--run", runs[1], *given],
@@ -124,7 +124,7 @@ def test_everything_measured_with_them_says_so(judge, folder):
     ):
         assert note in CliRunner().invoke(build(), command).output.splitlines()
         said = CliRunner().invoke(build(), [*command, "--json"]).output
-        assert json.loads(said)["synthetic"] == "umbrela.v1 by judge"
+        assert json.loads(said)["synthetic"] == "umbrela.v1 by served-model"
 
 
 def test_people_s_judgements_are_never_replaced(judge, folder):

@@ -27,6 +27,12 @@ def test_options_become_settings(started):
     assert started["app"][1]["api_key"] is None
 
 
+def test_a_port_has_a_range(started):
+    found = CliRunner().invoke(serve, ["--port", "99999"])
+    assert (found.exit_code, started) == (2, {})
+    assert "99999 is not in the range 0<=x<=65535" in found.output
+
+
 def test_other_names_and_pages_can_be_refused(started):
     for options, expected in (([], (False, True)), (["--strict", "--no-page"], (True, False))):
         assert CliRunner().invoke(serve, ["castorini/first_mistral", *options]).exit_code == 0

@@ -99,6 +99,26 @@ def test_a_server_is_one_argument():
     assert from_environment["backend"]["api_key_env"] == "KEY"
 
 
+def test_the_default_makes_itself_again_from_its_spec():
+    reranker = load_reranker()
+    again = load_reranker(reranker.to_spec())
+    assert again.to_spec() == reranker.to_spec()
+    texts = ["Cats sleep.", "A flea lives for two months."]
+    assert again.rank("flea?", texts).scores == reranker.rank("flea?", texts).scores
+
+
+def test_an_address_alone_may_be_base_url():
+    with pytest.raises(ConfigurationError, match="Start the server, or check the address"):
+        load_reranker(base_url="http://127.0.0.1:1")
+
+
+def test_scores_of_a_server_are_not_calibrated_again():
+    """A rerank service of the default sends probabilities, and not the encoder's cosines."""
+    assert load_reranker("default", base_url="http://localhost:1").strategy == PairScore()
+    other = load_reranker("zerank-2", base_url="http://localhost:1").strategy
+    assert other == load_reranker("zerank-2").strategy
+
+
 def test_options_of_a_spec_and_of_the_caller(tmp_path):
     spec = {"model": "first_mistral", "dtype": "float16", "on_error": "keep_order"}
     spec |= {"limits": {"max_calls": 3}}

@@ -137,7 +137,7 @@ def test_a_name_that_nobody_knows():
         ("gpt-4", "Give base_url="),
         ("cohere", "a hosted service"),
         ("localhost:8000/v1", "'http://localhost:8000/v1'"),
-        ("meta-llama/Llama-3.1-8B-Instruct", "`rerank-plugins models` has those. With strategy="),
+        ("gpt2", "`rerank-plugins models` has those. With strategy="),
         ("minilm", "Did you mean rerank-plugins/minilm"),
         ("monot5", "Did you mean castorini/monot5"),
     ],
