@@ -209,6 +209,9 @@ def load_spec(path: str | Path) -> dict[str, Any]:
     """
     try:
         text = Path(path).read_text("utf-8")
+    except FileNotFoundError as error:
+        hint = "Give an existing file, or a name of `rerank-plugins models`."
+        raise InputError(f"there is no spec file {str(path)!r}", hint=hint) from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the spec {str(path)!r}: {error}") from error
     if Path(path).suffix == ".json":

@@ -139,7 +139,7 @@ def test_judged_queries_that_a_run_lacks_are_told(command, collection, tmp_path)
         (["--measure", "nDCC@10"], "unknown measure"),
         (["--split", "dev"], "there is no file"),
         (["--run", "bad.trec"], "the name 'bad'"),
-        (["--reranker", "nowhere.yaml"], "cannot read the spec"),
+        (["--reranker", "nowhere.yaml"], "there is no spec file"),
         (["--output", "/dev/null/x"], "cannot write to"),
     ],
 )

@@ -146,7 +146,7 @@ def test_bad_arguments(command, tmp_path, requests, spec, collection):
         assert (found.returncode, says in found.stderr) == (1, True), found.stderr
     assert "without --reranker" in command("rank", requests, "o").stderr
     found = command("rank", requests, "o", "--reranker", "nobody/nothing-at-all.yaml")
-    assert "cannot read the spec" in found.stderr
+    assert "there is no spec file" in found.stderr
 
 
 def test_a_disk_that_fills_up(command, tmp_path, requests, spec):

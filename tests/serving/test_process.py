@@ -124,7 +124,7 @@ def test_the_command(url, tmp_path):
     ("arguments", "said"),
     [
         (("no-such-checkpoint",), "no-such-checkpoint"),
-        (("no-such-file.json",), "cannot read"),
+        (("no-such-file.json",), "there is no spec file"),
         (("no-such-file.json", "--api-key-env", "NO_SUCH_VARIABLE"), "NO_SUCH_VARIABLE"),
         (("no-such-file.json", "--api-key-file", "/no/such/file"), "cannot read '/no/such/file'"),
         (("a.json", "--api-key-env", "A", "--api-key-file", "b"), "not both"),

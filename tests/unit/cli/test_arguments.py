@@ -62,7 +62,7 @@ def test_a_checkpoint():
         ("x.yaml", "a: [", "'x.yaml' is not YAML"),
         ("x.json", "[]", "'x.json' is not a mapping"),
         ("x.yml", "word", "'x.yml' is not a mapping"),
-        ("x.json", None, "cannot read the spec 'x.json'"),
+        ("x.json", None, "there is no spec file 'x.json'"),
     ],
 )
 def test_damaged_spec_files(tmp_path, monkeypatch, name, text, says):

@@ -292,5 +292,5 @@ def test_spec_files_that_cannot_be_read(tmp_path):
     deep.write_text("[" * 5000)
     with pytest.raises(InputError, match="is not YAML"):
         load_spec(deep)
-    with pytest.raises(InputError, match="cannot read the spec"):
+    with pytest.raises(InputError, match="there is no spec file"):
         find_named(tmp_path / "none.json")
