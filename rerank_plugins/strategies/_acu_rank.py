@@ -19,10 +19,10 @@ class AcuRank:
     """Rank again only those passages that may or may not be among the best.
 
     Every passage has a rating: a normal distribution, whose mean first falls with its place in the
-    list. A round ranks all passages for which the probability of being among the best ``top_m`` is
-    neither near 0 nor near 1, in windows side by side, and updates the ratings by TrueSkill. When
-    fewer than ``top_m`` are left, a last round ranks all that may be among the best. How many
-    windows a query needs depends on the answers.
+    list. The first round ranks all passages, each later one those for which the probability of
+    being among the best ``top_m`` is neither near 0 nor near 1, in windows side by side, and
+    updates the ratings by TrueSkill. When fewer than ``top_m`` are left, a last round ranks all
+    that may be among the best. How many windows a query needs depends on the answers.
 
     Lists that fit one window are answered by ``inner`` itself, scores included; longer ones get
     scores of kind ``"rank"``. Where every window keeps its order, so does the list.
@@ -85,9 +85,11 @@ class AcuRank:
         while True:
             threshold = threshold_of(ratings, min(self.top_m, n))
             chances = [rating.above(threshold) for rating in ratings]
-            unsure = [i for i, p in enumerate(chances) if self.tolerance < p < 1 - self.tolerance]
+            # A place in the list alone makes nothing sure.
+            likely = [i for i, p in enumerate(chances) if not windows or p > self.tolerance]
+            unsure = [i for i in likely if not windows or chances[i] < 1 - self.tolerance]
             last = len(unsure) < max(2, self.top_m) or len(windows) >= self.max_calls
-            asked = [i for i, p in enumerate(chances) if p > self.tolerance] if last else unsure
+            asked = likely if last else unsure
             parts = deal(sorted(asked, key=lambda i: (-ratings[i].mean, i)), self.size)
             ranked = yield from gather([ranker.best_first(sorted(part)) for part in parts])
             windows += ranked

@@ -1,5 +1,6 @@
 """Text that a causal language model writes."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -67,13 +68,24 @@ class Text(Question):
         stop = next((i for i, token in enumerate(new) if token in self.ends), None)
         written = new if stop is None else new[: stop + 1]
         text = self.text_of(written)
-        cut = min((text.find(s) for s in self.call.stop if s in text), default=None)
+        cut = self._stopped_at(text)
+        if cut is not None:  # what follows is padding, where other rows of the batch went on
+            ended = partial(self._ends_within, written)
+            written = written[: bisect_left(range(len(written)), True, key=ended) + 1]
         finished = stop is not None or cut is not None or len(written) < self.call.max_tokens
         tokens = tuple(
             (str(self.tokenizer.decode([token])), float(row.float().log_softmax(-1)[token]))
             for token, row in zip(written, logits, strict=False)
         )
         return Completion(text[:cut], "stop" if finished else "length", tokens), len(written)
+
+    def _stopped_at(self, text: str) -> int | None:
+        """Where the first of the stop strings begins in a text."""
+        return min((text.find(s) for s in self.call.stop if s in text), default=None)
+
+    def _ends_within(self, tokens: Sequence[int], place: int) -> bool:
+        """Whether the tokens up to this one have a stop string."""
+        return self._stopped_at(self.text_of(tokens[: place + 1])) is not None
 
     def text_of(self, tokens: Any) -> str:
         """The text of tokens that the model wrote."""

@@ -52,9 +52,9 @@ def stated_anew(n, size, top_m, tolerance, most, order):
             t = (low + high) / 2
             low, high = (t, high) if sum(chance(i, t) for i in range(n)) > top_m else (low, t)
         sure = {i: chance(i, t) for i in range(n)}
-        unsure = [i for i in range(n) if tolerance < sure[i] < 1 - tolerance]
+        unsure = [i for i in range(n) if tolerance < sure[i] < 1 - tolerance or not asked]
         final = len(unsure) < max(top_m, 2) or len(asked) >= most
-        chosen = [i for i in range(n) if sure[i] > tolerance] if final else unsure
+        chosen = [i for i in range(n) if sure[i] > tolerance or not asked] if final else unsure
         chosen.sort(key=lambda i: -mean[i])
         windows = math.ceil(len(chosen) / size)
         for k in range(windows):
@@ -117,3 +117,11 @@ def test_more_places_than_passages_are_ranked_once():
     found, windows = ranked(30, lambda items: items[::-1], size=10, top_m=50)
     assert sorted(found.order) == list(range(30))
     assert len(windows) == 3
+
+
+@pytest.mark.parametrize(("top_m", "tolerance"), [(1, 0.01), (1, 0.05), (10, 0.2), (10, 0.3)])
+@pytest.mark.parametrize("n", [21, 100, 300])
+def test_every_passage_is_read_whatever_its_place(n, top_m, tolerance):
+    found, windows = ranked(n, lambda items: items[::-1], top_m=top_m, tolerance=tolerance)
+    assert {i for window in windows for i in window} == set(range(n))
+    assert found.order[0] == n - 1

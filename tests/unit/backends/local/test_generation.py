@@ -33,8 +33,10 @@ def ids(tokenizer, written):
     [
         ("abcd", {}, "abcd", "length", 4),
         ("ab</s>c", {}, "ab", "stop", 3),  # what is decoded after the end is padding
-        ("abcd", {"stop": ("c",)}, "ab", "stop", 4),
-        ("abcd", {"stop": ("d", "b")}, "a", "stop", 4),
+        ("abcd", {"stop": ("c",)}, "ab", "stop", 3),  # and after a stop string too
+        ("abcd", {"stop": ("d", "b")}, "a", "stop", 2),
+        ("abcd", {"stop": ("bc", "abcd")}, "", "stop", 3),
+        ("ab</s>", {"stop": ("b",)}, "a", "stop", 2),
         ("abc", {}, "abc", "stop", 3),
     ],
 )
@@ -53,6 +55,17 @@ def test_each_token_has_its_log_probability(tokenizer):
     logits[a], logits[a + 1] = math.log(3.0), 0.0
     reply = text(tokenizer, logprobs=True).reply(([a], [logits]))
     assert reply.answer.tokens == (("a", pytest.approx(math.log(0.75))),)
+
+
+def test_padding_after_a_stop_string_has_no_log_probabilities(tokenizer):
+    import torch
+
+    a, b, pad = ids(tokenizer, "ab~")
+    step = torch.zeros(len(tokenizer))
+    asked = text(tokenizer, logprobs=True, stop=("b",), max_tokens=5)
+    reply = asked.reply(([a, b, pad, pad, pad], [step] * 5))
+    assert (reply.answer.text, reply.generated_tokens) == ("a", 2)
+    assert [token for token, _ in reply.answer.tokens] == ["a", "b"]
 
 
 def test_greedy_calls_run_together_whatever_their_seeds(tokenizer):
