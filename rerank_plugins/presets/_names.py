@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from .._checks import close_to, known_keys, nearest_of, some_of
+from .._checks import at_least, close_to, known_keys, nearest_of, some_of
 from .._extras import extra
 from ..calls import ScorePair
 from ..errors import ConfigurationError, InputError, UnknownNameError
@@ -91,6 +91,7 @@ def chunked(strategy: AnyStrategy, words: int | None) -> AnyStrategy:
     """
     if words is None:
         return strategy
+    at_least(1, chunk_words=words)
     if isinstance(strategy, str | Mapping):
         strategy = from_spec("strategies", strategy)
     built: Any = strategy

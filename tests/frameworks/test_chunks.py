@@ -10,7 +10,7 @@ from haystack_integrations.components.rankers.rerank_plugins import PluginRanker
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.rerank_plugins import PluginRerank
 
-from rerank_plugins import load_reranker
+from rerank_plugins import InputError, load_reranker
 from rerank_plugins.strategies import BestChunk, PairScore
 from rerank_plugins.testing import Oracle
 
@@ -81,3 +81,10 @@ def test_chunk_words_is_one_name_everywhere():
     assert load_reranker(chunk_words=90).strategy.inner == BestChunk(PairScore(), words=90)
     named = {"model": "rerank-plugins/minilm-late-interaction", "chunk_words": 90}
     assert PluginRanker(named)._reranker.strategy.inner == BestChunk(PairScore(), words=90)
+
+
+@pytest.mark.parametrize("words", [0, -1])
+def test_chunk_words_out_of_range_are_named(words):
+    for make in (PluginRanker, PluginRerank, load_reranker):
+        with pytest.raises(InputError, match="chunk_words is"):
+            make(strategy="pair-score", backend="oracle", chunk_words=words)

@@ -80,7 +80,7 @@ class Text(Question):
         return Completion(text[:cut], "stop" if finished else "length", tokens), len(written)
 
     def _stopped_at(self, text: str) -> int | None:
-        """Where the first of the stop strings begins in a text."""
+        """The place at which the first of the stop strings begins in a text."""
         return min((text.find(s) for s in self.call.stop if s in text), default=None)
 
     def _ends_within(self, tokens: Sequence[int], place: int) -> bool:
