@@ -30,7 +30,7 @@ from ._terminal import synthetic_note, to_json, write_table
 
 if TYPE_CHECKING:  # imported late: they need numpy
     from ..feedback import FaissIndex
-    from ..feedback.measure import Comparison
+    from ..feedback.measure import Comparison, Teacher
 
 METHOD_HELP = "safe, bold, refit, first, qdrant-naive or sefr; with constants as JSON."
 ENCODER = DEFAULT_PRESET  # its encoder: MiniLM, which comes with the library
@@ -40,6 +40,13 @@ Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "pa
 @click.command()
 @click.argument("collection")
 @split_option
+@click.option(
+    "--first-stage",
+    type=click.Choice(["dense", "bm25"]),
+    default="dense",
+    show_default=True,
+    help="An encoder and FAISS; or BM25, where feedback adds words to the query.",
+)
 @click.option("--encoder", default=ENCODER, show_default=True, help="A dense encoder.")
 @click.option("--index", help="A folder that keeps the vectors for the next run.")
 @click.option("--reranker", "--model", metavar="NAME", help=RERANKER_HELP)
@@ -73,6 +80,7 @@ Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "pa
 def feedback(
     collection: str,
     split: str,
+    first_stage: str,
     encoder: str,
     index: str | None,
     reranker: str | None,
@@ -93,32 +101,36 @@ def feedback(
     Searches with FAISS, reranks, refines the query's vector and searches again. Prints the recall
     of the first search, of the second, of a second one without any reranker (the control), and of
     the fused list. With --expand neighbours, the second line is that of the passages that were
-    reranked and of the first search's after them.
+    reranked and of the first search's after them. With --first-stage bm25, words of the passages
+    that were ranked best are added to the query.
     """
-    from ..feedback import FeedbackOptions
-    from ..feedback.measure import Teacher, compare
+    from ..feedback import BM25Index, FeedbackOptions
+    from ..feedback.measure import compare, compare_words
 
     loaded = load_collection(collection, split=split)
-    if run and (reranker or strategy or instruction):
-        raise InputError("give either --reranker or --run")
-    if run:
-        teacher = Teacher.by_run(judged_run(load_run(run), loaded))
-    else:
-        spec = strategy_spec(strategy) if strategy else None
-        named = named_reranker(reranker, strategy=spec, instruction=instruction)
-        teacher = Teacher.by_reranker(named)
+    spec = strategy_spec(strategy) if strategy else None
+    teacher = _teacher(loaded, run, reranker, strategy=spec, instruction=instruction)
+    by_words = first_stage == "bm25"
+    if by_words and (index or expand != "query"):
+        raise InputError("--index and --expand are for vectors, and --first-stage bm25 has none")
     if expand == "query":
         options["rerank_new"], head = False, 20 if head is None else head
+        expand = "words" if by_words else expand
     chosen = FeedbackOptions(expand=expand, head=head, on_error="keep_order", **options)
-    encode = load_encoder(encoder)
-    searched = collection_index(loaded, encode, index)
     asked = dict(itertools.islice(loaded.queries.items(), queries))
     if not asked:
         raise InputError(f"no query of {collection!r} is judged in {split!r}", hint="Give --split.")
-    vectors = dict(zip(asked, encode(list(asked.values()), "query"), strict=True))
     name = measure or f"R@{chosen.k}"
-    rows = compare(loaded, searched, vectors, teacher=teacher, options=chosen, measure=name)
-    with click.progressbar(rows, length=len(vectors), file=sys.stderr) as bar:
+    how: dict[str, Any] = {"teacher": teacher, "options": chosen, "measure": name}
+    if by_words:
+        words = BM25Index.build(loaded.documents.values(), ids=loaded.documents)
+        rows = compare_words(loaded, words, asked, **how)
+    else:
+        encode = load_encoder(encoder)
+        searched = collection_index(loaded, encode, index)
+        vectors = dict(zip(asked, encode(list(asked.values()), "query"), strict=True))
+        rows = compare(loaded, searched, vectors, **how)
+    with click.progressbar(rows, length=len(asked), file=sys.stderr) as bar:
         found = list(bar)
     if as_json:
         said = feedback_numbers(found, name) | {"synthetic": loaded.synthetic or None}
@@ -129,6 +141,17 @@ def feedback(
         write_table(Path(output), [f.name for f in fields(found[0])], map(astuple, found))
     if plot:
         draw(found, name, Path(plot))
+
+
+def _teacher(loaded: Collection, run: str | None, name: str | None, **options: Any) -> "Teacher":
+    """The teacher: a run's order, or a reranker."""
+    from ..feedback.measure import Teacher
+
+    if not run:
+        return Teacher.by_reranker(named_reranker(name, **options))
+    if name or any(options.values()):
+        raise InputError("give either --reranker or --run")
+    return Teacher.by_run(judged_run(load_run(run), loaded))
 
 
 def load_encoder(name: str) -> Encode:

@@ -1,7 +1,7 @@
 """Measuring feedback, query by query: recall without it, with it, and with no reranker in it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ._index.faiss import FaissIndex
 from ._options import FeedbackOptions, Rank, Vector, query_vector
 from ._refine import FloatArray, keep_length, refine_query
 from ._search import ranked_by, search_with_feedback
+from ._word_search import search_with_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,8 @@ class Comparison:
         control: The same with the retriever's own scores as the teacher: the gain of feedback
             without any reranker.
         fused: The measure of the list that a user gets.
-        angle: The angle between the first and the last query vector, in degrees.
+        angle: The angle between the first and the last query vector, in degrees; 0 where words were
+            added.
         skipped: Why there was no feedback; empty if there was.
     """
 
@@ -77,17 +79,58 @@ def compare(
             "control": _untaught(index, start, options),
             "fused": [hit.id for hit in found.hits],
         }
-        values = {
-            name: evaluate_each({key: list(ids)}, collection.qrels, measure)[key]
-            for name, ids in lists.items()
-        }
         cosine = start @ found.vector / np.linalg.norm(start) / np.linalg.norm(found.vector)
         yield Comparison(
             query=key,
-            **values,
+            **_values(key, lists, collection, measure),
             angle=float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
             skipped=found.skipped,
         )
+
+
+def compare_words(
+    collection: Collection,
+    index: AnyBackend,
+    queries: Mapping[str, str],
+    *,
+    teacher: "Teacher",
+    options: FeedbackOptions,
+    measure: str = "R@100",
+) -> Iterator[Comparison]:
+    """`compare` for searches by words.
+
+    Args:
+        collection: Judgements.
+        index: Answers `Search` calls by their texts, with scores: a `BM25Index`, for example.
+        queries: Queries by their ids.
+        teacher: The ranking of the hits.
+        options: Options of the search.
+        measure: A name as ``ir_measures`` writes it.
+    """
+    backend = Routed(pairs=teacher.backend, text=teacher.backend or index, search=index)
+    untaught = replace(options, rerank_new=False)
+    for key, text in queries.items():
+        plan = search_with_words(text, rank=teacher.rank(key), options=options)
+        found = run(plan, backend.run)
+        control = run(search_with_words(text, rank=_as_found, options=untaught), backend.run)
+        lists = {
+            "before": found.first,
+            "after": found.second,
+            "control": control.second,
+            "fused": [hit.id for hit in found.hits],
+        }
+        values = _values(key, lists, collection, measure)
+        yield Comparison(query=key, **values, angle=0.0, skipped=found.skipped)
+
+
+def _values(
+    key: str, lists: Mapping[str, Sequence[str]], collection: Collection, measure: str
+) -> dict[str, float]:
+    """The measure of each list of a query's."""
+    return {
+        name: evaluate_each({key: list(ids)}, collection.qrels, measure)[key]
+        for name, ids in lists.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +175,13 @@ class Teacher:
             return rank
 
         return cls(ranks)
+
+
+def _as_found(query: str, hits: Sequence[Hit]) -> Plan[Ranking]:  # noqa: ARG001
+    """Rank by the retriever's scores; in their order where it gave none."""
+    yield from ()
+    own = tuple(hit.score for hit in hits if hit.score is not None)
+    return Ranking(tuple(range(len(hits))), *((own, "similarity") if len(own) == len(hits) else ()))
 
 
 def _near(vector: FloatArray) -> Rank:

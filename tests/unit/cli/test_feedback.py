@@ -91,3 +91,30 @@ def test_how_further_passages_are_found(expand, tmp_path, monkeypatch):
     assert sum(said["skipped"].values()) == (expand == "query")  # nothing turned a random query
     wrong = CliRunner().invoke(build(), ["feedback", *arguments, "--expand", expand, "--head", "3"])
     assert (wrong.exit_code == 0) == (expand == "query")
+
+
+def test_bm25_has_no_vectors(tmp_path):
+    pytest.importorskip("bm25s")
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text(
+        "".join(
+            json.dumps({"_id": f"d{i}", "text": f"flea {'weeks lifespan' * (i % 2)} {i}"}) + "\n"
+            for i in range(9)
+        )
+    )
+    (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "flea"}) + "\n")
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td1\t1\n")
+    (tmp_path / "run.trec").write_text("".join(f"q Q0 d{i} {i + 1} {9 - i} t\n" for i in range(9)))
+    asked = [
+        "feedback",
+        str(tmp_path),
+        "--first-stage",
+        "bm25",
+        "--run",
+        str(tmp_path / "run.trec"),
+    ]
+    found = CliRunner().invoke(build(), [*asked, "--json"], catch_exceptions=False)
+    assert json.loads(found.stdout)["first"] == 1
+    for more in (["--expand", "neighbours"], ["--index", "folder"]):
+        refused = CliRunner().invoke(build(), [*asked, *more])
+        assert "for vectors" in str(refused.exception)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import small_words
 from small_index import IDS, QUERY, RELEVANCE, TEXTS, VECTORS, key
 
 from rerank_plugins import InputError, Reranker
 from rerank_plugins.evaluation import Collection
-from rerank_plugins.feedback import FeedbackOptions, refine_query
-from rerank_plugins.feedback.measure import Teacher, compare
+from rerank_plugins.feedback import BM25Index, FeedbackOptions, refine_query
+from rerank_plugins.feedback.measure import Teacher, compare, compare_words
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Failing, Oracle
 
@@ -77,3 +78,19 @@ def test_neighbours_are_measured_beside_those_without_a_reranker(index, expand):
     assert found.before == len(BEST & {hit.id for hit in index.search(vector, 10)}) / 10
     assert found.after == found.fused > found.before
     assert found.control < found.after
+
+
+def test_words_are_measured_beside_those_without_a_reranker():
+    pytest.importorskip("bm25s")
+    words = BM25Index.build(small_words.PASSAGES, ids=small_words.IDS)
+    wanted = dict.fromkeys(small_words.HIDDEN, 1)
+    collection = Collection(documents=small_words.TEXTS, queries={}, qrels={"q": wanted})
+    teacher = Teacher.by_reranker(Reranker(PairScore(), Oracle(key=small_words.key)))
+    options = FeedbackOptions(k=20, expand="words")
+    asked = {"q": small_words.QUERY}
+    [found] = compare_words(
+        collection, words, asked, teacher=teacher, options=options, measure="R@20"
+    )
+    assert (found.before, found.after, found.fused) == (0, 1, 1)
+    assert found.skipped == ""
+    assert found.control <= found.after
