@@ -24,8 +24,9 @@ _WORD = re.compile(r"[^\W_]+")
 _LENGTHS = range(3, 31)
 _WORDS = 100_000
 """Words of a passage that are read: a book need not be, and a hostile text must not cost more."""
-_COPIES = 5
-"""How often a query is written at most: search engines limit the clauses of a query to 1024."""
+_OWN = 100
+"""Words of the query, with its copies, in an expanded one at most: search engines limit how many a
+query may have, Lucene to 1024."""
 _ROCCHIO = 0.2
 """The usual weight of what is not relevant, .15, beside .75 of what is."""
 
@@ -85,12 +86,12 @@ class Words:
 
     Examples:
         >>> Words(terms=20, doubt=None)
-        Words(terms=20, passages=10, share=0.5, form='rm3', doubt=None)
+        Words(terms=20, passages=10, share=0.4, form='rm3', doubt=None)
     """
 
     terms: int = 10
     passages: int = 10
-    share: float = 0.5
+    share: float = 0.4
     form: Form = "rm3"
     doubt: float | None = 1.0
 
@@ -256,7 +257,7 @@ def written_query(query: str, terms: Mapping[str, float], share: float) -> str:
     own = words_of(query)
     ratio = share / (1 - share)
     needed = 2 * len(terms) / (ratio * max(1, len(own)))
-    copies = min(_COPIES, max(1, math.ceil(needed)))
+    copies = max(1, min(math.ceil(needed), _OWN // max(1, len(own))))
     mass = ratio * copies * max(1, len(own))
     added = (word for word, w in terms.items() for _ in range(max(1, round(w * mass))))
     return " ".join((*added, *own * (copies - 1), query))

@@ -66,7 +66,7 @@ def test_what_the_reranker_liked_gives_the_words():
     assert set(found.terms) & {"parasite", "lifespan", "weeks"}
     assert "market" not in found.terms
     assert found.trust == 1
-    assert found.share == 0.5
+    assert found.share == 0.4
     other = expand_query(QUERY, PASSAGES, [-s for s in SCORES], method="bold")
     assert "lifespan" not in other.terms
 
