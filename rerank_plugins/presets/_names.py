@@ -38,7 +38,7 @@ _HOSTED = (
     *("cohere", "rerank-", "command-", "voyage", "deepseek-chat", "mistral-large"),
 )
 """Beginnings of the names of models that only their makers' services have."""
-_ADDRESS = re.compile(r"[\w.-]+:[0-9]+(?:/|$)")
+_ADDRESS = re.compile(r"[\w.-]{1,253}:[0-9]{1,5}(?:/|$)")
 """The beginning of an address without its scheme."""
 _TEMPLATES = ("query_template", "passage_template")
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"

@@ -26,6 +26,13 @@ def _whole(value: object) -> object:
     return value
 
 
+def _number(value: object) -> object:
+    """Refuse "0.5" and true, which pydantic would read as numbers."""
+    if isinstance(value, bool | str):
+        raise ValueError("expected a number")  # noqa: TRY004 - pydantic reports ValueErrors
+    return value
+
+
 _SPELLINGS = [
     spelling
     for word in ("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
@@ -48,6 +55,10 @@ class Document(BaseModel):
     title: str | None = None
 
 
+_NOT_BLANK: dict[str, Any] = {"pattern": r"\S"}
+"""Described, and not checked by pydantic: the strategy that refuses a blank text says so."""
+
+
 def _instruction() -> Any:
     return Field(
         default=None,
@@ -68,9 +79,9 @@ class RerankRequest(BaseModel):
     top_n: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
         default=None, description="How many results to return; all by default."
     )
-    score_threshold: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
-        default=None, description="The lowest `score` to return."
-    )
+    score_threshold: (
+        Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)] | None
+    ) = Field(default=None, description="The lowest `score` to return.")
     cut_at_gap: Truth | None = Field(
         default=None, description="Whether to return what stands above the largest drop of `score`."
     )
@@ -133,7 +144,9 @@ def request_model(
         query: str = Field(
             max_length=max_query_chars, description="The query. A blank one keeps the order."
         )
-        instruction: Annotated[str, Field(max_length=max_query_chars)] | None = _instruction()
+        instruction: (
+            Annotated[str, Field(max_length=max_query_chars, json_schema_extra=_NOT_BLANK)] | None
+        ) = _instruction()
         documents: list[Annotated[document, Discriminator(kind)]] = Field(
             max_length=max_documents, description="Texts, or objects with a text."
         )

@@ -65,7 +65,7 @@ def test_the_interface_describes_it(instructed):
     described = httpx.get(f"{instructed}/openapi.json").json()["components"]["schemas"]
     field = described["LimitedRequest"]["properties"]["instruction"]
     assert "also be called instruct" in field["description"]
-    assert {"type": "string", "maxLength": 30} in field["anyOf"]
+    assert {"type": "string", "maxLength": 30, "pattern": r"\S"} in field["anyOf"]
 
 
 def test_an_instruction_when_the_service_starts():
