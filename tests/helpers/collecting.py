@@ -1,6 +1,7 @@
 """Choose the tests of a run by the packages that are there, and start the slow files first."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 import traceback
@@ -72,6 +73,10 @@ class Collecting:
 
     def pytest_collection_modifyitems(self, items):
         items.sort(key=lambda item: _place(item.path))
+        if shutil.which("nvidia-smi") is None:
+            for item in items:
+                if item.get_closest_marker("gpu"):
+                    item.add_marker(pytest.mark.skip(reason="no GPU: there is no nvidia-smi"))
         if self.fast:
             for item in items:
                 if item.get_closest_marker("slow"):

@@ -75,7 +75,8 @@ def to_gpus(index: Any, gpus: Sequence[int] | None, options: Any) -> Any:
         moved = faiss.index_cpu_to_gpus_list(index, co=options, gpus=wanted)
     except RuntimeError as error:
         raise ConfigurationError(
-            f"FAISS cannot move a {type(index).__name__} to a GPU: {error}"
+            f"FAISS cannot move a {type(index).__name__} to a GPU: {error}",
+            hint='Build the index with another factory, such as "Flat" or "IVF256,Flat".',
         ) from error
     if not on_gpu(moved):
         raise ConfigurationError(
