@@ -19,6 +19,7 @@ from rerank_plugins import Reranker, Usage
 from rerank_plugins.evaluation import evaluate
 from rerank_plugins.strategies import (
     AcuRank,
+    AttentionScore,
     Blend,
     BlitzRank,
     BlockEmbedding,
@@ -80,6 +81,7 @@ STRATEGIES = {
     "PointwiseGrade(expectation)": PointwiseGrade(prompt="grades.v1", expectation=True),
     "PairScore": PairScore(),
     "BlockEmbedding": BlockEmbedding(),
+    "AttentionScore": AttentionScore(),
     "QueryLikelihood": QueryLikelihood(),
     "Blend(Pointwise)": Blend(Pointwise()),
     "Hybrid(Pointwise)": Hybrid(Pointwise()),

@@ -3,17 +3,18 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._checks import at_least
 from ..errors import InputError
 from ..ranking import Ranking
 from ..text import Passage, in_known_order
 
-Array = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Array: TypeAlias = "npt.NDArray[np.float64]"
 
 OFFSETS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """The values of `Probabilities.k` that a fit tries."""
@@ -109,6 +110,8 @@ class Probabilities:
 
     def odds(self, one: ScoredList) -> Array:
         """The log-odds of each passage of a list."""
+        import numpy as np
+
         places = self.places / (self.k + _places(one)) if one.placed else self.unplaced
         found: Array = self.slope * np.array(one.scores) + self.intercept + places
         return found
@@ -139,6 +142,8 @@ class Reliability:
     @classmethod
     def of(cls, probabilities: Sequence[float] | Array, relevant: Sequence[bool]) -> "Reliability":
         """Judge probabilities. Arguments and errors are those of `brier_score`."""
+        import numpy as np
+
         return cls(
             passages=len(relevant),
             relevant=float(np.mean(relevant)),
@@ -188,6 +193,8 @@ def brier_score(probabilities: Sequence[float] | Array, relevant: Sequence[bool]
         >>> brier_score([1.0, 0.5], [True, False])
         0.125
     """
+    import numpy as np
+
     p, y = _checked(probabilities, relevant)
     return float(np.mean((p - y) ** 2))
 
@@ -216,6 +223,8 @@ def calibration_error(
         >>> calibration_error([0.75, 0.75, 0.25, 0.25], [True, True, True, False])
         0.25
     """
+    import numpy as np
+
     at_least(1, bins=bins)
     p, y = _checked(probabilities, relevant)
     number = np.minimum((bins * p).astype(int), bins - 1)
@@ -292,6 +301,8 @@ def calibrate(
         >>> calibrate(lists).after.brier < 0.01
         True
     """
+    import numpy as np
+
     at_least(2, folds=folds)
     if len(lists) < 2 * folds:
         raise InputError(
@@ -316,6 +327,8 @@ def calibrate(
 
 def _fit_placed(lists: Sequence[ScoredList], k: float) -> tuple[float, Probabilities]:
     """The loss and the numbers of scores and places with this offset."""
+    import numpy as np
+
     reciprocals = np.concatenate([1 / (k + _places(one)) for one in lists])
     loss, (intercept, slope, places) = _regression([_scores(lists), reciprocals], _targets(lists))
     return loss, Probabilities(slope=slope, intercept=intercept, places=places, k=k)
@@ -323,6 +336,8 @@ def _fit_placed(lists: Sequence[ScoredList], k: float) -> tuple[float, Probabili
 
 def _fit_order(lists: Sequence[ScoredList], order: Probabilities) -> Probabilities:
     """The numbers that keep the order of others."""
+    import numpy as np
+
     odds = np.concatenate([order.odds(one) for one in lists])
     _, (constant, a) = _regression([odds], _targets(lists))
     return replace(
@@ -346,6 +361,8 @@ def _regression(
 
     The first coefficient is the constant. Columns are scaled while it is fitted.
     """
+    import numpy as np
+
     means, widths = [c.mean() for c in columns], [c.std() or 1.0 for c in columns]
     scaled = [(c - m) / w for c, m, w in zip(columns, means, widths, strict=True)]
     x = np.stack([np.ones(len(targets)), *scaled], axis=1)
@@ -382,6 +399,8 @@ def _check_judgements(lists: Sequence[ScoredList]) -> None:
 
 
 def _targets(lists: Sequence[ScoredList]) -> Array:
+    import numpy as np
+
     relevant = np.array(list(_judgements(lists)))
     n, m = relevant.sum(), (~relevant).sum()
     found: Array = np.where(relevant, (n + 1) / (n + 2), 1 / (m + 2))
@@ -393,19 +412,27 @@ def _judgements(lists: Sequence[ScoredList]) -> Iterator[bool]:
 
 
 def _scores(lists: Sequence[ScoredList]) -> Array:
+    import numpy as np
+
     return np.array([score for one in lists for score in one.scores])
 
 
 def _places(one: ScoredList) -> Array:
+    import numpy as np
+
     return np.arange(1, len(one.scores) + 1, dtype=float)
 
 
 def _logistic(odds: Array) -> Array:
+    import numpy as np
+
     found: Array = np.exp(-np.logaddexp(0, -odds))
     return found
 
 
 def _checked(probabilities: Any, relevant: Any) -> tuple[Array, Array]:
+    import numpy as np
+
     p, y = np.asarray(probabilities, dtype=float), np.asarray(relevant, dtype=float)
     if not len(p) or p.shape != y.shape:
         raise InputError(f"{len(p)} probabilities for {len(y)} judgements")

@@ -45,6 +45,7 @@ def search_with_feedback(
         Of neighbours: see `gar` and `slide_gar`.
 
     Examples:
+        >>> import numpy as np
         >>> from rerank_plugins.backends import Routed
         >>> from rerank_plugins.feedback import FaissIndex
         >>> from rerank_plugins.plans import run

@@ -17,6 +17,7 @@ ELSEWHERE = {  # commands that are not run here: why, and where they are
     "calibrate": ("it needs more judged queries", "tests/unit/cli/test_calibrate.py"),
     "export": ("it loads a checkpoint of the hub", "tests/unit/cli/test_export.py"),
     "feedback": ("it encodes a collection", "tests/unit/cli/test_feedback.py"),
+    "heads": ("it reads a model's attention", "tests/unit/cli/test_heads.py"),
     "serve": ("it never ends", "tests/serving/test_process.py"),
     "train": ("it takes minutes", "tests/training/test_cli.py"),
 }
@@ -75,6 +76,8 @@ def place(tmp_path, collection, spec):
     (tmp_path / "scifact").symlink_to(collection)
     graded = "query\tdocument\tgrade\tsynthetic: a model\nq1\td1\t2\n"
     (collection / "qrels" / "judged.tsv").write_text(graded)
+    judged = (collection / "qrels" / "test.tsv").read_text()
+    (collection / "qrels" / "train.tsv").write_text(judged)
     dl19 = tmp_path / "dl19"
     dl19.mkdir()
     for file in collection.iterdir():

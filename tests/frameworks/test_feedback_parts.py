@@ -125,7 +125,7 @@ def test_llama_index_takes_what_searches_by_vectors():
         assert NodeFeedbackRetriever(one, reranker)
     with pytest.raises(InputError, match="expected a BaseNodePostprocessor"):
         NodeFeedbackRetriever(index.as_retriever(), 5)
-    with pytest.raises(UnknownNameError, match="not a known checkpoint"):
+    with pytest.raises(UnknownNameError, match="is a strategy, not a model"):
         NodeFeedbackRetriever(index.as_retriever(), "pair-score")
     with pytest.raises(InputError, match="expected a BaseEmbedding"):
         NodeFeedbackRetriever(index.as_retriever(), reranker, embed_model="local")

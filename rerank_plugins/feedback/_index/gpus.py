@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
+from ..._checks import some_of
 from ..._extras import extra
 from ...errors import ConfigurationError
 
@@ -29,8 +30,8 @@ def _check_one_package() -> None:
     both = [name for name in PACKAGES if _is_installed(name)]
     if len(both) > 1:
         raise ConfigurationError(
-            f"{' and '.join(both)} are installed, and each brings the module faiss",
-            hint=f"Keep one: pip uninstall {' '.join(both)}, then pip install {both[-1]}.",
+            f"{some_of(both, ' and ')} are installed, and each brings the module faiss",
+            hint=f"Keep one: pip uninstall {some_of(both, ' ')}, then pip install {both[-1]}.",
         )
 
 

@@ -24,7 +24,7 @@ def command(*arguments):
 
 def test_the_commands():
     some = ["batch", "bench", "calibrate", "compare", "evaluate", "explain", "export", "feedback"]
-    others = ["judge", "models", "prepare", "rank", "serve", "train", "tune"]
+    others = ["heads", "judge", "models", "prepare", "rank", "serve", "train", "tune"]
     assert sorted(build().commands) == some + others
     for name, found in build().commands.items():
         assert found.name == name

@@ -37,7 +37,7 @@ def test_every_checkpoint_builds_and_can_be_shown(name):
     assert isinstance(reranker, Reranker)
     holds = "adapter" if "adapter" in preset["backend"] else "model"
     held = getattr(reranker.backend, preset.get("package_holds", holds))
-    assert held.endswith(preset.get("package", name))
+    assert held.endswith(preset.get("package", preset["backend"].get(holds, name)))
     assert Reranker.from_spec(reranker.to_spec()).strategy == reranker.strategy
     assert preset["description"] in description(name)
     text = example_prompt(name)

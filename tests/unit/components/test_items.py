@@ -272,4 +272,4 @@ def test_a_threshold_is_compared_with_the_model_s_own_scores():
         Ranking((2, 0, 1), (1.0, 0.0, -1.0), "z-score"), THREE, top_k=None, score_threshold=4.0
     )
     assert len(without.lines) == 3
-    assert "score_threshold is ignored, because mixed scores" in without.warning
+    assert "score_threshold is ignored, because such scores compare" in without.warning

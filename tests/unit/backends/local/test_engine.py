@@ -7,6 +7,7 @@ from rerank_plugins import InputError, ModelOutputError, PromptTooLongError
 from rerank_plugins.backends._local.engine import Engine
 from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.calls import (
+    Attend,
     Generate,
     Likelihood,
     Message,
@@ -144,7 +145,7 @@ def test_one_bad_number_costs_one_call(model, renderer):
 
 def test_each_kind_of_call_has_its_function(model, renderer):
     engine = Engine(model, renderer, None, None)
-    assert set(engine.table) == {NextToken, Likelihood, Generate}
+    assert set(engine.table) == {NextToken, Likelihood, Generate, Attend}
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -7,7 +7,7 @@ import tiny_models
 
 from rerank_plugins import InputError, Reranker
 from rerank_plugins.backends import TransformersBackend
-from rerank_plugins.calls import Generate, Likelihood, Message, NextToken, Prompt
+from rerank_plugins.calls import Attend, Generate, Likelihood, Message, NextToken, Prompt
 from rerank_plugins.strategies import QueryLikelihood
 
 
@@ -49,14 +49,14 @@ def test_paths_are_text():
     assert (backend.model, backend.adapter) == ("a/model", "an/adapter")
 
 
-def test_a_loaded_model_answers_three_kinds_without_dropout():
+def test_a_loaded_model_answers_four_kinds_without_dropout():
     model, tokenizer = loaded()
     model.train()
     backend = TransformersBackend(model, tokenizer=tokenizer)
     prompt = Prompt((Message("user", ("ab",)),))
     assert backend.token_ids(prompt) == tokenizer("<user>ab", add_special_tokens=False)["input_ids"]
     assert not model.training
-    assert backend.kinds == {NextToken, Generate, Likelihood} == set(backend._ready().table)
+    assert backend.kinds == {NextToken, Generate, Likelihood, Attend} == set(backend._ready().table)
 
 
 def test_loading_is_no_part_of_a_ranking_s_seconds(tmp_path):
