@@ -140,7 +140,9 @@ class Reliability:
     error: float
 
     @classmethod
-    def of(cls, probabilities: Sequence[float] | Array, relevant: Sequence[bool]) -> "Reliability":
+    def of(
+        cls, probabilities: "Sequence[float] | Array", relevant: Sequence[bool]
+    ) -> "Reliability":
         """Judge probabilities. Arguments and errors are those of `brier_score`."""
         import numpy as np
 
@@ -176,7 +178,7 @@ class Calibration:
     unplaced: Reliability | None
 
 
-def brier_score(probabilities: Sequence[float] | Array, relevant: Sequence[bool]) -> float:
+def brier_score(probabilities: "Sequence[float] | Array", relevant: Sequence[bool]) -> float:
     """The mean squared difference between probabilities and judgements: 0 is perfect.
 
     Args:
@@ -200,7 +202,7 @@ def brier_score(probabilities: Sequence[float] | Array, relevant: Sequence[bool]
 
 
 def calibration_error(
-    probabilities: Sequence[float] | Array, relevant: Sequence[bool], *, bins: int = 10
+    probabilities: "Sequence[float] | Array", relevant: Sequence[bool], *, bins: int = 10
 ) -> float:
     """The expected calibration error: how far probabilities are from shares, bin by bin.
 
@@ -355,7 +357,7 @@ def _fit_unplaced(found: Probabilities, lists: Sequence[ScoredList]) -> float:
 
 
 def _regression(
-    columns: Sequence[Array], targets: Array, offset: Array | float = 0.0
+    columns: Sequence[Array], targets: Array, offset: "Array | float" = 0.0
 ) -> tuple[float, list[float]]:
     """Fit a logistic regression by Newton's method: its mean loss, and its coefficients.
 
