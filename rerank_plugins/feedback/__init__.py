@@ -1,10 +1,8 @@
 """Relevance feedback: a reranker's opinion, distilled into the retriever's query.
 
-`refine_query` is the numerical half, `search_with_feedback` the plan around it, `FaissIndex` an
-index to search in (`QdrantIndex` another), and `FeedbackSearch` all of it together.
 `refine_query` is the numerical half for vectors and `expand_query` that for words,
-`search_with_feedback` and `search_with_words` are the plans around them, `FaissIndex` and
-`BM25Index` indexes to search in, and `FeedbackSearch` all of it together.
+`search_with_feedback` and `search_with_words` are the plans around them, `FaissIndex`,
+`QdrantIndex` and `BM25Index` indexes to search in, and `FeedbackSearch` all of it together.
 """
 
 from .._extras import extra

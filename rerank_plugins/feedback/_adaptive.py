@@ -68,7 +68,7 @@ def gar(
         The scores, best first. It ends early where nothing waits, or nothing of a batch is scored.
 
     Raises:
-        InputError: ``budget`` or ``batch`` is not positive.
+        InputError: ``budget`` or ``batch`` is not positive, or ``score`` returned other passages.
 
     References:
         MacAvaney, Tonellotto and Macdonald, Adaptive Re-Ranking with a Corpus Graph, CIKM 2022,
@@ -79,6 +79,7 @@ def gar(
     while pools and len(scores) < budget:
         taken = pools.take(min(batch, budget - len(scores)))
         scored = yield from score(taken)
+        _check_known("score", scored, taken)
         if not scored:
             break
         scores.update(scored)
@@ -123,7 +124,8 @@ def slide_gar(
         What was ranked, best first.
 
     Raises:
-        InputError: A number is not positive, or ``step`` is not below ``size``.
+        InputError: A number is not positive, ``step`` is not below ``size``, or ``order`` did not
+            return the passages that it got.
 
     References:
         Rathee, MacAvaney and Anand, Guiding Retrieval using LLM-based Listwise Rankers, ECIR 2025,
@@ -140,6 +142,9 @@ def slide_gar(
     while pools and (left := budget - len(best) - len(rest)) > 0:
         window = [*best, *pools.take(min(room, left))]
         ranked = list((yield from order(window)))
+        _check_known("order", ranked, window)
+        if len(ranked) != len(window):
+            raise InputError(f"order returned {len(ranked)} of the {len(window)} passages it got")
         best, rest, room = ranked[:step], [*ranked[step:], *rest], step
         seen = {*best, *rest}
         if len(seen) < budget:
@@ -148,3 +153,18 @@ def slide_gar(
             pools.frontier.clear()
             pools.frontier.update({key: -place for place, key in enumerate([*near][:step])})
     return [*best, *rest]
+
+
+def _check_known(name: str, returned: Iterable[K], given: Sequence[K]) -> None:
+    """Refuse passages that were not asked for: the search for neighbours might never end.
+
+    Raises:
+        InputError: There is one, or one twice.
+    """
+    left = set(given)
+    for key in returned:
+        if key not in left:
+            raise InputError(
+                f"{name} returned {key!r:.80}, which is not among what it got, or twice"
+            )
+        left.remove(key)

@@ -16,6 +16,8 @@ from ._loop import NO_VECTORS, Loop, Stop
 from ._options import FeedbackResult
 from ._refine import FloatArray, keep_length
 
+ONE_WINDOW = "all {} passages that may be reranked are in the first window, so none are neighbours"
+
 
 @dataclass(slots=True)
 class Follower(Loop):
@@ -53,6 +55,8 @@ class Follower(Loop):
                 size=options.window,
                 step=options.window // 2,
             )
+        if len(first) >= budget <= options.window:
+            return self._failed() or Stop(ONE_WINDOW.format(budget))
         return self._failed() or self.stop or Stop("")
 
     def _score(self, ids: Sequence[str]) -> Plan[Mapping[str, float]]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._checks import listed
 from ..calls import Hit, Plan, Search
 from ..errors import CallError, InputError
 from ..plans import ask, settle
@@ -28,6 +29,21 @@ from ._refine import (
 BLANK = "the query is blank"
 NOTHING = "the first search found nothing"
 NO_VECTORS = "no hit came with a vector"
+
+
+def given_hits(hits: Any) -> tuple[Hit, ...]:
+    """Hits that a user gives.
+
+    Raises:
+        InputError: They are something else.
+    """
+    found = tuple(listed("the hits", hits))
+    if other := next((hit for hit in found if not isinstance(hit, Hit)), None):
+        raise InputError(
+            f"there is {other!r:.80} among the hits",
+            hint="Give Hit(id, text, vector); FaissIndex.hits(ids) makes them of ids.",
+        )
+    return found
 
 
 class Stop(NamedTuple):
@@ -53,9 +69,10 @@ class Loop:
     refinements: list[Refinement] = field(default_factory=list)
 
     def plan(self, given: Sequence[Hit] | None) -> Plan[FeedbackResult]:
-        hits = given
-        if hits is None:
+        if given is None:
             [hits] = yield from ask([self._search()])
+        else:
+            hits = given_hits(given)
         first = self.last = self._add(hits)
         if not first:
             stop = Stop(NOTHING)

@@ -43,8 +43,8 @@ class FeedbackOptions:
             query. ``"neighbours"``: by searches with the vectors of the passages that were ranked
             best, window by window; the query stays as it is. ``"both"``: as neighbours, in turns
             with what the refined query of each window finds. With neighbours, ``depth``
-            passages are reranked in all, by `gar` where the reranker's scores can be compared
-            across lists, else by `slide_gar`; ``rounds``, ``rerank_new``, ``fuse`` and ``head`` do
+            passages (more than ``window``) are reranked in all, by `gar` where the reranker's
+            scores can be compared across lists, else by `slide_gar`; ``rounds``, ``rerank_new``, ``fuse`` and ``head`` do
             not apply. ``"words"``: by a second search by words, with those of the passages that
             were ranked best: see `search_with_words`.
         neighbours: Neighbours of a passage.
@@ -193,8 +193,10 @@ def query_vector(vector: Any) -> FloatArray:
         array = np.asarray(vector, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"the query vector cannot be read as numbers: {error}") from error
-    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+    if array.ndim != 1 or not array.size:
         raise InputError(
             f"the query vector has shape {array.shape}", hint="Give one list of finite numbers."
         )
+    if not np.isfinite(array).all():
+        raise InputError("the query vector holds NaN or infinity, expected finite numbers")
     return array

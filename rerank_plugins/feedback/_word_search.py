@@ -7,8 +7,9 @@ from typing import ClassVar
 import numpy as np
 
 from ..calls import Batch, Call, Hit, Plan, Replies, Reply, Search
-from ..errors import UnsupportedCallError
-from ._loop import Loop, Stop
+from ..errors import CallError, UnsupportedCallError
+from ..handlers import failure
+from ._loop import Loop, Stop, given_hits
 from ._options import FeedbackOptions, FeedbackResult, Rank, Vector, query_vector
 from ._words import Expansion, expand_query
 
@@ -37,8 +38,21 @@ class TextSearch:
     kinds: ClassVar[frozenset[type[Call[object]]]] = frozenset({Search})
 
     def run(self, calls: Batch) -> Replies:
-        """Answer `Search` calls by their texts, one after the other."""
-        return [Reply(tuple(self.search(call.text, call.k))) for call in map(by_text, calls)]
+        """Answer `Search` calls by their texts, one after the other.
+
+        An exception of the search fails that call alone.
+
+        Raises:
+            InputError: The search returned something else than hits.
+        """
+        return [self._reply(by_text(call)) for call in calls]
+
+    def _reply(self, call: Search) -> Reply[tuple[Hit, ...]] | CallError:
+        try:
+            hits = self.search(call.text, call.k)
+        except Exception as error:  # noqa: BLE001 - a search of the user's may raise anything
+            return failure(error)
+        return Reply(given_hits(hits))
 
 
 def by_text(call: Call[object]) -> Search:

@@ -13,9 +13,10 @@ from ..handlers import AnyBackend
 from ..plans import run
 from ..ranking import Ranking
 from ..reranker import Reranker
+from ._e2rank import ASKS, E2Rank
 from ._index.faiss import FaissIndex
 from ._options import FeedbackOptions, Rank, Vector, query_vector
-from ._refine import FloatArray, keep_length, refine_query
+from ._refine import FloatArray, find_method, keep_length, refine_query
 from ._search import ranked_by, search_with_feedback
 from ._word_search import search_with_words
 
@@ -65,6 +66,8 @@ def compare(
         options: Options of the search.
         measure: A name as ``ir_measures`` writes it.
     """
+    if isinstance(find_method(options.method), E2Rank):
+        raise InputError(ASKS, hint="Use another method, such as 'safe'.")
     backend = Routed(pairs=teacher.backend, text=teacher.backend or index, search=index)
     for key, vector in vectors.items():
         start = query_vector(vector)

@@ -350,10 +350,12 @@ def _matrix(vectors: Any) -> FloatArray:
         table = np.ascontiguousarray(vectors, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"the vectors cannot be read as numbers: {error}") from error
-    if table.ndim != 2 or not table.shape[1] or not np.isfinite(table).all():
+    if table.ndim != 2 or not table.shape[1]:
         raise InputError(
             f"the vectors have shape {table.shape}", hint="Give rows of finite numbers."
         )
+    if not np.isfinite(table).all():
+        raise InputError("a vector holds NaN or infinity as 32-bit floats, expected finite numbers")
     return table
 
 

@@ -98,6 +98,11 @@ class QdrantIndex:
         for call in calls:
             if not isinstance(call, Search):
                 raise UnsupportedCallError(f"an index cannot answer a {type(call).__name__}")
+            if not call.vector:
+                raise UnsupportedCallError(
+                    "a QdrantIndex searches by vectors, and the search has none",
+                    hint="Give an index that searches by words, such as BM25Index.",
+                )
             asked.append((_matrix([call.vector])[0].tolist(), call.k))
         try:
             return [Reply(hits) for hits in self._asked(asked)]

@@ -177,6 +177,30 @@ def test_gar_ends_where_nothing_is_scored():
     assert answered(gar(range(5), score=fails, neighbours=graph.neighbours)) == {}
 
 
+def other_passages(ids):
+    yield from ()
+    return {"another": 1.0}
+
+
+def every_second(ids):
+    yield from ()
+    return ids[::2]
+
+
+def one_twice(ids):
+    yield from ()
+    return [ids[0], *ids[:-1]]
+
+
+def test_answers_about_other_passages_are_refused():
+    graph = Graph({}, {"another": ["b"]})
+    with pytest.raises(InputError, match="score returned 'another'"):
+        answered(gar("ab", score=other_passages, neighbours=graph.neighbours))
+    for order in (other_passages, every_second, one_twice):
+        with pytest.raises(InputError, match="order returned"):
+            answered(slide_gar("abcd", order=order, neighbours=graph.neighbours))
+
+
 @pytest.mark.parametrize("options", [{"budget": 0}, {"batch": 0}])
 def test_gar_refuses(options):
     graph = Graph({}, {})

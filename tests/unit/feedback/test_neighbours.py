@@ -187,3 +187,24 @@ def test_nothing_found_and_a_blank_query(index):
     assert blank.skipped == "the query is blank"
     nothing = searcher(index, expand="neighbours").search("?", QUERY, first=[])
     assert nothing.skipped == "the first search found nothing"
+
+
+@pytest.mark.parametrize("expand", ["neighbours", "both"])
+def test_a_depth_of_one_window_leaves_no_room_for_neighbours_and_says_so(index, expand):
+    found = searcher(index, expand=expand, depth=20).search("a question", QUERY)
+    assert len(found.reranked) == 20
+    assert "first window" in found.skipped
+    assert not found.failed
+    assert not searcher(index, expand=expand, depth=21).search("a question", QUERY).skipped
+
+
+def test_ids_are_no_hits(index):
+    with pytest.raises(InputError, match=r"'d1' among the hits.*FaissIndex\.hits"):
+        searcher(index).search("a question", QUERY, first=["d1"])
+
+
+def test_vectors_that_are_not_finite_are_said_to_be_so(index):
+    with pytest.raises(InputError, match="query vector holds NaN"):
+        searcher(index).search("a question", QUERY * np.nan)
+    with pytest.raises(InputError, match="a vector holds NaN"):
+        index.search(QUERY * np.inf, 3)

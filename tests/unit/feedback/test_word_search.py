@@ -88,23 +88,21 @@ def test_a_search_that_ignores_added_words_is_reported(index):
 def test_a_second_search_that_fails(index):
     def breaks(text, k):
         if text != QUERY:
-            raise BackendError("syntax error")
+            raise OSError("syntax error")
         return index.search(text, k)
 
-    class Broken(TextSearch):
-        """Answers failures as values."""
-
-        def run(self, calls):
-            try:
-                return TextSearch.run(self, calls)
-            except BackendError as error:
-                return [error]
-
     with pytest.raises(BackendError):
-        searcher(Broken(breaks), on_error="raise").search(QUERY)
-    found = searcher(Broken(breaks), on_error="keep_order").search(QUERY)
+        searcher(TextSearch(breaks), on_error="raise").search(QUERY)
+    found = searcher(TextSearch(breaks), on_error="keep_order").search(QUERY)
     assert "syntax error" in found.skipped
+    assert found.failed
     assert found.reranked
+
+
+@pytest.mark.parametrize("returned", [None, ["d1", "d2"]])
+def test_a_search_that_returns_no_hits_is_one_sentence(returned):
+    with pytest.raises(InputError, match="the hits"):
+        searcher(TextSearch(lambda text, k: returned)).search(QUERY)
 
 
 def test_a_reranker_that_fails_leaves_the_first_result(index):
