@@ -44,9 +44,9 @@ class FeedbackOptions:
             best, window by window; the query stays as it is. ``"both"``: as neighbours, in turns
             with what the refined query of each window finds. With neighbours, ``depth``
             passages (more than ``window``) are reranked in all, by `gar` where the reranker's
-            scores can be compared across lists, else by `slide_gar`; ``rounds``, ``rerank_new``, ``fuse`` and ``head`` do
-            not apply. ``"words"``: by a second search by words, with those of the passages that
-            were ranked best: see `search_with_words`.
+            scores can be compared across lists, else by `slide_gar`; ``rounds``, ``rerank_new``,
+            ``fuse`` and ``head`` do not apply. ``"words"``: by a second search by words,
+            with those of the passages that were ranked best: see `search_with_words`.
         neighbours: Neighbours of a passage.
         window: Passages that are reranked together, with neighbours; half of them are carried from
             window to window where scores cannot be compared.

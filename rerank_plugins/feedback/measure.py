@@ -66,7 +66,7 @@ def compare(
         options: Options of the search.
         measure: A name as ``ir_measures`` writes it.
     """
-    if isinstance(find_method(options.method), E2Rank):
+    if options.expand != "words" and isinstance(find_method(options.method), E2Rank):
         raise InputError(ASKS, hint="Use another method, such as 'safe'.")
     backend = Routed(pairs=teacher.backend, text=teacher.backend or index, search=index)
     for key, vector in vectors.items():

@@ -83,7 +83,7 @@ def test_how_further_passages_are_found(expand, tmp_path, monkeypatch):
         return vectors[[int(text.split()[-1]) for text in texts]]
 
     monkeypatch.setattr("rerank_plugins.cli._feedback.load_encoder", lambda name: known)
-    arguments = [str(tmp_path), "--run", str(tmp_path / "run.trec"), "--k", "20", "--json"]
+    arguments = [str(tmp_path), "--run", str(tmp_path / "run.trec"), "--k", "40", "--json"]
     done = CliRunner().invoke(build(), ["feedback", *arguments, "--expand", expand])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
