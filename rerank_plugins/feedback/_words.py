@@ -308,7 +308,7 @@ def _trust(bags: Sequence[Counter[str]], feedback: Feedback, doubt: float) -> fl
     alone = read_feedback([1.0], own, scores, order)
     if alone.skipped[0]:
         return 0.0
-    return float(trust_of(alone, _gram([bags[i] for i in ranked])[None], doubt)[0])
+    return float(trust_of(alone, _gram([bags[i] for i in ranked.tolist()])[None], doubt)[0])
 
 
 def _gram(bags: Iterable[Counter[str]]) -> FloatArray:

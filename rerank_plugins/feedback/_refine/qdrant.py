@@ -139,7 +139,8 @@ class QdrantNaive:
         half = len(lessons.own) // 2
         learned = _Lessons(*(part[:half] for part in lessons))
         held = _Lessons(*(part[half:] for part in lessons))
-        best, kept, since = np.inf, np.ones(3), 0
+        kept: FloatArray = np.ones(3)
+        best, since = np.inf, 0
         steps = adam_steps(learned.loss, np.ones(3), rate=rate)
         for coefficients in islice(steps, epochs):
             loss, _ = held.loss(coefficients)

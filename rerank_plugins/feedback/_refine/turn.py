@@ -91,7 +91,7 @@ class Turn:
         gram = centred @ centred.transpose(0, 2, 1)
         spread = np.einsum("bii->b", gram) / n
         spread = np.where(spread > rounding, spread, 0.0)
-        trust = np.ones(len(feedback))
+        trust: FloatArray = np.ones(len(feedback))
         if self.doubt is not None:
             trust = _trust(y, agreement, gram, spread, n, self.doubt)
         weights = _solved(gram, self.smoothing * spread, y)
