@@ -13,13 +13,13 @@ from ..._loading import loading
 from ..._shipped import weights_of
 from ..._threads import abandoned
 from ...calls import Call, Embed, Vectors
-from ...errors import InputError, ModelLoadError, ModelOutputError
+from ...errors import ModelLoadError, ModelOutputError
 from .._base import SECRET, Answers, LocalModel, Table, in_order, prepared, require_room
 from .._prompts.renderer import Renderer
 from .engine import Engine
 from .forward import within_memory
 from .limits import pads_exactly
-from .loading import first_line, load_language_model
+from .loading import check_source, first_line, load_language_model
 from .questions import Question
 from .sharing import Group
 
@@ -87,15 +87,7 @@ class EmbeddingBackend(LocalModel["States"]):
         at_least(
             1, none=True, context_tokens=self.context_tokens, max_batch_tokens=self.max_batch_tokens
         )
-        if self.model is None:
-            raise InputError("model is None", hint="Give a hub id, a folder or a .gguf file.")
-        if isinstance(self.model, str) == (self.tokenizer is not None):
-            raise InputError(
-                "a tokenizer belongs to a loaded model", hint="Give both, or a name or path."
-            )
-        given = [name for name in ("projector", "attention") if getattr(self, name)]
-        if given and not isinstance(self.model, str):
-            raise InputError(f"{given[0]} is for loading a model, and this model is loaded already")
+        check_source(self, ("projector", "attention"))
 
     def _load(self) -> "States":
         model: Any = self.model

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
@@ -15,7 +15,7 @@ from ..._extras import extra
 from ..._files import digest
 from ..._shipped import weights_of
 from ..._threads import renewed_by_forks
-from ...errors import ConfigurationError, ModelLoadError
+from ...errors import ConfigurationError, InputError, ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,6 +27,28 @@ _loading: list[int] = []
 """The threads that load with progress bars hidden."""
 _restore = ExitStack()
 """Restores the progress bars."""
+
+
+def check_source(backend: Any, of_loading: Sequence[str]) -> None:
+    """Check where a backend's language model comes from: a name or path, or loaded objects.
+
+    Args:
+        backend: Has ``model`` and ``tokenizer``.
+        of_loading: Its options that are for loading a model alone.
+
+    Raises:
+        InputError: There is no model, or a loaded one lacks its tokenizer or has such an option.
+    """
+    model = backend.model
+    if model is None:
+        raise InputError("model is None", hint="Give a hub id, a folder or a .gguf file.")
+    if isinstance(model, str) == (backend.tokenizer is not None):
+        raise InputError(
+            "a tokenizer belongs to a loaded model", hint="Give both, or a name or path."
+        )
+    given = [name for name in of_loading if getattr(backend, name)]
+    if given and not isinstance(model, str):
+        raise InputError(f"{given[0]} is for loading a model, and this model is loaded already")
 
 
 def load_language_model(

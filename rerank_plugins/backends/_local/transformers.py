@@ -12,7 +12,7 @@ from .._base import SECRET, LocalModel
 from .._prompts.renderer import Renderer
 from .engine import Engine
 from .limits import require_words
-from .loading import load_language_model
+from .loading import check_source, load_language_model
 from .lora import with_adapter
 
 if TYPE_CHECKING:
@@ -97,17 +97,9 @@ class TransformersBackend(LocalModel[Engine]):
         at_least(
             1, none=True, context_tokens=self.context_tokens, max_batch_tokens=self.max_batch_tokens
         )
-        if self.model is None:
-            raise InputError("model is None", hint="Give a hub id, a folder or a .gguf file.")
-        if isinstance(self.model, str) == (self.tokenizer is not None):
-            raise InputError(
-                "a tokenizer belongs to a loaded model", hint="Give both, or a name or path."
-            )
         if isinstance(self.adapter, Path):
             self.adapter = str(self.adapter)
-        given = [name for name in _OF_LOADING if getattr(self, name)]
-        if given and not isinstance(self.model, str):
-            raise InputError(f"{given[0]} is for loading a model, and this model is loaded already")
+        check_source(self, _OF_LOADING)
         if self.device_map is not None and self.device != "auto":
             raise InputError("device and device_map both say where the model goes: give one")
 
