@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from .._checks import at_least
 from ..calls import Part, Untrusted
-from ..errors import ConfigurationError, InputError
-from ._templates import PassageForm, Rendered, chat, check_fields, fields_of, fill
+from ..errors import ConfigurationError
+from ._templates import PassageForm, Rendered, chat, check_fields, fields_of, fill, fill_instruction
 
 _TAG = re.compile(r"</?(\w+)")
 
@@ -89,8 +89,10 @@ class EmbeddingPrompt(PassageForm):
         Raises:
             InputError: There is an instruction, and no place for one.
         """
-        if instruction and not self.takes_instruction:
-            raise InputError("the prompt has no place for an instruction", hint="Leave it out.")
+        given = instruction and self._untagged(instruction)
+        told = fill_instruction(
+            self.instructed, self.instruction, given, has_place=self.takes_instruction
+        )
         cut = [self.cut(passage, max_words) for passage in passages]
         shown = list[Part]()
         for number, (text, _) in enumerate(cut):
@@ -99,14 +101,11 @@ class EmbeddingPrompt(PassageForm):
                 "passage": [self.part(self._untagged(text))],
             }
             shown += [*([self.separator] if number else []), *fill(self.passage, values)]
-        own = self.instruction if instruction is None else ""  # the program's own words
-        given = Untrusted(self._untagged(instruction or ""), "instruction")
-        goal: Part = given if instruction else own
         values = {
             "num": [str(len(passages))],
             "query": [Untrusted(self._untagged(query), "query", self.max_query_tokens)],
             "passages": shown,
-            "instruction": fill(self.instructed, {"instruction": [goal]}) if goal else [],
+            "instruction": told,
         }
         prompt = chat(self.system, fill(self.user, values), "", templated=self.chat)
         return Rendered(prompt, frozenset(i for i, (_, shorter) in enumerate(cut) if shorter))

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from .._checks import at_least
 from ..calls import Identifier, Message, Part, Untrusted
-from ..errors import ConfigurationError, InputError
+from ..errors import ConfigurationError
 from ..text import Alphabet, labels, passage_cleaner, repair_encoding
-from ._templates import PassageForm, Rendered, chat, check_fields, fields_of, fill
+from ._templates import PassageForm, Rendered, chat, check_fields, fields_of, fill, fill_instruction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,17 +201,16 @@ class PointwisePrompt(PassageForm):
         Raises:
             InputError: There is an instruction, and no place for one.
         """
-        if instruction and not self.takes_instruction:
-            raise InputError("the prompt has no place for an instruction", hint="Leave it out.")
+        told = fill_instruction(
+            self.instructed, self.instruction, instruction, has_place=self.takes_instruction
+        )
         text, shortened = self.cut(passage, max_words)
         if self.repair_encoding:
             text, query = repair_encoding(text), repair_encoding(query)
-        own = self.instruction if instruction is None else ""  # the program's own words
-        goal: Part = Untrusted(instruction, "instruction") if instruction else own
         values: dict[str, list[Part]] = {
             "query": [Untrusted(query, "query", self.max_query_tokens)],
             "passage": [self.part(text)],
-            "instruction": fill(self.instructed, {"instruction": [goal]}) if goal else [],
+            "instruction": told,
         }
         user = fill(self.user, values)
         prompt = chat(self.system, user, self.prefill, templated=self.chat)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .._checks import at_least, nearest_of, some_of
 from ..calls import Message, Part, Prompt, Untrusted, text_of
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InputError
 from ..text import Passage, limit_words
 
 _LINE_BREAKS = re.compile(r"\n+")
@@ -106,6 +106,24 @@ def fill(template: str, values: Mapping[str, Sequence[Part]]) -> list[Part]:
         if field is not None:
             parts += values[field]
     return parts
+
+
+def fill_instruction(template: str, own: str, given: str | None, *, has_place: bool) -> list[Part]:
+    """Fill the form of an instruction; nothing where there is none.
+
+    Args:
+        template: The form, with the field ``{instruction}``.
+        own: The prompt's own words, which the program wrote.
+        given: The caller's, which is text from outside and replaces them.
+        has_place: Whether the prompt has a place for the caller's.
+
+    Raises:
+        InputError: There is one, and no place for it.
+    """
+    if given and not has_place:
+        raise InputError("the prompt has no place for an instruction", hint="Leave it out.")
+    words: Part = Untrusted(given, "instruction") if given else own if given is None else ""
+    return fill(template, {"instruction": [words]}) if words else []
 
 
 def fields_of(template: str) -> set[str]:
