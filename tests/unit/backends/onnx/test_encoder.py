@@ -10,17 +10,6 @@ from rerank_plugins.backends._onnx.encoder import load_encoder
 TEXTS = ["a flea", "life of a cat " * 9, "", "sea"]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    tiny_exports.bert(tmp_path, "BertModel")
-    return tmp_path
-
-
-@pytest.fixture
-def encoder(folder):
-    return load_encoder(str(folder))
-
-
 def test_states_are_torchs(folder, encoder):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")

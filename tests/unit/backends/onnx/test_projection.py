@@ -12,17 +12,6 @@ from rerank_plugins.backends._onnx.projection import with_projection
 from rerank_plugins.calls import ScorePair
 
 
-@pytest.fixture
-def folder(tmp_path):
-    tiny_exports.bert(tmp_path, "BertModel")
-    return tmp_path
-
-
-@pytest.fixture
-def encoder(folder):
-    return load_encoder(str(folder))
-
-
 def projected(folder, weight):
     """The exported encoder of a folder, with a linear map of its states as a second output."""
     onnx = pytest.importorskip("onnx")
