@@ -167,6 +167,14 @@ def test_a_chain_of_neighbours_is_followed_to_its_end():
     assert list(found) == list(range(9, -1, -1))
 
 
+def test_a_full_frontier_still_admits_neighbours_of_what_scored_as_well():
+    edges = {"a": ["n1", "n2", "n3", "n4"], "n1": ["m"], "n2": ["x"]}
+    graph = Graph({"a": 1.0, "n1": 5.0, "n2": 0.5, "b": 0.0, "m": 2.0}, edges)
+    found = answered(gar("ab", score=graph.score, neighbours=graph.neighbours, budget=4, batch=1))
+    assert graph.windows == [["a"], ["n1"], ["b"], ["m"]]  # before n2, which waits for longer
+    assert list(found) == ["n1", "m", "a", "b"]
+
+
 def test_gar_ends_where_nothing_is_scored():
     graph = Graph({}, {})
 

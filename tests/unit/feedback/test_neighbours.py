@@ -54,6 +54,25 @@ def test_what_is_near_to_the_best_is_found_for_the_same_number_of_passages(group
     assert set(WORDS) <= {hit.id for hit in found.hits}
 
 
+class Scattered:
+    """An index whose passages have no neighbours but themselves."""
+
+    def __init__(self, index):
+        self.index = index
+
+    def run(self, calls):
+        found = self.index.run(calls)
+        pairs = zip(calls, found, strict=True)
+        return [Reply(reply.answer[:1]) if call.k < 40 else reply for call, reply in pairs]
+
+
+def test_both_reranks_what_the_refined_query_finds(index):
+    alone = searcher(Scattered(index), expand="neighbours").search("a question", QUERY)
+    assert alone.new == ()
+    both = searcher(Scattered(index), expand="both").search("a question", QUERY)
+    assert set(both.new) & set(both.reranked)
+
+
 def test_another_first_stage_teaches_the_query(grouped):
     one = searcher(grouped, backend=Oracle(key=topical), method="bold")
     found = one.search("a question", GROUPED[40], first=grouped.hits(WORDS))
