@@ -85,8 +85,11 @@ def gar(
         scores.update(scored)
         if (left := budget - len(scores)) <= 0:
             break
-        best_first = sorted(scored, key=lambda key: -scored[key])
-        found = yield from neighbours(best_first)
+        # A full frontier admits the neighbours of what scored as well as the worst in it ever did.
+        full = len(pools.frontier) >= left
+        admitted = [key for key in scored if not full or scores[key] >= lowest]
+        best_first = sorted(admitted, key=lambda key: -scores[key])
+        found = (yield from neighbours(best_first)) if best_first else ()
         for key, near in zip(best_first, found, strict=True):
             if len(pools.frontier) >= left and scores[key] < lowest:
                 continue
