@@ -26,10 +26,12 @@ class Follower(Loop):
     Attributes:
         start: The query vector, from which each refinement starts.
         stop: Why there were no neighbours, the first time that there were none.
+        near: The neighbours of each passage that was asked about.
     """
 
     start: FloatArray = field(init=False)
     stop: Stop | None = None
+    near: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.start = self.vector
@@ -73,21 +75,25 @@ class Follower(Loop):
 
     def _neighbours(self, first: Sequence[str], ids: Sequence[str]) -> Plan[list[list[str]]]:
         """The neighbours of passages; with ``"both"``, in turns with what a refined query finds."""
-        searches, stop = yield from self._searches(first, ids)
-        found = yield from settle(ask(list(searches.values())))
+        searches, stop = yield from self._searches(first, [k for k in ids if k not in self.near])
+        found = (yield from settle(ask(list(searches.values())))) if searches else ()
         if isinstance(found, CallError):
             if self.options.on_error == "raise":
                 raise found
             stop = Stop(f"the search for neighbours failed: {found}", failed=True)
-            found = [()] * len(searches)
+            searches, found = {}, ()
         self.stop = self.stop or stop
-        hits = {key: self._add(one) for key, one in zip(searches, found, strict=True)}
-        near = [[other for other in hits.get(key, ()) if other != key] for key in ids]
-        near = [keys[: self.options.neighbours] for keys in near]
-        if None in hits:
-            self.last = hits[None]
+        n = self.options.neighbours
+        for key, one in zip(searches, found, strict=True):
+            hits = self._add(one)
+            if key is None:
+                self.last = hits
+            else:
+                self.near[key] = [other for other in hits if other != key][:n]
+        near = [self.near.get(key, []) for key in ids]
+        if None in searches:
             new = [key for key in self.last if key not in self.judged.order]
-            near[0] = in_turns(new[: self.options.neighbours], near[0])
+            near[0] = in_turns(new[:n], near[0])
         return near
 
     def _searches(
@@ -104,7 +110,7 @@ class Follower(Loop):
         searches: dict[str | None, Search] = {
             key: Search(tuple(map(float, row)), k) for key, row in vectors.items()
         }
-        if not searches:
+        if not searches and not self.near:
             return {}, Stop(NO_VECTORS, failed=True)
         if self.options.expand == "neighbours":
             return searches, None

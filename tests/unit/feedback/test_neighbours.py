@@ -118,6 +118,19 @@ def test_hits_by_id(index):
         index.hits(["d1", "x"])
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_no_passage_is_searched_with_twice(index, name):
+    asked = []
+
+    class Watched:
+        def run(self, calls):
+            asked.extend(call.vector for call in calls)
+            return index.run(calls)
+
+    searcher(Watched(), STRATEGIES[name], expand="neighbours").search("a question", QUERY)
+    assert len(asked[1:]) == len(set(asked[1:])) > 10  # after the first search
+
+
 class Lonely:
     """An index whose hits have no vectors: they have no neighbours."""
 
