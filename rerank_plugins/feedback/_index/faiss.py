@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy
+from functools import cached_property
 from itertools import groupby, islice, repeat
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -82,7 +83,6 @@ class FaissIndex:
         self.index, self.tokens = index, tokens
         self.ids, self.texts = tuple(ids), tuple(texts)
         _check_passages(index, self.ids, self.texts)
-        self._places = {key: i for i, key in enumerate(self.ids)}
         metrics: dict[int, Metric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
         if index.metric_type not in metrics:
             raise InputError(
@@ -139,6 +139,11 @@ class FaissIndex:
         if (lists := inverted_lists(index)) is not None:
             lists.make_direct_map()
         return cls(index, ids=ids, texts=texts, tokens=tokens)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The position of each id, for those who ask by id."""
+        return {key: i for i, key in enumerate(self.ids)}
 
     def __len__(self) -> int:
         return len(self.ids)
