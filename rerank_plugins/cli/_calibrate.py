@@ -105,6 +105,7 @@ def calibrate(
     if output is not None and not is_spec(output):
         raise InputError(f"--output is {output!r}", hint="Give a name ending in .json or .yaml.")
     inner = chosen.strategy.inner if isinstance(chosen.strategy, Calibrated) else chosen.strategy
+    Calibrated(inner)  # an error now and not when its scores are there
     loaded = load_collection(collection, split=split)
     found, scores = found_runs(loaded, runs, depth=depth, output=None, scored=True, **search)
     judged = {name: judged_run(run, loaded) for name, run in found.items()}

@@ -66,7 +66,8 @@ class ScoredList:
             (-1.0, 2.0)
         """
         if ranking.score_kind not in _KINDS:
-            kind = "only number the places" if ranking.score_kind == "rank" else "are mixed ones"
+            by_place = ranking.score_kind == "rank"
+            kind = "only number the places" if by_place else "compare within one list alone"
             raise InputError(
                 f"these scores {kind}: they say nothing about another query's passages",
                 hint="Calibrate a strategy that scores passages one at a time: pair-score, "

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from .._checks import at_least, positive
 from ..calls import Plan
+from ..errors import InputError
 from ..ranking import Ranking, Strategy, check_inner
 from ..text import Passage, in_known_order
+from ._attention_score import AttentionScore
+from ._hybrid import Hybrid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Calibrated:
     list the log-odds have ``unplaced`` instead of ``places / (k + place)``.
 
     Where ``inner`` gives an order without scores, or a call of it failed, its ranking is kept.
+    Scores that compare within one list alone (``"z-score"``: `Hybrid`, `AttentionScore`) are
+    refused: they say nothing about another query's passages.
 
     Args:
         inner: Gives the scores.
@@ -35,7 +40,8 @@ class Calibrated:
         unplaced: What stands for a place where there is none.
 
     Raises:
-        InputError: A number is out of range or not finite, or ``inner`` is not a strategy.
+        InputError: A number is out of range or not finite, ``inner`` is not a strategy, or its
+            scores compare within one list alone.
 
     References:
         Platt, Probabilistic outputs for support vector machines, 1999; the reciprocals of places
@@ -63,6 +69,8 @@ class Calibrated:
 
     def __post_init__(self) -> None:
         check_inner(self.inner)
+        if isinstance(self.inner, Hybrid | AttentionScore):
+            raise _within_one_list(self.inner)
         positive(slope=self.slope)
         at_least(0.0, places=self.places, k=self.k)
         at_least(-math.inf, intercept=self.intercept, unplaced=self.unplaced)
@@ -72,6 +80,8 @@ class Calibrated:
         ranking = yield from self.inner.rank(query, passages)
         if ranking.score_kind == "rank" or ranking.report.fallback:
             return ranking
+        if ranking.score_kind == "z-score":  # of one that holds such a strategy, or someone's own
+            raise _within_one_list(self.inner)
         placed = in_known_order(Passage.all_of(passages))
         odds = {
             i: self.slope * score
@@ -83,6 +93,16 @@ class Calibrated:
         order = tuple(sorted(odds, key=lambda i: (-odds[i], i)))
         probabilities = tuple(logistic(odds[i]) for i in order)
         return Ranking(order, probabilities, "probability", report=ranking.report)
+
+
+def _within_one_list(inner: Strategy) -> InputError:
+    """The error for scores that cannot become probabilities."""
+    around = ", and Calibrated inside Hybrid" if isinstance(inner, Hybrid) else ""
+    return InputError(
+        f"the scores of {type(inner).__name__} compare within one list alone, so they do not "
+        "become probabilities",
+        hint=f"Calibrate a strategy that scores passages one at a time, such as PairScore{around}.",
+    )
 
 
 def logistic(odds: float) -> float:

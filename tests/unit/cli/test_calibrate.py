@@ -111,7 +111,8 @@ def test_another_lowest_grade(folder):
         (["--folds", 1], MODEL, "folds"),
         (["--output", "c.txt"], MODEL, ".json or .yaml"),
         ([], MODEL | {"strategy": "permutation"}, "only number the places"),
-        ([], MODEL | {"strategy": {"name": "hybrid", "inner": "pair-score"}}, "mixed"),
+        ([], MODEL | {"strategy": {"name": "hybrid", "inner": "pair-score"}}, "within one list"),
+        ([], MODEL | {"strategy": "attention-score"}, "within one list"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(folder, options, model, said):

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from rerank_plugins import InputError, Passage, Reranker
 from rerank_plugins.registry import from_spec, to_spec
-from rerank_plugins.strategies import Blend, Calibrated, PairScore
+from rerank_plugins.strategies import (
+    AttentionScore,
+    Blend,
+    Calibrated,
+    Head,
+    Hybrid,
+    PairScore,
+)
 from rerank_plugins.testing import Failing, Oracle
 
 BY_VALUE = Oracle(key=lambda query, passage: float(passage))
@@ -85,6 +92,21 @@ def test_an_order_without_scores_stays_as_it_is():
     by_order = Reranker(Blend(PairScore()), BY_VALUE).rank("q", texts)
     kept = Reranker(Calibrated(Blend(PairScore())), BY_VALUE).rank("q", texts)
     assert (kept.order, kept.scores, kept.score_kind) == (by_order.order, by_order.scores, "rank")
+
+
+@pytest.mark.parametrize("inner", [Hybrid(PairScore()), AttentionScore()])
+def test_scores_of_one_list_alone_are_refused(inner):
+    message = f"{type(inner).__name__} compare within one list alone"
+    with pytest.raises(InputError, match=message):
+        Calibrated(inner)
+    spec = {"name": "calibrated", "inner": to_spec("strategies", inner)}
+    with pytest.raises(InputError, match=message):
+        from_spec("strategies", spec)
+
+
+def test_scores_of_one_list_alone_are_refused_behind_another_strategy_too():
+    with pytest.raises(InputError, match="Head compare within one list alone"):
+        Reranker(Calibrated(Head(Hybrid(PairScore()))), BY_VALUE).rank("q", ["1", "3"])
 
 
 def test_a_failure_gives_no_probabilities():
