@@ -20,6 +20,8 @@ OFFSETS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """The values of `Probabilities.k` that a fit tries."""
 _RIDGE = 1e-6
 """Weight of the squared coefficients for each passage: what keeps equal columns apart."""
+_LARGEST = 1e100
+"""The largest score that is fitted: squares of larger ones have no sum in floating point."""
 _KINDS = ("logit", "logprob", "probability", "similarity", "grade")
 
 
@@ -33,7 +35,7 @@ class ScoredList:
         placed: Whether that order is known to be the first stage's, so that places count.
 
     Raises:
-        InputError: The numbers of both differ, or a score is not finite.
+        InputError: The numbers of both differ, or a score is not finite or beyond 1e100.
     """
 
     scores: tuple[float, ...]
@@ -45,6 +47,11 @@ class ScoredList:
             raise InputError(f"{len(self.scores)} scores for {len(self.relevant)} judgements")
         if not all(map(math.isfinite, self.scores)):
             raise InputError("a score is not a finite number", hint="Leave out that query.")
+        if (most := max(map(abs, self.scores), default=0.0)) > _LARGEST:
+            raise InputError(
+                f"a score is {most:g} from 0, expected at most {_LARGEST:g}",
+                hint="Check the model's scores, or leave out that query.",
+            )
 
     @classmethod
     def of(

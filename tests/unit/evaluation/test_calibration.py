@@ -183,6 +183,15 @@ def test_a_score_that_is_none_is_refused(score):
         ScoredList(scores=(1.0,), relevant=())
 
 
+@pytest.mark.parametrize("order", [None, Probabilities(slope=1.0, intercept=0.0)])
+@pytest.mark.parametrize("one", [(1e100, -1e100), (1e100, 0.0)])
+def test_the_largest_scores_are_fitted(one, order):
+    found = fit_probabilities(some(20, (True, False), scores=one), order=order)
+    assert all(map(math.isfinite, found.of(some(1, (True, False), scores=one)[0])))
+    with pytest.raises(InputError, match=r"1e\+300 from 0, expected at most 1e\+100"):
+        ScoredList(scores=(1.0, -1e300), relevant=(True, False))
+
+
 @pytest.mark.parametrize("kind", ["rank", "z-score"])
 def test_scores_that_compare_within_one_list_are_refused(kind):
     ranking = Ranking((1, 0), (1.0, 0.5), kind)
