@@ -90,7 +90,7 @@ class Renderer:
 
         Raises:
             ChatTemplateError: It is a chat and there is no usable template.
-            CallError: Text from outside keeps producing control tokens.
+            CallError: The prompt is empty, or text from outside keeps producing control tokens.
         """
         identifiers = self._identifiers(prompt)
         if not prefill:
@@ -106,6 +106,8 @@ class Renderer:
             except CallError as error:
                 failure = error
                 continue
+            if not ids:
+                raise CallError("the prompt is empty, so there is nothing for the model to read")
             if self._controls(ids) == self._expected(outline):
                 return Encoded(text, ids, written.truncated, written)
         raise failure
@@ -168,12 +170,17 @@ class Renderer:
 
         They are tokenised together, because a tokenizer may join the last character of one
         with the first of the other; a token that holds both counts as the continuation's.
+
+        Raises:
+            CallError: As `encode`; or no token stands before the continuation to predict it.
         """
         before = self.encode(prompt)
         whole = self.encode(prompt, continuation)
         pairs = zip(before.ids, whole.ids, strict=False)
         common = next((i for i, (a, b) in enumerate(pairs) if a != b), len(before.ids))
-        return whole, len(whole.ids) - min(common, len(whole.ids))
+        if not common:
+            raise CallError("no token of the prompt stands before the continuation to predict it")
+        return whole, len(whole.ids) - common
 
     def labels(self, prompt: Prompt, labels: Sequence[str], text: str) -> dict[str, int]:
         """Find the token id of each label as the continuation of ``text``.

@@ -180,8 +180,6 @@ class VLLMEngine:
     def _continuation(self, call: Likelihood) -> _Asked:
         encoded, new = self.renderer.split(call.prompt, call.continuation)
         start = len(encoded.ids) - new
-        if start == 0:
-            raise CallError("the prompt is empty, so it does not predict the continuation")
 
         def read(outputs: Sequence[Any]) -> tuple[ContinuationLogprob, int]:
             [output] = outputs

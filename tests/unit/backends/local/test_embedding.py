@@ -11,6 +11,7 @@ import pytest
 import tiny_models
 
 from rerank_plugins import (
+    CallError,
     InputError,
     LabelError,
     ModelLoadError,
@@ -347,3 +348,11 @@ def test_an_encoder_with_a_decoder_is_refused(tokenizer):
 def test_arguments_that_make_no_backend(arguments, message):
     with pytest.raises(InputError, match=message):
         EmbeddingBackend(**arguments)
+
+
+def test_an_empty_prompt_is_one_error_and_the_other_calls_are_answered(folder):
+    calls = [Embed(Prompt((Message("user", (text,)),), chat=False)) for text in ("", "a flea")]
+    empty, full = EmbeddingBackend(str(folder), projector="projector").run(calls)
+    assert isinstance(empty, CallError)
+    assert "the prompt is empty" in str(empty)
+    assert len(full.answer.rows) == 1

@@ -3,7 +3,7 @@
 import pytest
 import tiny_models
 
-from rerank_plugins import ChatTemplateError, LabelError
+from rerank_plugins import CallError, ChatTemplateError, LabelError
 from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.calls import Identifier, Message, Prompt, Untrusted
 
@@ -64,6 +64,13 @@ def test_a_continuation_is_the_end_of_the_sequence(renderer):
     whole, new = renderer.split(user("ab", chat=False), Untrusted("cde"))
     assert whole.ids == ids(renderer, "abcde")
     assert new == 3
+
+
+def test_an_empty_prompt_is_one_error(renderer):
+    with pytest.raises(CallError, match="the prompt is empty"):
+        renderer.encode(user("", chat=False))
+    with pytest.raises(CallError, match="the prompt is empty"):
+        renderer.split(user("", chat=False), Untrusted("cde"))
 
 
 def test_labels_are_single_distinct_tokens(renderer):
