@@ -38,7 +38,7 @@ class AttentionScore:
         calibration: The query without content.
 
     Raises:
-        InputError: A head is not written so, or the calibration is empty.
+        InputError: A head is not written so or is there twice, or the calibration is empty.
 
     References:
         Chen, Gutierrez and Su, Attention in Large Language Models Yields Efficient Zero-Shot
@@ -65,6 +65,9 @@ class AttentionScore:
                 f"heads is {self.heads!r:.80}, expected layers and heads from 0",
                 hint='Write each as "8-21": layer 8, head 21.',
             )
+        pairs = (head.partition("-") for head in self.heads)
+        if len({(int(layer), int(head)) for layer, _, head in pairs}) < len(self.heads):
+            raise InputError(f"heads is {self.heads!r:.80}, and one is there twice")
         object.__setattr__(self, "heads", tuple(self.heads))
         if not fits(self.calibration, str) or not self.calibration.strip():
             raise InputError(f"calibration is {self.calibration!r:.80}, expected a text")

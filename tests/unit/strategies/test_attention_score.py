@@ -58,6 +58,8 @@ def test_refused_settings():
         {"heads": "8-21"},
         {"heads": (8, 21)},
         {"heads": ("-1-2",)},
+        {"heads": ("8-21", "0-3", "8-21")},
+        {"heads": ("8-21", "08-21")},
         {"calibration": " "},
         {"calibration": None},
     ):
