@@ -80,6 +80,7 @@ class PluginRerank(Serializable, BaseDocumentCompressor):
     if not TYPE_CHECKING:  # type checkers make a constructor of the fields
 
         def __init__(self, **values: Any) -> None:
+            components.known_keys("PluginRerank", values, type(self).model_fields)
             super().__init__(**values)
             names = {key: getattr(self, key) for key in _NAMES}
             reranker = components.reranker_of(

@@ -5,7 +5,7 @@ them, a `Reranker` ranks those, and `conclude` makes the component's result: whi
 their scores, and what to tell the user.
 """
 
-from .._checks import listed
+from .._checks import at_least, known_keys, listed, nearest_of
 from .._threads import off_loop
 from ..handlers import AnyBackend
 from ..presets import DEFAULT_PRESET, UNTRAINED, Named
@@ -60,6 +60,7 @@ __all__ = [
     "Group",
     "Named",
     "Outcome",
+    "at_least",
     "build_backend",
     "build_reranker",
     "candidates",
@@ -78,8 +79,10 @@ __all__ = [
     "first_strategy",
     "full_list_strategy",
     "groupwise_strategy",
+    "known_keys",
     "listed",
     "model_name",
+    "nearest_of",
     "off_loop",
     "ordering_at_least",
     "plain_part",

@@ -83,7 +83,7 @@ def test_chunk_words_is_one_name_everywhere():
     assert PluginRanker(named)._reranker.strategy.inner == BestChunk(PairScore(), words=90)
 
 
-@pytest.mark.parametrize("words", [0, -1])
+@pytest.mark.parametrize("words", [0, -1, 1.5, "9", True])
 def test_chunk_words_out_of_range_are_named(words):
     for make in (PluginRanker, PluginRerank, load_reranker):
         with pytest.raises(InputError, match="chunk_words is"):

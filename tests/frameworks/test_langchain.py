@@ -78,6 +78,7 @@ class Fixed(BaseRetriever):
     ("arguments", "error", "says"),
     [
         ({"top_n": 0}, ValueError, "top_n"),
+        ({"top_k": 3}, InputError, r"no top_k. Did you mean top_n\?"),
         ({"top_n": True}, ValueError, "top_n"),
         ({"score_threshold": math.inf}, ValueError, "score_threshold"),
         ({"windw": 3}, ValueError, "windw"),

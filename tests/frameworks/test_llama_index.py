@@ -125,7 +125,8 @@ def test_the_fields_are_the_constructors_keywords(cls):
         ({"backend_options": {"modl": 1}}, InputError, "modl"),
         ({"limits": {"calls": 1}}, InputError, "max_calls"),
         ({"score_threshold": math.inf}, InputError, "score_threshold"),
-        ({"windw": 3}, TypeError, "windw"),
+        ({"windw": 3}, TypeError, "unexpected keyword argument 'windw'. Did you mean window"),
+        ({"top_k": 3}, TypeError, r"'top_k'. Did you mean top_n\?"),
     ],
 )
 def test_bad_arguments_say_what_to_do(arguments, error, says):
@@ -174,6 +175,12 @@ def test_an_object_that_cannot_be_stored_says_so(oracle):
         pickle.dumps(reranker)
     with pytest.raises(ConfigurationError, match="Unstorable"):
         reranker.to_json()
+
+
+@pytest.mark.parametrize("nodes", [None, "a text", [TextNode(text="a text")]])
+def test_what_is_no_list_of_nodes_is_one_error(nodes, oracle):
+    with pytest.raises(InputError, match="nodes"):
+        FirstRerank(backend=oracle).postprocess_nodes(nodes, QueryBundle("q"))
 
 
 def test_what_would_be_ignored_cannot_be_assigned(oracle):

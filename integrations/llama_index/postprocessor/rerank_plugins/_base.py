@@ -31,6 +31,7 @@ from rerank_plugins.components import (
     Candidates,
     Group,
     Named,
+    at_least,
     build_backend,
     build_reranker,
     candidates,
@@ -44,6 +45,7 @@ from rerank_plugins.components import (
     find_prompts,
     listed,
     model_name,
+    nearest_of,
     plain_part,
     refuse_download,
     top_grade,
@@ -69,6 +71,7 @@ _CHECKS: Dict[str, Callable[[str, Any], None]] = {
     "scale_score": check_flag,
     "cut_at_gap": check_cut,
     "keep_at_least": check_cut,
+    "chunk_words": lambda name, value: at_least(1, none=True, **{name: value}),
     "drop_unranked": check_flag,
 }
 
@@ -167,7 +170,8 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         for name in values:
             if name not in type(self).model_fields:
                 raise TypeError(
-                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}"
+                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}. "
+                    + nearest_of(name, type(self).model_fields, "Its arguments:")
                 )
         if values.get("callback_manager") is None:
             values.pop("callback_manager", None)
@@ -225,7 +229,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
         """`postprocess_nodes`, and the end event's tags: score kind, usage, causes."""
-        with self._reported(list(nodes), query_bundle) as job:
+        with self._reported(nodes, query_bundle) as job:
             job.ranking = self._current().rank(
                 job.query, job.found.texts, instruction=job.instruction
             )
@@ -235,7 +239,7 @@ class Rerank(PromptMixin, BaseNodePostprocessor):
         self, nodes: List[NodeWithScore], query_bundle: Optional[QueryBundle] = None
     ) -> Tuple[List[NodeWithScore], Dict[str, Any]]:
         """`ranked`, without blocking the event loop."""
-        with self._reported(list(nodes), query_bundle) as job:
+        with self._reported(nodes, query_bundle) as job:
             job.ranking = await self._current().arank(
                 job.query, job.found.texts, instruction=job.instruction
             )
