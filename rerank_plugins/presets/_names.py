@@ -143,7 +143,8 @@ def find_named(
     Args:
         model: A checkpoint (with or without its organisation, in any case), a folder that was
             trained, a model's folder, a ``.gguf`` or ``.onnx`` file, a hub id, the address of a
-            server, a spec, or a spec file.
+            server, a spec, or a spec file. A server that says that its model reranks (this
+            library's, or Cohere's) is asked for scores, whatever the model's name.
         preset: The known checkpoint that ``model`` is a copy of.
         strategy: A strategy instead of the checkpoint's own.
         base: The model under an adapter.
@@ -280,16 +281,20 @@ def _of_model(
     api_key: Key = None,
 ) -> Named:
     """The meaning of a model's name."""
+    reranks = False
     if is_address(model):
         if base_url is not None:
             raise InputError(
                 "the model is an address, and base_url another",
                 hint="Give base_url=... and the model's name on that server.",
             )
-        model, base_url = _served(model, api_key), model
+        base_url = model
+        model, reranks = _served(base_url, api_key)
     known = find_preset(model) if preset is None else _preset(preset)
     own: AnyStrategy | None
-    if base_url is not None:
+    if base_url is not None and reranks and preset is None:
+        own, backend = "pair-score", _on_server(model, base_url, None)
+    elif base_url is not None:
         own = UNTRAINED if known is None else _served_strategy(known["strategy"])
         backend = _on_server(model, base_url, known)
     elif known is not None:
@@ -345,8 +350,8 @@ def asks_for_pairs(strategy: AnyStrategy | None) -> bool:
     return not isinstance(first, Done) and all(isinstance(call, ScorePair) for call in first)
 
 
-def _served(url: str, api_key: Key) -> str:
-    """The name of the one model of a server.
+def _served(url: str, api_key: Key) -> tuple[str, bool]:
+    """The name of the one model of a server, and whether the server says that it reranks.
 
     Raises:
         ConfigurationError: Nothing answers, or there is not exactly one.
@@ -355,7 +360,8 @@ def _served(url: str, api_key: Key) -> str:
 
     found = list_models(url, api_key=api_key)
     if len(found) == 1:
-        return found[0]
+        [(name, endpoints)] = found.items()
+        return name, "rerank" in endpoints and "chat" not in endpoints
     has = f"has {len(found)} models: {some_of(map(repr, found))}" if found else "lists no models"
     raise ConfigurationError(f"{url} {has}", hint=f"Give one's name, and base_url={url!r}.")
 

@@ -14,7 +14,7 @@ from rerank_service import (
     running,
 )
 
-from rerank_plugins import BackendError, Reranker
+from rerank_plugins import BackendError, Reranker, load_reranker
 from rerank_plugins.strategies import PairScore
 from rerank_plugins.testing import Failing, Oracle
 
@@ -159,6 +159,16 @@ def test_our_own_client(url):
     reranker = Reranker(PairScore(), OpenAIBackend("reranker", base_url=f"{url}/v1"))
     assert reranker.rank("flea", DOCUMENTS).order == (1, 2, 0)
     reranker.close()
+
+
+@pytest.mark.parametrize("name", ["any-name", "first_mistral"])
+def test_our_own_client_by_the_address_alone(name):
+    """Whatever the model is called there, it reranks: a checkpoint's name is no other question."""
+    with running(by_length(), model=name) as url:
+        reranker = load_reranker(f"{url}/v1")
+        assert reranker.rank("flea", DOCUMENTS).order == (1, 2, 0)
+        assert load_reranker(f"{url}/v1", strategy="first").strategy != reranker.strategy
+        reranker.close()
 
 
 def test_the_documented_curl(url):

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from ..._checks import at_least, one_of, positive
+from ..._checks import at_least, fits, one_of, positive
 from ..._copies import CopiedByArguments
 from ..._drive import adrive, drive
 from ..._threads import in_threads, off_loop, renewed_by_forks
@@ -332,12 +332,16 @@ class OpenAIBackend(CopiedByArguments):
 
 def list_models(
     base_url: str, *, api_key: "str | Callable[[], str | None] | None" = None
-) -> tuple[str, ...]:
-    """Ask a server for the names of its models, once and with little patience.
+) -> dict[str, tuple[str, ...]]:
+    """Ask a server for its models, once and with little patience.
 
     Args:
         base_url: The address of the API, as of `OpenAIBackend`.
         api_key: The key, or a function that returns it.
+
+    Returns:
+        The endpoints of each model by its name, such as ``("rerank",)``; none where the server does
+        not say, as most do not.
 
     Raises:
         InputError: It is not an address, or holds a password.
@@ -360,9 +364,18 @@ def list_models(
             ) from error
         finally:
             asked.close()
-    rows = answer.get("data") if isinstance(answer, Mapping) else None
-    names = [row.get("id") for row in rows or () if isinstance(row, Mapping)]
-    return tuple(name for name in names if isinstance(name, str) and name)
+    names = [row.get("id") for row in _rows(answer, "data")]
+    said: dict[str, Any] = {
+        str(row.get("name")): row.get("endpoints") for row in _rows(answer, "models")
+    }
+    known = {name: tuple(found) for name, found in said.items() if fits(found, Sequence[str])}
+    return {name: known.get(name, ()) for name in names if isinstance(name, str) and name}
+
+
+def _rows(answer: Any, name: str) -> list[Mapping[str, Any]]:
+    """The objects of a list in a server's answer; none where there is no such list."""
+    rows = answer.get(name) if isinstance(answer, Mapping) else None
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
 class _Piece(NamedTuple):

@@ -365,8 +365,26 @@ def test_the_version_of_an_api_is_sent_with_each_request(served):
 
 def test_a_server_s_models_are_asked_for_once(served):
     server = served(OpenAIServer(models=["one", "two"]))
-    assert list_models(server.url) == list_models(server.url.removesuffix("/v1")) == ("one", "two")
-    assert list_models(served(OpenAIServer(models=[""])).url) == ()
+    assert list_models(server.url) == list_models(server.url.removesuffix("/v1"))
+    assert list_models(server.url) == {"one": (), "two": ()}
+    assert list_models(served(OpenAIServer(models=[""])).url) == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "endpoints"),
+    [
+        ([{"name": "one", "endpoints": ["rerank"]}, {"name": "two"}, 3], ("rerank",)),
+        ([{"name": "one", "endpoints": "rerank"}], ()),
+        ([{"name": ["one"], "endpoints": [None]}], ()),
+        ("one", ()),
+        (None, ()),
+    ],
+)
+def test_the_endpoints_of_a_model_are_read_where_the_server_lists_them(served, said, endpoints):
+    server = served(OpenAIServer())
+    answer = {"data": [{"id": "one"}], "models": said}
+    server.list_models = lambda handler: server.send(handler, 200, answer)
+    assert list_models(server.url) == {"one": endpoints}
 
 
 def test_a_server_without_a_list_of_models_and_one_that_is_down(served):
