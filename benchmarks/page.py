@@ -208,11 +208,12 @@ def vllm(found: dict) -> str:
         [
             title(r),
             *(
-                [f"cannot run here: {r['failed']}", "", "", "", ""]
+                [f"cannot run here: {r['failed']}", "", "", "", "", ""]
                 if r["failed"]
                 else [
                     f"{r['median_s']:.2f}",
-                    times(r),
+                    ratio(r["clock"]),
+                    ratio(r["processor"]),
                     f"{r['nDCG@10']:.4f}",
                     "yes" if r["kept"] else "no",
                     r["unchanged"],
@@ -221,21 +222,30 @@ def vllm(found: dict) -> str:
         ]
         for r in found["rows"]
     ]
-    header = ["", "median s", "time, ours = 1 (range)", "nDCG@10", "every passage kept"]
+    header = [
+        "",
+        "median s",
+        "time, ours = 1",
+        "processor, ours = 1",
+        "nDCG@10",
+        "every passage kept",
+    ]
     return f"""## FIRST and written orders on vLLM
 
 SmolLM2-135M on vLLM's CPU build, one window of 20; {found["texts"]} (first stage
 {found["first stage"]:.4f}). The two of a kind take turns, each with an engine of its own. SmolLM2
 was not trained to rerank: the orders say nothing of a method, only whether anything is lost.
+Ratios are means over the queries with 95 % bootstrap intervals. The processor's time is that of all
+processes of a library; other work on the machine is not in it.
 
 {table([*header, "orders unchanged"], rows)}
 
 RankLLM 0.26 gives every `rerank_batch` an event loop of its own, which its engine does not outlive:
 from the second call on it fails, and the input order comes back without an error. To be timed at
 all it is kept on one loop here, and its engine gets the arguments of ours: no compilation, 32 bits,
-2 GB of cache, blocks of 32 tokens. Where it is faster at writing, it allows fewer tokens: SmolLM2
-does not end its answer, so it writes until there is no room, which is the tokens of one spelling of
-the whole order there and half as many again here, for tokenizers that spell it longer.
+2 GB of cache, blocks of 32 tokens. SmolLM2 answers in prose, which may become an order until there
+is no room, so both libraries let it write what one spelling of the whole order takes: 79 tokens for
+twenty letters. If a model writes the order, this library ends the answer when the order is whole.
 """
 
 
@@ -270,6 +280,12 @@ def times(row: dict) -> str:
     if "ratio" not in row:
         return ""
     return f"{row['ratio']:.2f} ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
+
+
+def ratio(found: list[float]) -> str:
+    """A mean ratio with its interval."""
+    mean, low, high = found
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def table(header: list, rows: list[list]) -> str:

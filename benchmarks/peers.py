@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inputs import Row
-from turns import spread
+from turns import spread, with_interval
 
 HERE = Path(__file__).parent
 DISTRIBUTIONS = {
@@ -35,6 +35,7 @@ class Peer:
         python: The interpreter of its environment.
         time: Of the ``"clock"``; or of the process, ``"cpu"``, where other work is not in it.
         seconds: Of every ranking that was timed.
+        family: Processor time of the same, of its process and of those that it started.
         orders: What it answered, by query.
         failed: Why it cannot run here; empty where it can.
     """
@@ -43,6 +44,7 @@ class Peer:
     python: Path
     time: str = "clock"
     seconds: list[float] = field(default_factory=list)
+    family: list[float] = field(default_factory=list)
     orders: dict[str, list[int]] = field(default_factory=dict)
     peak_mb: int = 0
     failed: str = ""
@@ -78,6 +80,7 @@ class Peer:
         self.peak_mb = answer["peak_mb"]
         if timed:
             self.seconds.append(answer["seconds"][self.time])
+            self.family.append(answer["seconds"]["family"])
             self.orders[key] = answer["order"]
 
     def stop(self) -> None:
@@ -129,7 +132,11 @@ def _line(peer: Peer, base: Peer) -> dict:
     if peer.failed:
         return line
     same = [peer.orders[key] == base.orders.get(key) for key in peer.orders]
-    times = {} if base.failed else spread(peer.seconds, base.seconds)
+    times = {}
+    if not base.failed:
+        times = spread(peer.seconds, base.seconds)
+        times["clock"] = with_interval(peer.seconds, base.seconds)
+        times["processor"] = with_interval(peer.family, base.family)
     return line | times | {"same_order": sum(same), "peak_mb": peer.peak_mb}
 
 

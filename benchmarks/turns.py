@@ -11,6 +11,7 @@ from typing import Any
 from inputs import Row
 
 from rerank_plugins import Ranking
+from rerank_plugins.evaluation import interval
 
 Rank = Callable[[str, list[str]], Ranking]
 
@@ -54,3 +55,9 @@ def spread(seconds: Sequence[float], base: Sequence[float]) -> dict[str, float]:
         "ratio_low": min(each),
         "ratio_high": max(each),
     }
+
+
+def with_interval(seconds: Sequence[float], base: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of the ratios to the base's times, query by query, and its 95 % interval."""
+    each = [a / b for a, b in zip(seconds, base, strict=True)]
+    return statistics.mean(each), *interval(each)

@@ -95,15 +95,15 @@ def written_order(template: ListwisePrompt, n: int, wanted: int) -> WrittenOrder
 
 
 def answer_tokens(n: int, wanted: int, template: ListwisePrompt) -> int:
-    """Tokens for the first ``wanted`` of ``n`` identifiers, as ``[1] > [2] > ...``.
+    """Tokens for the first ``wanted`` of ``n`` identifiers, as ``[1] > [2] > ...``, and no more.
 
     Each may need a token for every character of itself, and the usual tokenizers need three for
-    `` > []``. A model given more writes on until it is used up, and what is no order by then
-    seldom becomes one.
+    `` > []``; nothing stands before the first. A model given more writes on until it is used up,
+    and what is no order by then seldom becomes one.
     """
     longest = sorted(map(len, labels(template.alphabet, n)), reverse=True)[:wanted]
     reasoning = REASONING_TOKENS if template.reasoning else 0
-    return reasoning + sum(length + 3 for length in longest)
+    return reasoning + sum(length + 3 for length in longest) - 1
 
 
 def read_permutation(

@@ -8,12 +8,13 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny_models
 
-from rerank_plugins import ModelLoadError, PromptTooLongError, Reranker
+from rerank_plugins import ModelLoadError, PromptTooLongError, Report, Reranker
 from rerank_plugins.backends import TransformersBackend, VLLMBackend
 from rerank_plugins.calls import (
     Generate,
@@ -25,10 +26,12 @@ from rerank_plugins.calls import (
     Reply,
     ScorePair,
     Untrusted,
+    WrittenOrder,
 )
 from rerank_plugins.errors import BackendError, BudgetError
 from rerank_plugins.handlers import async_handler, sync_handler
-from rerank_plugins.strategies import QueryLikelihood
+from rerank_plugins.prompts import ListwisePrompt
+from rerank_plugins.strategies import Permutation, QueryLikelihood
 from rerank_plugins.testing import BackendContract
 
 pytest.importorskip("vllm", reason="no vLLM here: run `make vllm`")
@@ -192,7 +195,72 @@ def test_a_ranking_out_of_time_leaves_the_engine_to_the_next(engine):
     [reply] = engine.run([NextToken(asked("flea"), ("A",))])
     assert isinstance(reply, Reply)
     assert time.monotonic() - began < 20  # 4,000 tokens take minutes
-    assert not engine._loaded.requests._llm.llm_engine.has_unfinished_requests()
+    assert nothing_is_left(engine)
+
+
+# SmolLM2 was not trained to order. It copies a line that it has seen often, and goes on.
+LINE = "[3] > [1] > [4] > [2]\n"
+COPIED = Generate(asked(LINE * 4, chat=False), 60)
+WATCHED = replace(COPIED, until=WrittenOrder(("1", "2", "3", "4"), 4))
+
+
+def nothing_is_left(engine) -> bool:
+    """Whether the engine has no request, neither here nor in its process, and no memory in use."""
+    llm = engine._loaded.requests._llm
+    return not llm.llm_engine.has_unfinished_requests() and llm.reset_prefix_cache()
+
+
+def test_an_answer_ends_in_the_engine_when_its_order_is_whole(engine, smollm2):
+    [whole], [found], [expected] = (
+        engine.run([COPIED]),
+        engine.run([WATCHED]),
+        smollm2.run([WATCHED]),
+    )
+    assert nothing_is_left(engine)
+    assert "[" + found.answer.text == LINE.strip()
+    assert found.answer == expected.answer
+    assert found.generated_tokens == expected.generated_tokens == 14
+    assert whole.generated_tokens > 40
+    assert whole.answer.text.startswith(found.answer.text)
+
+
+def test_an_answer_that_is_ended_costs_its_neighbours_nothing(engine):
+    other = Generate(asked("Say yes.", prefill=""), 30, logprobs=True)
+    label = NextToken(asked("flea"), ("A", "B"))
+    alone = [reply for call in (WATCHED, other, label) for reply in engine.run([call])]
+    together = engine.run([WATCHED, other, label, replace(WATCHED, logprobs=True)])
+    assert nothing_is_left(engine)
+    assert [r.answer.text for r in together[:2]] == [r.answer.text for r in alone[:2]]
+    assert seen(together[2]) == pytest.approx(seen(alone[2]), abs=1e-3)
+    assert together[3].answer.text == together[0].answer.text
+    assert len(together[3].answer.tokens) == together[3].generated_tokens == 14
+
+
+def test_a_written_order_of_twenty_takes_the_tokens_of_its_letters(engine, smollm2):
+    """However many it may write."""
+    line = " > ".join(f"[{name}]" for name in "LFRTJAQBPGKNOMHDICSE")
+    form = {"alphabet": "letters", "prefill": "[", "chat": False}
+    prompt = ListwisePrompt(user="Query: {query}\n\n{passages}\n" + f"{line}\n" * 4, **form)
+    by_default, generous = Permutation(prompt=prompt), Permutation(prompt=prompt, max_tokens=200)
+    rankings = [Reranker(s, engine).rank(QUERY, TEXTS * 5) for s in (by_default, generous)]
+    expected = Reranker(generous, smollm2).rank(QUERY, TEXTS * 5)
+    assert nothing_is_left(engine)
+    for ranking in rankings:
+        assert "".join("ABCDEFGHIJKLMNOPQRST"[i] for i in ranking.order) == "LFRTJAQBPGKNOMHDICSE"
+        assert ranking.order == expected.order
+        assert ranking.report == expected.report == Report()
+        assert ranking.usage.generated_tokens == expected.usage.generated_tokens == 78
+
+
+def test_an_order_out_of_time_leaves_the_engine_to_the_next(engine):
+    """Cancelled while its steps are watched."""
+    endless = replace(WATCHED, until=WrittenOrder(("1", "9"), 2), max_tokens=4000)
+    endless = replace(endless, prompt=asked("Count to a thousand: [1] > [2] >", prefill="[1] > ["))
+    [late] = sync_handler(engine, timeout_s=1)([endless])
+    assert isinstance(late, BudgetError)
+    [reply] = engine.run([WATCHED])
+    assert nothing_is_left(engine)
+    assert reply.generated_tokens == 14
 
 
 # Engines of their own, with a few thousand random weights.

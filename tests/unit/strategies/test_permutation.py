@@ -2,6 +2,8 @@
 
 import math
 import random
+import re
+import string
 
 import pytest
 from hypothesis import given
@@ -70,6 +72,16 @@ def test_each_step_asks_for_what_is_left():
         ("[", ("A", "B", "C")),
         ("[B] > [", ("A", "C")),
     ]
+
+
+@pytest.mark.parametrize("prompt", ["rankzephyr.v1", "rankllm-letters.v1"])
+@pytest.mark.parametrize("n", [2, 12, 20])
+def test_the_longest_answer_is_a_whole_order_in_the_smallest_usual_tokens(prompt, n):
+    names = string.ascii_uppercase if "letters" in prompt else range(1, n + 1)
+    order = " > ".join(f"[{name}]" for name, _ in zip(names, range(n), strict=False))
+    script = Scripted([order])
+    Reranker(Permutation(prompt=prompt), script).rank("q", ["a"] * n)
+    assert script.asked[0].max_tokens == len(re.findall(r" >| ?\[|\w|\]", order))
 
 
 def test_letters_are_too_few_for_a_constrained_hundred():
