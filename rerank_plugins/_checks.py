@@ -215,6 +215,17 @@ def some_of(names: Iterable[object], joint: str = ", ") -> str:
     return joint.join(listed[:NAMED]) + others
 
 
+def either(names: Iterable[object]) -> str:
+    """Names in a row for a message, of which one is meant.
+
+    Examples:
+        >>> either("a"), either("ab"), either("abc")
+        ('a', 'a or b', 'a, b or c')
+    """
+    *others, last = map(str, names)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def nearest_of(given: object, known: Iterable[object], lead: str = "Known:") -> str:
     """A hint for a name that is not known: those that are nearest to it, in a sentence.
 
@@ -228,6 +239,8 @@ def nearest_of(given: object, known: Iterable[object], lead: str = "Known:") -> 
     Examples:
         >>> nearest_of("listnt", ["listnet", "ranknet", "hinge"], "It is one of")
         'It is one of listnet, hinge, ranknet.'
+        >>> nearest_of("ranknot", ["listnet", "ranknet", "ranknots", *"abcd"])
+        'Did you mean ranknots or ranknet?'
         >>> nearest_of("C", "abcdefgh")
         'Did you mean c?'
         >>> nearest_of("t5", ["a/t5-base", *"abcdefgh"]), nearest_of("bge", ["a/bge-m", *"bcdfhi"])
@@ -237,7 +250,7 @@ def nearest_of(given: object, known: Iterable[object], lead: str = "Known:") -> 
     """
     order, ratios = _by_closeness(given, known)
     if len(order) > NAMED and (close := _close(order, ratios)):
-        return f"Did you mean {' or '.join(close)}?"
+        return f"Did you mean {either(close)}?"
     return f"{lead} {some_of(order)}." if order else "There is none."
 
 

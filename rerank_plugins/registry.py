@@ -103,6 +103,7 @@ def resolve(group: Group, name: str) -> type[Any]:
     """
     from importlib.metadata import entry_points  # imported here: slow, and rarely needed
 
+    name = _own_name(group, name)
     name = ALIASES[group].get(name, {}).get("name", name)
     if name in BUILT_IN[group]:
         return _import(BUILT_IN[group][name])
@@ -126,7 +127,8 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
         group: Whether a strategy or a backend is wanted.
         spec: A name, or a mapping with ``name`` and constructor arguments; arguments that are
             mappings with a ``name`` are built first, also those in a list. The strategy ``first``
-            is FIRST, a ``single-token`` in a ``sliding-window``.
+            is FIRST, a ``single-token`` in a ``sliding-window``. The library's own names may be
+            written in capital letters, too.
 
     Raises:
         UnknownNameError: A name is not known.
@@ -135,7 +137,7 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
     Examples:
         >>> from_spec("strategies", {"name": "sliding-window", "inner": "single-token"}).size
         20
-        >>> from_spec("strategies", "first").inner
+        >>> from_spec("strategies", "FIRST").inner
         SingleToken(prompt='first.v1', policy='keep_order')
     """
     if isinstance(spec, str):
@@ -146,7 +148,7 @@ def from_spec(group: Group, spec: str | Mapping[str, Any]) -> Any:
         keys = some_of(spec) or "nothing"
         hint = {"strategies": "Give name.", "backends": "Give name, or model alone."}[group]
         raise InputError(f"a spec of {group} needs a name, and this has {keys}", hint=hint)
-    name = spec["name"]
+    name = _own_name(group, spec["name"])
     values = {**ALIASES[group].get(name, {}), **spec}
     cls = _import(_PARTS[name]) if name in _PARTS else resolve(group, name)
     nested = _NESTED[group] | _held(group, cls)
@@ -198,6 +200,12 @@ def is_built_in(group: Group, spec: object) -> bool:
         False
     """
     return isinstance(spec, Mapping) and "name" in spec and _is_own(group, "", spec)
+
+
+def _own_name(group: Group, name: str) -> str:
+    """The name in the letters in which the library has it; as it is where it has none."""
+    small = name.casefold()
+    return small if small in {*BUILT_IN[group], *ALIASES[group], *_PARTS} else name
 
 
 def _is_own(group: Group, key: str, value: object) -> bool:

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from .._checks import either
 from .._extras import extra
 from .._files import lines_of, rows_of, write_lines
 from ..errors import InputError
@@ -80,7 +81,7 @@ def _judgement_file(folder: Path, split: str) -> Path:
         known = [found.name.removesuffix(".gz").removesuffix(".tsv") for found in files]
         raise InputError(
             f"there is no file {str(file)!r}, plain or gzipped",
-            hint=f"Give --split {' or '.join(known)}."
+            hint=f"Give --split {either(known)}."
             if known
             else "Without judgements, a model can give grades: rerank-plugins judge --help.",
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .._checks import nearest_of
+from .._checks import close_to, either
 from .._extras import extra
 from ..errors import InputError
 from ._collection import Qrels
@@ -66,13 +66,20 @@ def evaluate_queries(
 
 
 def _parsed(library: Any, name: str) -> Any:
+    base = name.partition("@")[0]
     try:
-        return library.parse_measure(name)
+        measure = library.parse_measure(name)
+        measure.validate_params()
     except (NameError, ValueError, SyntaxError) as error:
         known = library.measures.registry
+        near = [] if base in known else close_to(base, known)
+        meant = f"Did you mean {either(near)}?" if near else "Write it as nDCG@10, R@100 or RR@10."
+        raise InputError(f"unknown measure {name!r:.80}", hint=meant) from error
+    except AssertionError as error:
         raise InputError(
-            f"unknown measure: {error}", hint=nearest_of(name.partition("@")[0], known)
+            f"the measure {name!r} needs a cutoff", hint=f"Write {base}@10."
         ) from error
+    return measure
 
 
 def _prepared(run: Run, qrels: Qrels, measures: Sequence[str]) -> tuple[Any, Any, Any, Any]:

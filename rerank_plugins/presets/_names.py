@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from .._checks import at_least, close_to, known_keys, nearest_of, some_of
+from .._checks import at_least, close_to, either, known_keys, nearest_of, some_of
 from .._extras import extra
 from ..calls import ScorePair
 from ..errors import ConfigurationError, InputError, UnknownNameError
@@ -111,7 +111,7 @@ def _unknown(model: str) -> UnknownNameError:
             f"there is no folder {model!r}",
             hint="Give an existing folder, or a name of `rerank-plugins models`.",
         )
-    if model in registered("strategies"):
+    if model.casefold() in registered("strategies"):
         return UnknownNameError(
             f"{model!r} is a strategy, not a model",
             hint=f"Name a model too: load_reranker(MODEL, strategy={model!r}), or give a spec.",
@@ -122,7 +122,7 @@ def _unknown(model: str) -> UnknownNameError:
             hint=f"A server's address begins with http: 'http://{model}'.",
         )
     near = close_to(model, list_presets())
-    meant = f"Did you mean {' or '.join(near)}?" if near else "`rerank-plugins models` has those."
+    meant = f"Did you mean {either(near)}?" if near else "`rerank-plugins models` has those."
     return UnknownNameError(
         f"{model!r} is not a known checkpoint",
         hint=f"{meant} With strategy=... it may be any model: {kinds}.",
@@ -332,7 +332,7 @@ def _on_base(backend: dict[str, Any], base: str | Path) -> dict[str, Any]:
 
 def _chosen(given: AnyStrategy | None, own: AnyStrategy | None) -> AnyStrategy | None:
     """The strategy that was given; ``"first"`` means the checkpoint's own FIRST, if it has one."""
-    if given == "first" and isinstance(own, Mapping):
+    if isinstance(given, str) and given.casefold() == "first" and isinstance(own, Mapping):
         inner = own.get("inner")
         if isinstance(inner, Mapping) and inner.get("name") == "single-token":
             return own

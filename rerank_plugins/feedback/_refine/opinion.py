@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..._checks import either
 from ...errors import InputError
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -196,8 +197,9 @@ def _array(name: str, values: Any, dimensions: tuple[int, ...]) -> FloatArray:
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} cannot be read as numbers: {error}") from error
     if array.ndim not in dimensions:
-        expected = " or ".join(map(str, dimensions))
-        raise InputError(f"{name} has shape {array.shape}, expected {expected} dimensions")
+        raise InputError(
+            f"{name} has shape {array.shape}, expected {either(dimensions)} dimensions"
+        )
     return array
 
 

@@ -22,8 +22,14 @@ def test_ties_are_never_broken_by_document_names():
 
 
 def test_bad_measures_and_runs_without_judgements():
-    with pytest.raises(InputError, match="unknown measure"):
-        evaluate({"q": ["a"]}, {"q": {"a": 1}}, ["Beauty@10"])
+    for name, said in {
+        "Beauty@10": r"unknown measure 'Beauty@10'. Write it as nDCG@10",
+        "recal@10": "unknown measure 'recal@10'. Did you mean Recall",
+        "nDCG@ten": r"unknown measure 'nDCG@ten'. Write it as nDCG@10",
+        "P": "the measure 'P' needs a cutoff. Write P@10",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            evaluate({"q": ["a"]}, {"q": {"a": 1}}, [name])
     with pytest.raises(InputError, match="no query"):
         evaluate({"q": ["a"]}, {"r": {"a": 1}})
 

@@ -47,6 +47,7 @@ def test_a_checkpoint(name):
 
 def test_first_means_the_checkpoint_s_own():
     assert find_named(MISTRAL, strategy="first").strategy == find_named(MISTRAL).strategy
+    assert find_named(MISTRAL, strategy="FIRST").strategy == find_named(MISTRAL).strategy
     assert find_named("bge-reranker-base", strategy="first").strategy == "first"
     assert find_named("a/b", strategy="first").strategy == "first"
 
@@ -132,6 +133,7 @@ def test_a_name_that_nobody_knows():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
+        ("FIRST", "'FIRST' is a strategy, not a model. Name a model too"),
         ("first", "'first' is a strategy, not a model. Name a model too"),
         ("pair-score", "strategy='pair-score'"),
         ("gpt-4", "Give base_url="),
