@@ -1,12 +1,14 @@
 """Rerankers by name: `load_reranker`."""
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..middleware import Limits
+from ..registry import resolve
 from ..reranker import OnError, Reranker
-from ._names import AnyStrategy, Key, chunked, find_named
+from ._names import AnyStrategy, Key, chunked, find_named, refuse_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +99,8 @@ def load_reranker(
         backend = {"name": backend} if isinstance(backend, str) else backend
         if not isinstance(backend, Mapping):
             raise InputError("options are for a backend that is built here, and this one is")
+        own = fields(cls) if is_dataclass(cls := resolve("backends", backend["name"])) else ()
+        refuse_keys(backend["name"], backend_options, [field.name for field in own])
         backend = {**backend, **backend_options}
     return Reranker(
         chosen,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ _HOSTED = (
 """Beginnings of the names of models that only their makers' services have."""
 _ADDRESS = re.compile(r"[\w.-]{1,253}:[0-9]{1,5}(?:/|$)")
 """The beginning of an address without its scheme."""
+_KEYS = frozenset({"api_key", "api_key_env"})
 _TEMPLATES = ("query_template", "passage_template")
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
 _MODULES = "modules.json"
@@ -252,6 +253,11 @@ def _spec_of(model: str | Path | Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _of_parts(spec: Mapping[str, Any], strategy: AnyStrategy | None) -> Named:
     """The meaning of a spec of a strategy and a backend."""
+    if found := sorted(_KEYS & set(spec)):
+        raise InputError(
+            f"{found[0]} stands beside the backend, and belongs to it",
+            hint='Give backend: {"name": "openai", ..., "api_key_env": "NAME"}.',
+        )
     known_keys("a reranker's spec", spec, ("model", *_OF_PARTS))
     if "backend" not in spec:
         raise InputError("a reranker's spec needs a backend or a model")
@@ -444,6 +450,19 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def refuse_keys(backend: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse the key of a server where the backend has none: it knows other arguments.
+
+    Raises:
+        InputError: There is one.
+    """
+    if found := sorted(_KEYS & set(given) - set(known)):
+        raise InputError(
+            f"{found[0]} is for a server, and the backend is {backend!r}",
+            hint="Give base_url, the server's address; or leave the key out.",
+        )
+
+
 def _with_options(backend: Any, options: Mapping[str, Any]) -> Any:
     """A backend's spec with further keys of a reranker's spec.
 
@@ -458,6 +477,7 @@ def _with_options(backend: Any, options: Mapping[str, Any]) -> Any:
         raise InputError(f"{some_of(sorted(options))} cannot be changed on a backend that is built")
     cls = resolve("backends", spec["name"])
     own = [f for f in fields(cls) if f.init] if is_dataclass(cls) else []
+    refuse_keys(spec["name"], options, [field.name for field in own])
     if own:
         known_keys("a reranker's spec", options, [*_OF_MODEL, *(field.name for field in own)])
     if secrets := sorted({f.name for f in own if f.metadata.get("secret")} & set(options)):

@@ -5,7 +5,7 @@ import json
 import pytest
 from openai_server import OpenAIServer
 
-from rerank_plugins import ConfigurationError, InputError, UnknownNameError
+from rerank_plugins import ConfigurationError, InputError, UnknownNameError, load_reranker
 from rerank_plugins.presets import (
     DEFAULT_PRESET,
     UNTRAINED,
@@ -262,9 +262,22 @@ def test_a_spec_of_a_model(tmp_path):
         ("dtyp", "has no dtyp. Did you mean dtype"),
         ("stratgy", "has no stratgy. Did you mean strategy"),
         ("token", "holds no token: it would be plain text"),
+        ("api_key", "api_key is for a server, and the backend is 'transformers'. Give base_url"),
+        ("api_key_env", "api_key_env is for a server"),
     ):
         with pytest.raises(InputError, match=says):
             find_named({"model": MISTRAL, key: "x"})
+
+
+def test_the_key_of_a_server_where_there_is_none():
+    parts = {"strategy": "first", "backend": {"name": "openai"}, "api_key": "secret-key"}
+    with pytest.raises(InputError, match="api_key stands beside the backend") as error:
+        find_named(parts)
+    assert "secret-key" not in str(error.value)
+    for key in ("api_key", "api_key_env"):
+        with pytest.raises(InputError, match=f"{key} is for a server.*Give base_url") as error:
+            load_reranker(MISTRAL, **{key: "secret-key"})
+        assert "secret-key" not in str(error.value)
 
 
 def test_a_spec_of_another_spec(tmp_path):
