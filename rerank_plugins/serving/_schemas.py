@@ -119,6 +119,11 @@ class RerankRequest(BaseModel):
         return tuple(self.model_extra or ())
 
 
+# Those with the limits of a service have the same names: its OpenAPI document shows them.
+_Document = Document
+_Request = RerankRequest
+
+
 def request_model(
     max_documents: int, max_query_chars: int, max_document_chars: int
 ) -> type[RerankRequest]:
@@ -127,7 +132,9 @@ def request_model(
     def kind(value: object) -> str:
         return "object" if isinstance(value, dict | BaseModel) else "text"
 
-    class LimitedDocument(Document):
+    class Document(_Document):
+        """A document with a title. Other fields are allowed and ignored."""
+
         text: str = Field(max_length=max_document_chars, description="The text to rank.")
         title: str | None = Field(
             default=None,
@@ -137,10 +144,12 @@ def request_model(
 
     document = (
         Annotated[str, Field(max_length=max_document_chars), Tag("text")]
-        | Annotated[LimitedDocument, Tag("object")]
+        | Annotated[Document, Tag("object")]
     )
 
-    class LimitedRequest(RerankRequest):
+    class RerankRequest(_Request):
+        """A query and the documents to rank. Unknown fields are ignored with a warning."""
+
         query: str = Field(
             max_length=max_query_chars, description="The query. A blank one keeps the order."
         )
@@ -151,7 +160,7 @@ def request_model(
             max_length=max_documents, description="Texts, or objects with a text."
         )
 
-    return LimitedRequest
+    return RerankRequest
 
 
 class ReturnedDocument(BaseModel):

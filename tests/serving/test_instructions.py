@@ -63,7 +63,7 @@ def test_a_model_without_a_place_for_it_refuses_it(url, documents):
 
 def test_the_interface_describes_it(instructed):
     described = httpx.get(f"{instructed}/openapi.json").json()["components"]["schemas"]
-    field = described["LimitedRequest"]["properties"]["instruction"]
+    field = described["RerankRequest"]["properties"]["instruction"]
     assert "also be called instruct" in field["description"]
     assert {"type": "string", "maxLength": 30, "pattern": r"\S"} in field["anyOf"]
 

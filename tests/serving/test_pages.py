@@ -5,8 +5,8 @@ from chromium import chromium
 from rerank_service import KEY, by_length, running
 
 from rerank_plugins import BackendError, Reranker
-from rerank_plugins.strategies import PairScore
-from rerank_plugins.testing import Failing
+from rerank_plugins.strategies import PairScore, Pointwise
+from rerank_plugins.testing import Failing, Oracle
 
 HOSTILE = "</textarea><script>document.title='taken'</script><img src=x onerror=\"alert(1)\">"
 
@@ -92,6 +92,23 @@ def test_the_key_is_typed_and_kept_nowhere(opened):
     assert {text for text in said if "401" not in text} == set()
 
 
+def test_an_instruction_is_told_or_refused(opened):
+    with running(Reranker(Pointwise(), Oracle())) as asked, running(by_length()) as other:
+        page, _ = opened(asked)
+        page.fill("#instruction", "Find code.")
+        page.click("#rank")
+        page.wait_for_selector("#order tr")
+        assert "Find code." in page.text_content("#asked")
+        page, _ = opened(other)
+        page.fill("#instruction", "Find code.")
+        page.click("#rank")
+        page.wait_for_selector("#problem:not([hidden])")
+        assert "PairScore has no place for an instruction" in page.inner_text("#problem")
+        page.fill("#instruction", " ")
+        page.click("#rank")
+        page.wait_for_selector("#order tr")
+
+
 def test_a_failure_is_said(opened):
     broken = Reranker(
         PairScore(), Failing(lambda: BackendError("no memory")), on_error="keep_order"
@@ -114,5 +131,8 @@ def test_the_interface_is_described(url, opened, width):
     text = page.inner_text("main")
     for part in ("/v2/rerank", "top_n", "1000 items at most", "From 0 to 1, in descending order"):
         assert part in text
+    assert "`" not in text
+    assert page.inner_text("#RerankRequest p").startswith("A query and the documents to rank")
+    assert "score" in page.eval_on_selector_all("td code", "all => all.map(c => c.textContent)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert said == []

@@ -34,7 +34,7 @@ function fields(schema) {
     if ((schema.required || []).includes(name)) first.append(" ", element("span", "required", "note"));
     type.append(...typeOf(field));
     const meaning = [field.description, limitsOf(field)].filter(Boolean).join(" ");
-    line.append(first, type, element("td", meaning, "text"));
+    line.append(first, type, described("td", meaning, "text"));
     body.append(line);
   }
   table.append(element("thead"), body);
@@ -57,7 +57,7 @@ function operation({ paths, method, about }) {
   const made = element("section"), title = element("h2");
   title.append(element("span", method.toUpperCase(), "method"));
   for (const path of paths) title.append(" ", element("code", path));
-  made.append(title, element("p", about.description || about.summary));
+  made.append(title, described("p", about.description || about.summary, "about"));
   const body = about.requestBody && Object.values(about.requestBody.content)[0].schema;
   if (body) {
     const line = element("p", "Body: ");
@@ -68,7 +68,7 @@ function operation({ paths, method, about }) {
   for (const [status, answer] of Object.entries(about.responses)) {
     const line = element("tr"), type = element("td"), content = Object.values(answer.content || {})[0];
     if (content && content.schema) type.append(...typeOf(content.schema));
-    line.append(element("td", status, "number"), element("td", answer.description, "text"), type);
+    line.append(element("td", status, "number"), described("td", answer.description, "text"), type);
     rows.append(line);
   }
   table.append(rows);
@@ -88,7 +88,7 @@ async function load() {
       const made = element("section"), title = element("h3");
       made.id = name;
       title.append(element("code", name));
-      made.append(title, element("p", schema.description || ""), fields(schema));
+      made.append(title, described("p", schema.description || "", "about"), fields(schema));
       return made;
     }));
   } catch (error) {

@@ -10,6 +10,13 @@ function element(name, text, className) {
   return made;
 }
 
+// A text of the service, in which `names` are code.
+function described(name, text, className) {
+  const made = element(name, undefined, className);
+  made.append(...text.split(/`+/).map((part, i) => (i % 2 ? element("code", part) : part)));
+  return made;
+}
+
 // The key stays in the field: it is stored nowhere.
 async function ask(path, body) {
   const headers = body ? { "Content-Type": "application/json" } : {};

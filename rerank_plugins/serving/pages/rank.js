@@ -66,10 +66,12 @@ function show(found, documents) {
 at("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const documents = passagesOf(at("passages").value);
+  const instruction = at("instruction").value.trim() || undefined; // JSON leaves it out
+  const question = { query: at("query").value, documents, instruction, explain: true };
   say("");
   at("rank").disabled = true;
   try {
-    show(await ask("v1/rerank", { query: at("query").value, documents, explain: true }), documents);
+    show(await ask("v1/rerank", question), documents);
   } catch (error) {
     at("result").hidden = true;
     say(error.message);
