@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..jobs import Progress
 from ..ranking import Usage
 from ..reranker import Reranker
-from ._arguments import json_option, named_reranker, reranker_option
+from ._arguments import instruction_option, json_option, named_reranker, reranker_option
 from ._terminal import progress, table, to_json
 
 TEXT = "a flea lives for some weeks while cats sleep and wolves hunt in packs"
@@ -44,13 +44,20 @@ class Timing:
 
 @click.command()
 @reranker_option
+@instruction_option
 @click.option("--engine", is_flag=True, help="Time this library alone: the model answers at once.")
 @click.option("--passages", default="10,20,50,100", show_default=True, help="Sizes.")
 @click.option("--words", default=60, show_default=True, help="Words of a passage.")
 @click.option("--repeat", default=5, show_default=True, help="Rankings of each size.")
 @json_option("Print the table as JSON.")
 def bench(
-    reranker: str | None, engine: bool, passages: str, words: int, repeat: int, as_json: bool
+    reranker: str | None,
+    instruction: str | None,
+    engine: bool,
+    passages: str,
+    words: int,
+    repeat: int,
+    as_json: bool,
 ) -> None:
     """Time a reranker on this machine.
 
@@ -65,9 +72,10 @@ def bench(
     at_least(2, **least)
     options: dict[str, Any] = {"--words": words, "--repeat": repeat}
     at_least(1, **options)
-    if engine and reranker:
-        raise InputError("give either --reranker or --engine")
-    timed = Reranker("first", "constant") if engine else named_reranker(reranker)
+    if engine and (reranker or instruction):
+        raise InputError("give either --reranker or --engine, which takes no instruction")
+    told = {"instruction": instruction}
+    timed = Reranker("first", "constant") if engine else named_reranker(reranker, **told)
     with progress("timed", len(sizes) * repeat) as tell, watch_loading() as watch:
         found = timings(timed, sizes, words=words, repeat=repeat, tell=tell)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

@@ -47,7 +47,7 @@ Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "pa
     show_default=True,
     help="An encoder and FAISS; or BM25, where feedback adds words to the query.",
 )
-@click.option("--encoder", default=ENCODER, show_default=True, help="A dense encoder.")
+@click.option("--encoder", metavar="NAME", help=f"A dense encoder.  [default: {ENCODER}]")
 @click.option("--index", help="A folder that keeps the vectors for the next run.")
 @click.option("--reranker", "--model", metavar="NAME", help=RERANKER_HELP)
 @instruction_option
@@ -71,7 +71,7 @@ Encode = Callable[..., Any]  # texts, and which of both they are: "query" or "pa
     show_default=True,
     help="Search again with the refined query; rerank neighbours of the best; or both.",
 )
-@click.option("--neighbours", default=16, show_default=True, help="Neighbours of a passage.")
+@click.option("--neighbours", type=int, help="Neighbours of a passage.  [default: 16]")
 @click.option("--measure", help="As ir_measures writes it.  [default: R@K]")
 @queries_option
 @click.option("--output", help="A file for one line per query, tab-separated.")
@@ -81,7 +81,7 @@ def feedback(
     collection: str,
     split: str,
     first_stage: str,
-    encoder: str,
+    encoder: str | None,
     index: str | None,
     reranker: str | None,
     instruction: str | None,
@@ -93,6 +93,7 @@ def feedback(
     plot: str | None,
     as_json: bool,
     expand: Any,
+    neighbours: int | None,
     head: int | None,
     **options: Any,
 ) -> None:
@@ -107,12 +108,13 @@ def feedback(
     from ..feedback import BM25Index, FeedbackOptions
     from ..feedback.measure import compare, compare_words
 
+    by_words = first_stage == "bm25"
+    of_vectors = {"--encoder": encoder, "--index": index, "--neighbours": neighbours}
+    _check_options(first_stage, expand, [n for n, given in of_vectors.items() if given is not None])
+    options["neighbours"] = 16 if neighbours is None else neighbours
     loaded = load_collection(collection, split=split)
     spec = strategy_spec(strategy) if strategy else None
     teacher = _teacher(loaded, run, reranker, strategy=spec, instruction=instruction)
-    by_words = first_stage == "bm25"
-    if by_words and (index or expand != "query"):
-        raise InputError("--index and --expand are for vectors, and --first-stage bm25 has none")
     if expand == "query":
         options["rerank_new"], head = False, 20 if head is None else head
         expand = "words" if by_words else expand
@@ -126,7 +128,7 @@ def feedback(
         words = BM25Index.build(loaded.documents.values(), ids=loaded.documents)
         rows = compare_words(loaded, words, asked, **how)
     else:
-        encode = load_encoder(encoder)
+        encode = load_encoder(encoder or ENCODER)
         searched = collection_index(loaded, encode, index)
         vectors = dict(zip(asked, encode(list(asked.values()), "query"), strict=True))
         rows = compare(loaded, searched, vectors, **how)
@@ -141,6 +143,16 @@ def feedback(
         write_table(Path(output), [f.name for f in fields(found[0])], map(astuple, found))
     if plot:
         draw(found, name, Path(plot))
+
+
+def _check_options(first_stage: str, expand: str, given: Sequence[str]) -> None:
+    """Refuse options for vectors that would be ignored."""
+    if expand != "query":
+        given = ["--expand", *given]
+    if first_stage == "bm25" and given:
+        raise InputError(f"{given[0]} is for vectors, and --first-stage bm25 has none")
+    if expand == "query" and "--neighbours" in given:
+        raise InputError("--neighbours is for --expand neighbours, or both")
 
 
 def _teacher(loaded: Collection, run: str | None, name: str | None, **options: Any) -> "Teacher":

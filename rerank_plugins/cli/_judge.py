@@ -24,7 +24,14 @@ from ..evaluation import (
 from ..jobs import Jsonl, Query, rank_file, read_manifest, run_requests
 from ..ranking import Usage
 from ..reranker import Reranker
-from ._arguments import AT_LEAST_ONE, NAME_HELP, json_option, named_reranker, queries_option
+from ._arguments import (
+    AT_LEAST_ONE,
+    NAME_HELP,
+    instruction_option,
+    json_option,
+    named_reranker,
+    queries_option,
+)
 from ._first_stage import first_stage_options, found_runs, short_name
 from ._terminal import FELL_BACK, make_folder, progress, synthetic_note, to_json
 
@@ -70,6 +77,7 @@ class Judged:
 )
 @queries_option
 @click.option("--prompt", default="umbrela.v1", show_default=True, help="A name, or a TOML file.")
+@instruction_option
 @click.option(
     "--max-tokens", type=AT_LEAST_ONE, help="The longest answer.  [default: the prompt's]"
 )
@@ -92,6 +100,7 @@ def judge(
     depth: int,
     queries: int | None,
     prompt: str,
+    instruction: str | None,
     max_tokens: int | None,
     batch_size: int,
     on_error: Literal["raise", "skip"],
@@ -101,9 +110,10 @@ def judge(
     """Let a model grade the top documents of runs on COLLECTION, which needs no judgements.
 
     The model of --reranker is asked about each passage alone, with Umbrela's published prompt:
-    grades from 0 to 3. The file is marked as synthetic, and everything that is measured with it
-    says so. A passage without a readable answer gets no grade, and the exit code is 3. The same
-    command resumes where an earlier one stopped.
+    grades from 0 to 3. It has no place for an --instruction; grades.v1 and erank.v1 have one. The
+    file is marked as synthetic, and everything that is measured with it says so. A passage
+    without a readable answer gets no grade, and the exit code is 3. The same command resumes where
+    an earlier one stopped.
 
     \b
     rerank-plugins judge scifact --first-stage bm25 --reranker reranker.yaml \\
@@ -113,12 +123,15 @@ def judge(
     file, loaded = Path(output), load_collection(collection, split=None)
     if file.exists() and not synthetic_origin(file):
         raise InputError(f"{output!r} holds judgements of people", hint="Give another --output.")
+    asked = {"prompt": prompt, "max_tokens": max_tokens, "weighted": False}
+    # a name that is wrong is refused before anything is searched
+    chosen = named_reranker(
+        reranker, strategy={"name": "pointwise-grade", **asked}, instruction=instruction
+    )
     found, _ = found_runs(loaded, runs, depth=depth, output=None, scored=False, **search)
     for run in found.values():
         check_run(run, loaded)
     pool = pooled(found.values(), depth=depth, queries=queries)
-    strategy = {"name": "pointwise-grade", "prompt": prompt, "weighted": False}
-    chosen = named_reranker(reranker, strategy=strategy | {"max_tokens": max_tokens})
     judging = Reranker(
         chosen.strategy,
         chosen.backend,

@@ -634,12 +634,58 @@ def test_neighbours_of_the_best_are_reranked(store, mode, expand):
     assert [d.id for d in result["documents"]][:1] == [str(np.argmax(RELEVANCE))]
 
 
+def test_the_first_window_has_as_many_documents_as_it_says():
+    """Of an order without scores, half of a window is carried on: 10, then 5 more each."""
+    model = oracle()
+    written = ranker(model, strategy="permutation")
+    part = FeedbackRetriever(
+        retriever=in_memory(), ranker=written, search_k=K, depth=20, expand="neighbours", window=10
+    )
+    found = part.run(query="a question", query_embedding=QUERY)
+    assert found["meta"]["usage"]["calls"] == 3 == len(model.asked)
+    asked = [[part.kind for part in call.prompt.untrusted] for call in model.asked]
+    assert {kinds.count("passage") for kinds in asked} == {10}
+
+
+@MODES
+def test_an_instruction_reaches_the_ranker(mode):
+    model, many = oracle(), [QUERY, QUERY]
+    part = FeedbackRetriever(
+        retriever=in_memory(), ranker=ranker(model, strategy="pointwise"), search_k=K
+    )
+    given = {"query": "a question", "query_embedding": QUERY}
+    result = run(part, mode, **given, instruction="Find fleas.")
+    assert result["meta"]["skipped"] == ""
+    assert model.asked
+    assert all("<Instruct>: Find fleas." in call.prompt.text for call in model.asked)
+    model.asked.clear()
+    asked = {"queries": ["a", "b"], "query_embeddings": many, "instruction": "Find fleas."}
+    run_many(part, mode, **asked)
+    assert all("<Instruct>: Find fleas." in call.prompt.text for call in model.asked)
+
+
+@MODES
+def test_an_instruction_without_a_place_is_refused(mode):
+    @component
+    class Foreign:
+        @component.output_types(documents=list[Document])
+        def run(self, query: str, documents: list[Document]):
+            return {"documents": documents}
+
+    given = {"query": "a question", "query_embedding": QUERY, "instruction": "Find fleas."}
+    for part, says in ((ranker(), "PairScore has no place"), (Foreign(), "Foreign, takes no")):
+        with pytest.raises(InputError, match=says):
+            run(FeedbackRetriever(retriever=in_memory(), ranker=part), mode, **given)
+
+
 def test_how_a_retriever_expands_is_kept():
     part = FeedbackRetriever(
-        retriever=in_memory(), ranker=PluginRanker(), expand="neighbours", neighbours=5
+        retriever=in_memory(), ranker=PluginRanker(), expand="neighbours", neighbours=5, window=9
     )
     again = FeedbackRetriever.from_dict(part.to_dict())
-    assert (again.expand, again.neighbours) == ("neighbours", 5)
+    assert (again.expand, again.neighbours, again.window) == ("neighbours", 5, 9)
+    with pytest.raises(InputError, match="window is 1, expected at least 2"):
+        FeedbackRetriever(retriever=in_memory(), ranker=PluginRanker(), window=1)
     with pytest.raises(InputError, match="do not apply"):
         FeedbackRetriever(
             retriever=in_memory(), ranker=PluginRanker(), expand="neighbours", rounds=2

@@ -22,7 +22,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
-from llama_index.postprocessor.rerank_plugins import FirstRerank, PluginRerank
+from llama_index.postprocessor.rerank_plugins import FirstRerank, InstructedQuery, PluginRerank
 from llama_index.retrievers.rerank_plugins import FeedbackEvent, FeedbackRetriever
 
 from rerank_plugins import BackendError, InputError, RerankError
@@ -193,6 +193,35 @@ def test_neighbours_of_the_best_are_reranked(store, mode, expand, events):
     assert meta["usage"]["calls"] == K == len({c.passage for c in model.asked})
     assert number(found[0].node) == str(np.argmax(RELEVANCE))
     assert EMBEDDED == []  # the vectors came from the store
+
+
+def test_the_first_window_has_as_many_nodes_as_it_says():
+    model = oracle()
+    part = FeedbackRetriever(
+        simple().as_retriever(similarity_top_k=K),
+        reranker(model, strategy="permutation"),
+        depth=20,
+        expand="neighbours",
+        window=10,
+    )
+    part.retrieve("a question")
+    asked = [[part.kind for part in call.prompt.untrusted] for call in model.asked]
+    assert {kinds.count("passage") for kinds in asked} == {10}
+    with pytest.raises(InputError, match="window is 1"):
+        FeedbackRetriever(simple().as_retriever(similarity_top_k=K), reranker(), window=1)
+
+
+@MODES
+def test_an_instruction_reaches_the_reranker_or_is_refused(mode, events):
+    model, plain = oracle(), simple().as_retriever(similarity_top_k=K)
+    query = InstructedQuery("a question", instruction="Find fleas.")
+    part = FeedbackRetriever(plain, reranker(model, strategy="pointwise"))
+    retrieve(part, mode, query)
+    assert events[0]["skipped"] == ""
+    assert model.asked
+    assert all("<Instruct>: Find fleas." in call.prompt.text for call in model.asked)
+    with pytest.raises(InputError, match="PairScore has no place for an instruction"):
+        retrieve(FeedbackRetriever(plain, reranker()), mode, query)
 
 
 @MODES

@@ -79,7 +79,7 @@ def test_haystack_takes_parts_that_take_anything():
 def test_what_would_be_ignored_cannot_be_assigned():
     made = FeedbackRetriever(retriever=retriever(), ranker=ranker())
     fixed = ("depth", "search_k", "method", "rounds", "fuse", "head", "expand", "neighbours")
-    for name in (*fixed, "raise_on_failure"):
+    for name in (*fixed, "window", "raise_on_failure"):
         with pytest.raises(InputError, match=f"{name} cannot be changed"):
             setattr(made, name, 3)
 

@@ -21,7 +21,7 @@ from rerank_plugins.strategies import (
 # Arguments that are newer than the stored files, with their defaults.
 ADDED = {"scale_score": False, "base_url": None}
 ADDED |= {"cut_at_gap": False, "keep_at_least": 0, "chunk_words": None}
-OF_RETRIEVER = {"expand": "query", "neighbours": 16}
+OF_RETRIEVER = {"expand": "query", "neighbours": 16, "window": 20}
 OF_PLUGIN, OF_FULL_LIST = {"base": None}, {"allow_none": False}
 STORED = Path(__file__).parent / "stored"
 STRATEGIES = {

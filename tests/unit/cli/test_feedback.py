@@ -115,6 +115,13 @@ def test_bm25_has_no_vectors(tmp_path):
     ]
     found = CliRunner().invoke(build(), [*asked, "--json"], catch_exceptions=False)
     assert json.loads(found.stdout)["first"] == 1
-    for more in (["--expand", "neighbours"], ["--index", "folder"]):
+    for more in (
+        ["--expand", "neighbours"],
+        ["--index", "folder"],
+        ["--encoder", "minilm"],
+        ["--neighbours", "16"],
+    ):
         refused = CliRunner().invoke(build(), [*asked, *more])
-        assert "for vectors" in str(refused.exception)
+        assert str(refused.exception).startswith(f"{more[0]} is for vectors")
+    refused = CliRunner().invoke(build(), ["feedback", str(tmp_path), "--neighbours", "8"])
+    assert "--neighbours is for --expand neighbours" in str(refused.exception)

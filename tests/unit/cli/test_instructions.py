@@ -90,6 +90,8 @@ def test_the_explanation_of_a_query_with_an_instruction(model):
         (("evaluate", "FILE"), "--instruction is for rerankers. Give --reranker too"),
         (("serve", "plain"), "has no place for an instruction"),
         (("batch", "FILE", "out", "--reranker", "plain"), "has no place for an instruction"),
+        (("bench", "--reranker", "plain"), "PairScore has no place for an instruction"),
+        (("bench", "--engine"), "--engine, which takes no instruction"),
     ],
 )
 def test_it_is_never_ignored(model, tmp_path, given, says):
@@ -111,6 +113,13 @@ def test_feedback_by_a_run_takes_none(tmp_path):
     (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
     found = call("feedback", tmp_path, "--run", "run.trec", "--instruction", TOLD)
     assert "give either --reranker or --run" in str(found.exception)
+
+
+def test_bench(model):
+    given = ("bench", "--reranker", "x", "--passages", "2", "--repeat", "1")
+    found = call(*given, "--instruction", TOLD)
+    assert found.exit_code == 0, found.output
+    assert set(told(model)) == {TOLD}
 
 
 def test_serve(model, monkeypatch):

@@ -85,6 +85,15 @@ def test_grades_are_those_that_the_model_wrote(judge, folder, server):
     assert any("Query: flea?\nPassage: grade 3\n" in text for text in asked)
 
 
+def test_an_instruction_is_told_or_refused(judge, server):
+    refused = judge("--instruction", "Find fleas.")
+    assert "has no place for an instruction" in str(refused.exception)
+    assert not server.asked
+    judge("--depth", "1", "--prompt", "erank.v1", "--instruction", "Find fleas.")
+    asked = [body["messages"][-1]["content"] for body in server.asked]
+    assert any("relevance definition is: Find fleas." in text for text in asked)
+
+
 def test_what_the_model_did_not_say_is_no_grade(judge, folder):
     found = judge("--on-error", "skip")
     assert found.exit_code == 3

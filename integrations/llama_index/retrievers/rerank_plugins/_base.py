@@ -86,6 +86,9 @@ class FeedbackRetriever(BaseRetriever):
     `QueryBundle.query_str` (of a search engine, or a hybrid one), the words of the nodes that were
     ranked best are added to the query instead. What is embedded stays as it is.
 
+    The reranker reads the instruction of an `InstructedQuery`, and refuses it where it has no place
+    for one.
+
     Args:
         retriever: The retriever. Its ``similarity_top_k`` is the number of nodes of each search:
             give it 50 or 100, and not the framework's default of 2.
@@ -112,6 +115,7 @@ class FeedbackRetriever(BaseRetriever):
             the refined query finds. ``"words"``: a second search with words added to the query.
             ``rounds``, ``rerank_new``, ``fuse`` and ``head`` belong to ``"query"`` and ``"words"``.
         neighbours: Neighbours of a node.
+        window: Nodes that are reranked together, where neighbours are searched for.
         raise_on_failure: Raise when the reranker or a later search fails, instead of returning the
             nodes of the first search.
         callback_manager: The framework's own.
@@ -152,6 +156,7 @@ class FeedbackRetriever(BaseRetriever):
         head: Optional[int] = None,
         expand: Expand = "query",
         neighbours: int = 16,
+        window: int = 20,
         raise_on_failure: bool = False,
         callback_manager: Optional[CallbackManager] = None,
     ) -> None:
@@ -171,6 +176,7 @@ class FeedbackRetriever(BaseRetriever):
             head=head,
             expand=expand,
             neighbours=neighbours,
+            window=window,
             raise_on_failure=raise_on_failure,
             by_text=self._by_text,
         )
@@ -243,6 +249,9 @@ class FeedbackRetriever(BaseRetriever):
     def _plan(self, bundle: QueryBundle) -> Plan[FeedbackResult]:
         if not bundle.query_str.strip() and bundle.embedding is None:
             raise InputError("the query is blank, so there is nothing to search with")
+        told = getattr(bundle, "instruction", None)
+        if told is not None and isinstance(self._reranker, Rerank):
+            self._reranker._reranker.with_instruction(told)  # an error where there is no place
         return retrieve_with_feedback(
             bundle.query_str,
             None if self._by_text else bundle.embedding,

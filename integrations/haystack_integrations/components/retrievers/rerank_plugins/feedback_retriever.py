@@ -101,6 +101,7 @@ class FeedbackRetriever(Composite):
         head: int | None = None,
         expand: Literal["query", "neighbours", "both"] = "query",
         neighbours: int = 16,
+        window: int = 20,
         return_embedding: bool = False,
         raise_on_failure: bool = False,
     ) -> None:
@@ -138,6 +139,7 @@ class FeedbackRetriever(Composite):
             with what the refined query finds. ``rounds``, ``rerank_new``, ``fuse`` and ``head``
             belong to ``"query"``.
         :param neighbours: Neighbours of a document.
+        :param window: Documents that are reranked together, where neighbours are searched for.
         :param return_embedding: Return the documents with their embeddings.
         :param raise_on_failure: Raise when the ranker or a later search fails, instead of returning
             the documents of the first search.
@@ -161,6 +163,7 @@ class FeedbackRetriever(Composite):
         self.head = head
         self.expand = expand
         self.neighbours = neighbours
+        self.window = window
         self.return_embedding = return_embedding
         self.raise_on_failure = raise_on_failure
         self._limit(None)  # what cannot be used is refused now
@@ -175,6 +178,7 @@ class FeedbackRetriever(Composite):
         query_embedding: list[float] | None = None,
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        instruction: str | None = None,
     ) -> dict[str, Any]:
         """Retrieve with feedback.
 
@@ -182,15 +186,17 @@ class FeedbackRetriever(Composite):
         :param query_embedding: Its embedding, instead of the text embedder's.
         :param filters: For both searches.
         :param top_k: How many documents to return at most, instead of the component's own number.
+        :param instruction: What relevance means, where the ranker has a place for it.
         :returns: ``documents`` with new scores, ``query_embedding`` (of the last search), and
             ``meta``: ``score_kind`` (``"index"`` if nothing was reranked), ``skipped`` (why
             there was no feedback; empty if there was), ``found_by_feedback``, ``rounds`` (where
             words were added, with the whole ``query`` and the weights of its new ``terms``),
             ``usage``, ``fallback``, ``causes``.
-        :raises ValueError: ``top_k`` is not positive, or embeddings differ in their dimensions.
+        :raises ValueError: ``top_k`` is not positive, embeddings differ in their dimensions, or
+            there is an instruction and no place for it in the ranker.
         :raises RerankError: The first search failed; or a part did and ``raise_on_failure`` is set.
         """
-        limit, parts = self._limit(top_k), _Parts(self, filters)
+        limit, parts = self._limit(top_k), self._asked(filters, instruction)
         plan = self._plan(query, query_embedding)
         return self._result(parts.runner.run(plan), parts, limit)
 
@@ -203,6 +209,7 @@ class FeedbackRetriever(Composite):
         query_embedding: list[float] | None = None,
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        instruction: str | None = None,
     ) -> dict[str, Any]:
         """`run` without blocking the event loop.
 
@@ -210,11 +217,13 @@ class FeedbackRetriever(Composite):
         :param query_embedding: Its embedding, instead of the text embedder's.
         :param filters: For both searches.
         :param top_k: How many documents to return at most, instead of the component's own number.
+        :param instruction: What relevance means, where the ranker has a place for it.
         :returns: The outputs of ``run``.
-        :raises ValueError: ``top_k`` is not positive, or embeddings differ in their dimensions.
+        :raises ValueError: ``top_k`` is not positive, embeddings differ in their dimensions, or
+            there is an instruction and no place for it in the ranker.
         :raises RerankError: The first search failed; or a part did and ``raise_on_failure`` is set.
         """
-        limit, parts = self._limit(top_k), _Parts(self, filters)
+        limit, parts = self._limit(top_k), self._asked(filters, instruction)
         plan = self._plan(query, query_embedding)
         return self._result(await parts.runner.arun(plan), parts, limit)
 
@@ -224,6 +233,7 @@ class FeedbackRetriever(Composite):
         query_embeddings: list[list[float]] | None = None,
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        instruction: str | None = None,
     ) -> list[dict[str, Any]]:
         """Retrieve with feedback for many queries.
 
@@ -231,13 +241,13 @@ class FeedbackRetriever(Composite):
         :param query_embeddings: Their embeddings, instead of the text embedder's.
         :param filters: For all searches.
         :param top_k: How many documents to return at most for each query.
+        :param instruction: What relevance means, where the ranker has a place for it.
         :returns: The outputs of ``run`` for each query.
-        :raises ValueError: ``top_k`` is not positive, or there are fewer or more embeddings than
-            queries.
+        :raises ValueError: As in ``run``, or there are fewer or more embeddings than queries.
         :raises RerankError: The first of the errors that ``run`` would raise, after the other
             queries are done.
         """
-        limit, parts = self._limit(top_k), _Parts(self, filters)
+        limit, parts = self._limit(top_k), self._asked(filters, instruction)
         plans = self._plans(queries, query_embeddings)
         found = results_of(parts.runner.settle_many(plans))
         return [self._result(result, parts, limit) for result in found]
@@ -248,6 +258,7 @@ class FeedbackRetriever(Composite):
         query_embeddings: list[list[float]] | None = None,
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        instruction: str | None = None,
         max_concurrency: int = 16,
     ) -> list[dict[str, Any]]:
         """`run_many` without blocking the event loop, several queries at once.
@@ -256,12 +267,13 @@ class FeedbackRetriever(Composite):
         :param query_embeddings: Their embeddings, instead of the text embedder's.
         :param filters: For all searches.
         :param top_k: How many documents to return at most for each query.
+        :param instruction: What relevance means, where the ranker has a place for it.
         :param max_concurrency: How many queries are under way at once.
         :returns: The outputs of ``run`` for each query.
         :raises ValueError: As in ``run_many``, or ``max_concurrency`` is not positive.
         :raises RerankError: As in ``run_many``.
         """
-        limit, parts = self._limit(top_k), _Parts(self, filters)
+        limit, parts = self._limit(top_k), self._asked(filters, instruction)
         plans = self._plans(queries, query_embeddings)
         found = results_of(await parts.runner.asettle_many(plans, max_concurrency))
         return [self._result(result, parts, limit) for result in found]
@@ -286,6 +298,7 @@ class FeedbackRetriever(Composite):
             head=self.head,
             expand=self.expand,
             neighbours=self.neighbours,
+            window=self.window,
             return_embedding=self.return_embedding,
             raise_on_failure=self.raise_on_failure,
         )
@@ -308,9 +321,15 @@ class FeedbackRetriever(Composite):
             head=self.head,
             expand=self.expand,
             neighbours=self.neighbours,
+            window=self.window,
             raise_on_failure=self.raise_on_failure,
             by_text=takes(self.retriever, "query"),
         )
+
+    def _asked(self, filters: dict[str, Any] | None, instruction: str | None) -> "_Parts":
+        """The parts for one call of this component."""
+        _check_instruction(self.ranker, instruction)
+        return _Parts(self, filters, instruction)
 
     def _limit(self, top_k: int | None) -> int | None:
         check_top_k("top_k", top_k)
@@ -353,6 +372,21 @@ class FeedbackRetriever(Composite):
         }
 
 
+def _check_instruction(ranker: Any, instruction: str | None) -> None:
+    """Refuse an instruction that the ranker has no place for: its failure costs the feedback alone.
+
+    Raises:
+        InputError: It has none.
+    """
+    if instruction is not None and isinstance(ranker, Ranker):
+        ranker._reranker.with_instruction(instruction)
+    elif instruction is not None and not takes(ranker, "instruction"):
+        raise InputError(
+            f"the ranker, a {type(ranker).__name__}, takes no instruction",
+            hint="Leave it out, or use one that does, such as PluginRanker.",
+        )
+
+
 def _rank_options(ranker: Any, n: int) -> dict[str, Any]:
     """The options with which a ranker returns all of ``n`` documents with its plain scores."""
     options = {"top_k": n} if takes(ranker, "top_k") else {}
@@ -366,9 +400,12 @@ class _Parts(PartsBackend):
         documents: The retrieved documents, by id.
     """
 
-    def __init__(self, held: Any, filters: dict[str, Any] | None) -> None:
+    def __init__(
+        self, held: Any, filters: dict[str, Any] | None, instruction: str | None = None
+    ) -> None:
         self._held = held
         self._filters = filters
+        self._told = {} if instruction is None else {"instruction": instruction}
         self.documents: dict[str, Document] = {}
 
     def answer(self, call: Call[Any]) -> Any:
@@ -399,7 +436,7 @@ class _Parts(PartsBackend):
                 return held.retriever, inputs
             case RankHits(query=query, hits=hits):
                 documents = [replace(self.documents[hit.id], score=hit.score) for hit in hits]
-                options = _rank_options(held.ranker, len(hits))
+                options = _rank_options(held.ranker, len(hits)) | self._told
                 return held.ranker, {"query": query, "documents": documents, **options}
             case FetchVectors(hits=hits):
                 documents = [self.documents[hit.id] for hit in hits]
