@@ -9,6 +9,7 @@ from .._checks import nearest_of
 from .._shipped import package_folder
 from ..errors import UnknownNameError
 from ._folder import is_saved, saved_parts
+from ._foreign import refuse_foreign
 
 
 def find_preset(model: str) -> Mapping[str, Any] | None:
@@ -52,6 +53,7 @@ def preset_parts(name: str, model: str | None = None) -> tuple[Mapping[str, Any]
     """
     spec = find_preset(name)
     if spec is None:
+        refuse_foreign(name)
         raise UnknownNameError(
             f"there is no preset {name!r}",
             hint=f"{nearest_of(name, list_presets())} `rerank-plugins models` lists all.",

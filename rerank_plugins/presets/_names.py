@@ -19,6 +19,7 @@ from ..strategies import with_chunks
 from ..text import Passage
 from ._checkpoints import find_preset, list_presets, preset_parts
 from ._folder import RERANKER_FILE
+from ._foreign import is_foreign, refuse_foreign
 
 AnyStrategy = Strategy | str | Mapping[str, Any]
 Key = str | Callable[[], str | None] | None
@@ -298,6 +299,7 @@ def _of_model(
         model, reranks = _served(base_url, api_key)
     known = find_preset(model) if preset is None else _preset(preset)
     own: AnyStrategy | None
+    reranks = reranks or is_foreign(model)
     if base_url is not None and reranks and preset is None:
         own, backend = "pair-score", _on_server(model, base_url, None)
     elif base_url is not None:
@@ -324,6 +326,7 @@ def _preset(name: str) -> Mapping[str, Any]:
         UnknownNameError: There is none.
     """
     if (known := find_preset(name)) is None:
+        refuse_foreign(name)
         raise UnknownNameError(
             f"preset={name!r} is not a known checkpoint", hint=nearest_of(name, list_presets())
         )
@@ -398,7 +401,7 @@ def _of_files(model: str) -> tuple[AnyStrategy | None, dict[str, Any]]:
     A hub id is not looked up: nothing says how it ranks.
 
     Raises:
-        UnknownNameError: Only its maker's service has it.
+        UnknownNameError: Only its maker's service has it, or it needs code of its own.
         InputError: A folder holds no model.
     """
     plain = {"name": "transformers", "model": model}
@@ -408,6 +411,7 @@ def _of_files(model: str) -> tuple[AnyStrategy | None, dict[str, Any]]:
         return "pair-score", {**plain, "name": "onnx-cross-encoder"}
     folder = Path(model)
     if not folder.is_dir():
+        refuse_foreign(model)
         if "/" not in model and model.casefold().startswith(_HOSTED):
             raise UnknownNameError(
                 f"{model!r} is a model of a hosted service",

@@ -114,7 +114,8 @@ def load_language_model(
         raise ModelLoadError(
             f"cannot load the model {model!r}: {first_line(error)}",
             hint="Give a hub id that this machine can reach or has in its cache, a folder with "
-            "config.json and safetensors weights, or a .gguf file.",
+            "config.json and safetensors weights, or a .gguf file. Models that bring code are "
+            "refused.",
         ) from error
     if missing := sorted(info["missing_keys"]):
         raise incomplete_checkpoint(model, missing)

@@ -5,7 +5,13 @@ import json
 import pytest
 from openai_server import OpenAIServer
 
-from rerank_plugins import ConfigurationError, InputError, UnknownNameError, load_reranker
+from rerank_plugins import (
+    ConfigurationError,
+    InputError,
+    ModelLoadError,
+    UnknownNameError,
+    load_reranker,
+)
 from rerank_plugins.presets import (
     DEFAULT_PRESET,
     UNTRAINED,
@@ -14,7 +20,9 @@ from rerank_plugins.presets import (
     is_address,
     is_spec,
     load_spec,
+    preset_parts,
 )
+from rerank_plugins.presets._foreign import FOREIGN
 
 MISTRAL = "castorini/first_mistral"
 
@@ -148,6 +156,50 @@ def test_names_that_newcomers_try(name, says):
     with pytest.raises(UnknownNameError) as error:
         find_named(name).with_strategy()
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("BAAI/bge-reranker-v2-minicpm-layerwise", "Use bge-reranker-v2-gemma or"),
+        ("bge-reranker-v2.5-Gemma2-lightweight", "Use bge-reranker-v2-gemma or"),
+        ("nvidia/llama-nemotron-rerank-1b-v2", "Run it on vLLM .* and give base_url=, or use"),
+        ("nvidia/Nemotron-3.5-Rerank-8B", "Use Qwen3-Reranker-8B"),
+        ("Nemotron-3.5-Rerank-8B-BF16", "Use Qwen3-Reranker-8B"),
+        ("gte-multilingual-reranker-base", "Run it on vLLM and give base_url="),
+    ],
+)
+def test_a_checkpoint_that_needs_code_of_its_own(name, says):
+    for strategy in (None, "pair-score", "pointwise"):
+        with pytest.raises(UnknownNameError, match=f"needs the code that comes with it.*{says}"):
+            find_named(name, strategy=strategy)
+    with pytest.raises(UnknownNameError, match=f"needs the code that comes with it.*{says}"):
+        find_named("a/b", preset=name)
+    with pytest.raises(UnknownNameError, match=f"needs the code that comes with it.*{says}"):
+        preset_parts(name)
+    served = find_named(name, base_url="http://nobody")
+    assert (served.strategy, served.backend["name"]) == ("pair-score", "openai")
+
+
+@pytest.mark.parametrize("foreign", FOREIGN.values())
+def test_what_is_named_instead_is_known(foreign):
+    for name in foreign.instead.split(" or "):
+        assert find_named(name).strategy is not None
+
+
+def test_a_folder_with_such_a_checkpoint_is_one_error(tmp_path):
+    """Its files are looked at, and the model's own code is not run."""
+    folder = tmp_path / "bge-reranker-v2-minicpm-layerwise"
+    folder.mkdir()
+    folder_with(
+        folder,
+        architectures=["LayerWiseMiniCPMForCausalLM"],
+        model_type="minicpm",
+        auto_map={"AutoConfig": "configuration_minicpm_reranker.LayerWiseMiniCPMConfig"},
+    )
+    pytest.importorskip("transformers")
+    with pytest.raises(ModelLoadError, match="Models that bring code are refused"):
+        load_reranker(folder).rank("q", ["a", "b"])
 
 
 def test_the_default_has_a_name():
