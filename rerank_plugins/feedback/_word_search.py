@@ -24,6 +24,9 @@ SAME = "the retriever finds the same with words added to the query, so it seems 
 class TextSearch:
     """A search by words of your own as an index: of a search engine or a database, for example.
 
+    Give the hits their scores: a search that ignores the words that feedback adds is noticed by the
+    same hits with the same scores. Without scores it looks like one that found nothing new.
+
     Args:
         search: Gives the best ``k`` hits of a text, best first.
 

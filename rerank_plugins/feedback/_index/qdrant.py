@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..._checks import at_least
+from ..._checks import at_least, either
 from ..._extras import extra
 from ...calls import Batch, Call, Hit, Replies, Reply, Search
 from ...errors import ConfigurationError, InputError, UnsupportedCallError
@@ -83,7 +83,8 @@ class QdrantIndex:
 
         Raises:
             InputError: The vector is not finite, or k is not positive.
-            ConfigurationError: A payload has no text, or a point has another vector.
+            ConfigurationError: A payload has no text, a point has another vector, or vectors have
+                other names.
         """
         return self.search_many([vector], k)[0]
 
@@ -125,8 +126,32 @@ class QdrantIndex:
         ]
         if not requests:
             return []
-        replies = self.client.query_batch_points(self.collection, requests)
+        try:
+            replies = self.client.query_batch_points(self.collection, requests)
+        except Exception as error:
+            if wrong := self._wrong_name():
+                raise wrong from error
+            raise
         return [tuple(map(self._hit, reply.points)) for reply in replies]
+
+    def _wrong_name(self) -> ConfigurationError | None:
+        """The error of a collection whose points have vectors of other names; None if not known."""
+        try:
+            held = self.client.get_collection(self.collection).config.params.vectors
+        except Exception:  # noqa: BLE001 - the error of the search says it
+            return None
+        names = list(held) if isinstance(held, dict) else [None]
+        if self.using in names or not names:
+            return None
+        given = f"and using is {self.using!r}"
+        if names == [None]:
+            return ConfigurationError(
+                f"the vectors of {self.collection!r} have no names, {given}", hint="Leave it out."
+            )
+        return ConfigurationError(
+            f"the vectors of {self.collection!r} have names, {given}",
+            hint=f"Give {either(f'using={name!r}' for name in names)}.",
+        )
 
     def _hit(self, point: Any) -> Hit:
         held = point.payload or {}

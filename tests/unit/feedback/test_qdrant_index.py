@@ -85,6 +85,25 @@ def test_named_vectors_filters_and_ids_of_points(client):
     assert repr(index) == "QdrantIndex('named')"
 
 
+def test_the_names_of_vectors_are_told(client):
+    one = models.VectorParams(size=DIM, distance=models.Distance.DOT)
+    client.create_collection("two", vectors_config={"title": one, "body": one})
+    client.create_collection("plain", vectors_config=one)
+    for using in (None, "text"):
+        index = QdrantIndex(client, "two", using=using)
+        for ask in (
+            lambda index=index: index.search(QUERY, 1),
+            lambda index=index: index.run([Search(tuple(QUERY.tolist()), 3)]),
+        ):
+            with pytest.raises(
+                ConfigurationError,
+                match=rf"using is {using!r}. Give using='title' or using='body'",
+            ):
+                ask()
+    with pytest.raises(ConfigurationError, match=r"have no names, and using is 'title'\. Leave"):
+        QdrantIndex(client, "plain", using="title").search(QUERY, 1)
+
+
 def test_what_is_missing_is_named(client, notes):
     with pytest.raises(ConfigurationError, match=r"has no 'content'.*text="):
         QdrantIndex(client, "notes", text="content").search(QUERY, 1)
