@@ -7,7 +7,7 @@ from .._checks import at_least
 from ..calls import Plan
 from ..errors import InputError
 from ..plans import gather
-from ..ranking import Ranking, Strategy, input_order
+from ..ranking import Ranking, Strategy
 from ..text import Passage
 from ._ratings import Rating, threshold_of, updated
 from ._schedules import deal
@@ -70,12 +70,10 @@ class AcuRank:
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the rounds, until it is known which passages are the best."""
-        n = len(passages)
-        if n < 2:
-            return input_order(n)
-        if n <= self.size:
-            return (yield from self.inner.rank(query, passages))
-        ranker = WindowRanker(self.inner, query, passages)
+        return WindowRanker(self.inner, query, passages).ranking(self.size, self._order)
+
+    def _order(self, ranker: WindowRanker) -> Plan[Sequence[int]]:
+        n = len(ranker.passages)
         usual = Rating()
         ratings = [
             Rating(usual.mean + usual.deviation * (0.5 - i / (n - 1)), usual.deviation)
@@ -99,7 +97,7 @@ class AcuRank:
             if last:
                 break
         if all(items == sorted(items) for items in windows):
-            return input_order(n, report=ranker.report)
+            return range(n)
         top = ranked[0] if len(ranked) == 1 else []
         rest = sorted(set(range(n)).difference(top), key=lambda i: (-ratings[i].mean, i))
-        return Ranking((*top, *rest), report=ranker.report)
+        return [*top, *rest]

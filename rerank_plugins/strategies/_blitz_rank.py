@@ -7,7 +7,7 @@ from itertools import pairwise
 from .._checks import at_least
 from ..calls import Plan
 from ..plans import gather
-from ..ranking import Ranking, Strategy, input_order
+from ..ranking import Ranking, Strategy
 from ..text import Passage
 from ._aggregation import copeland
 from ._sliding_window import WindowRanker, check_window
@@ -61,12 +61,10 @@ class BlitzRank:
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the windows, until the first places are certain."""
-        n = len(passages)
-        if n < 2:
-            return input_order(n)
-        if n <= self.size:
-            return (yield from self.inner.rank(query, passages))
-        ranker = WindowRanker(self.inner, query, passages)
+        return WindowRanker(self.inner, query, passages).ranking(self.size, self._order)
+
+    def _order(self, ranker: WindowRanker) -> Plan[Sequence[int]]:
+        n = len(ranker.passages)
         known = _Known.nothing(n)
         # Passages that nothing is known of come first.
         full = range(0, n - n % self.size, self.size)
@@ -76,7 +74,7 @@ class BlitzRank:
                 known.add(items)
             window = known.open_groups(self.top_m, self.size)
             windows = [window] if window else []
-        return Ranking(tuple(known.order()), report=ranker.report)
+        return known.order()
 
 
 @dataclass(slots=True)

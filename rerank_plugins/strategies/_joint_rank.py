@@ -8,7 +8,7 @@ from typing import Literal
 from .._checks import at_least, one_of
 from ..calls import Plan
 from ..plans import gather
-from ..ranking import Cost, Ranking, Strategy, input_order
+from ..ranking import Cost, Ranking, Strategy
 from ..text import Passage
 from ._aggregation import Matrix, borda, copeland, page_rank
 from ._sliding_window import WindowRanker, check_window
@@ -97,12 +97,10 @@ class JointRank:
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan all windows in one round."""
-        n = len(passages)
-        if n < 2:
-            return input_order(n)
-        if n <= self.size:
-            return (yield from self.inner.rank(query, passages))
-        ranker = WindowRanker(self.inner, query, passages)
+        return WindowRanker(self.inner, query, passages).ranking(self.size, self._order)
+
+    def _order(self, ranker: WindowRanker) -> Plan[Sequence[int]]:
+        n = len(ranker.passages)
         # The last row may be short. It is filled with passages that lose to all others, or those
         # of longer blocks would win more often for no merit of theirs.
         columns = -(-n // self.size)
@@ -113,8 +111,7 @@ class JointRank:
         for block, ranked in zip(filled, (yield from gather(asked)), strict=True):
             for winner, loser in combinations([*ranked, *block[len(ranked) :]], 2):
                 wins[winner][loser] += 1.0
-        order = tuple(i for i in _METHODS[self.aggregate](wins) if i < n)
-        return Ranking(order, report=ranker.report)
+        return [i for i in _METHODS[self.aggregate](wins) if i < n]
 
     def cost(self, n: int) -> Cost:
         """The windows of a list of ``n``, all in one round.

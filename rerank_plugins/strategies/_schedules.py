@@ -8,7 +8,7 @@ from itertools import accumulate
 from .._checks import at_least
 from ..calls import Plan
 from ..plans import gather
-from ..ranking import Cost, Ranking, Strategy, input_order
+from ..ranking import Cost, Ranking, Strategy
 from ..text import Passage
 from ._sliding_window import WindowRanker, check_window
 
@@ -71,18 +71,16 @@ class TopDown:
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the windows, then the finals."""
-        n = len(passages)
-        if n < 2:
-            return input_order(n)
-        if n <= self.size:
-            return (yield from self.inner.rank(query, passages))
-        ranker = WindowRanker(self.inner, query, passages)
+        return WindowRanker(self.inner, query, passages).ranking(self.size, self._order)
+
+    def _order(self, ranker: WindowRanker) -> Plan[Sequence[int]]:
+        n = len(ranker.passages)
         lists = yield from gather([ranker.best_first(g) for g in deal(range(n), self.size)])
         places = {i: place for items in lists for place, i in enumerate(items)}
         while len(lists) > 1:
             some = [lists[i : i + self._fan_in] for i in range(0, len(lists), self._fan_in)]
             lists = yield from gather([self._merged(ranker, places, few) for few in some])
-        return Ranking(tuple(lists[0]), report=ranker.report)
+        return lists[0]
 
     def cost(self, n: int) -> Cost:
         """The most windows that a list of ``n`` can need, and the most rounds.
@@ -218,12 +216,10 @@ class Tournament:
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the rounds."""
-        n = len(passages)
-        if n < 2:
-            return input_order(n)
-        if n <= self.size:
-            return (yield from self.inner.rank(query, passages))
-        ranker = WindowRanker(self.inner, query, passages)
+        return WindowRanker(self.inner, query, passages).ranking(self.size, self._order)
+
+    def _order(self, ranker: WindowRanker) -> Plan[Sequence[int]]:
+        n = len(ranker.passages)
         left, lost = list(range(n)), list[int]()
         while len(left) > self.size:
             ranked = yield from gather([ranker.best_first(g) for g in deal(left, self.size)])
@@ -233,7 +229,7 @@ class Tournament:
             # In the retriever's order again, so that the next deal spreads good and bad.
             left = [i for i in left if places[i] < self._kept]
         order = yield from ranker.best_first(left)
-        return Ranking(tuple(order + lost), report=ranker.report)
+        return order + lost
 
     def cost(self, n: int) -> Cost:
         """The windows and rounds of a list of ``n``."""

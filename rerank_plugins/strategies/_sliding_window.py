@@ -1,6 +1,6 @@
 """A window that slides over the list, and what every schedule of windows needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .._checks import at_least
@@ -75,16 +75,14 @@ class SlidingWindow:
 
     def rank(self, query: str, passages: Sequence[Passage]) -> Plan[Ranking]:
         """Plan the passes over the list."""
-        n = len(passages)
-        if n < 2:
-            return input_order(n)
-        if n <= self.size:
-            return (yield from self.inner.rank(query, passages))
-        ranker = WindowRanker(self.inner, query, passages)
+        return WindowRanker(self.inner, query, passages).ranking(self.size, self._order)
+
+    def _order(self, ranker: "WindowRanker") -> Plan[Sequence[int]]:
+        n = len(ranker.passages)
         order = list(range(n))
         for window in self._windows(n):
             order[window] = yield from ranker.best_first(order[window])
-        return Ranking(tuple(order), report=ranker.report)
+        return order
 
     def cost(self, n: int) -> Cost:
         """The windows of a list of ``n``; each waits for the one before it.
@@ -129,6 +127,23 @@ class WindowRanker:
     query: str
     passages: Sequence[Passage]
     report: Report = field(default_factory=Report)
+
+    def ranking(
+        self, size: int, order: "Callable[[WindowRanker], Plan[Sequence[int]]]"
+    ) -> Plan[Ranking]:
+        """Plan the ranking of the list: one that fits a window is ranked by ``inner`` itself.
+
+        Args:
+            size: Passages in a window.
+            order: Plans the order of a longer list, with this ranker.
+        """
+        n = len(self.passages)
+        if n < 2:
+            return input_order(n)
+        if n <= size:
+            return (yield from self.inner.rank(self.query, self.passages))
+        found = yield from order(self)
+        return Ranking(tuple(found), report=self.report)
 
     def best_first(self, positions: Sequence[int]) -> Plan[list[int]]:
         """Plan the order of these positions. One alone needs no call."""
