@@ -212,8 +212,8 @@ def vllm(found: dict) -> str:
                 if r["failed"]
                 else [
                     f"{r['median_s']:.2f}",
-                    ratio(r["clock"]),
-                    ratio(r["processor"]),
+                    ratio(r["clock"]) if "clock" in r else times(r),
+                    ratio(r["processor"]) if "processor" in r else "",
                     f"{r['nDCG@10']:.4f}",
                     "yes" if r["kept"] else "no",
                     r["unchanged"],
@@ -235,8 +235,9 @@ def vllm(found: dict) -> str:
 SmolLM2-135M on vLLM's CPU build, one window of 20; {found["texts"]} (first stage
 {found["first stage"]:.4f}). The two of a kind take turns, each with an engine of its own. SmolLM2
 was not trained to rerank: the orders say nothing of a method, only whether anything is lost.
-Ratios are means over the queries with 95 % bootstrap intervals. The processor's time is that of all
-processes of a library; other work on the machine is not in it.
+Ratios are means over the queries with 95 % bootstrap intervals (a median with its range where a run
+is older than that). The processor's time is that of all processes of a library; other work on the
+machine is not in it.
 
 {table([*header, "orders unchanged"], rows)}
 

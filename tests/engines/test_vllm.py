@@ -194,7 +194,7 @@ def test_a_ranking_out_of_time_leaves_the_engine_to_the_next(engine):
     began = time.monotonic()
     [reply] = engine.run([NextToken(asked("flea"), ("A",))])
     assert isinstance(reply, Reply)
-    assert time.monotonic() - began < 20  # 4,000 tokens take minutes
+    assert time.monotonic() - began < 60  # 4,000 tokens take minutes
     assert nothing_is_left(engine)
 
 
