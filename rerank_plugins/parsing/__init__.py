@@ -3,7 +3,8 @@
 from .._content import answer_text
 from ._grades import Grades, parse_grade, parse_grades
 from ._none import says_none
-from ._orders import Parsed, parse_label, parse_permutation
+from ._orders import parse_label, parse_permutation
+from ._positions import Parsed
 
 __all__ = [
     "Grades",
