@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from inputs import kept
 
 from rerank_plugins import Ranking, Reranker, load_reranker
 from rerank_plugins.backends import LateInteractionBackend
@@ -39,11 +40,10 @@ class OrderOnly:
 
 
 def main(names, depth) -> None:
-    cache = os.environ.get("CACHE")
-    tokens, pooled = (cache and f"{cache}/{kind}" for kind in ("tokens", "pooled"))
-    scores = load_reranker(cache_bytes=2**31, cache_folder=tokens)
+    scores = load_reranker(cache_bytes=2**31, cache_folder=kept("tokens"))
     orders = Reranker(SlidingWindow(OrderOnly(scores.strategy)), scores.backend)
-    encode = LateInteractionBackend(DEFAULT_PRESET, vectors="pooled", cache_folder=pooled).embed
+    pooled = {"vectors": "pooled", "cache_folder": kept("pooled")}
+    encode = LateInteractionBackend(DEFAULT_PRESET, **pooled).embed
     for name in names or COLLECTIONS:
         root = Path(os.environ["RERANK_PLUGINS_DATA"]) / "beir" / name
         collection = load_collection(root)

@@ -2,7 +2,7 @@
 
     RERANK_PLUGINS_DATA=... python benchmarks/choose_default.py [forms] [LIST ...]
     RERANK_PLUGINS_DATA=... python benchmarks/choose_default.py fit [LIST ...]
-    CACHE=FOLDER ...  # keeps the similarities there
+    CACHE=FOLDER ...  # keeps the similarities and vectors there
 
 ``forms`` prints nDCG@10 of ways to mix a passage's similarity (late interaction), its cosine and
 its place in the first stage's list, and 95 % bootstrap intervals of the difference from the sum of
@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from inputs import kept
 
 from rerank_plugins.backends import LateInteractionBackend
 from rerank_plugins.calls import ScorePair
@@ -135,19 +136,20 @@ def lists_of(name: str) -> tuple[Collection, dict[str, Sequence[str]]]:
 
 def answers(name: str, way: str) -> dict[str, list[float]]:
     """The similarities or cosines of one list's passages, from the cache where they are there."""
-    kept = Path(os.environ.get("CACHE", "")) / f"{name}.{way}.json"
-    if "CACHE" in os.environ and kept.is_file():
-        return json.loads(kept.read_text())
+    file = Path(f"{folder}.{name}.json") if (folder := kept(way)) else None
+    if file and file.is_file():
+        return json.loads(file.read_text())
     collection, run = lists_of(name)
     vectors = {"similarity": "tokens", "cosine": "pooled"}[way]
-    backend = LateInteractionBackend(MODEL, vectors=vectors, max_tokens=512, cache_bytes=2**30)
+    options = {"max_tokens": 512, "cache_bytes": 2**30, "cache_folder": kept(vectors)}
+    backend = LateInteractionBackend(MODEL, vectors=vectors, **options)
     found = {}
     for query in run:
         asked, passages = collection.queries[query], run_passages(collection, run, query)
         replies = backend.run([ScorePair(asked, passage) for passage in passages])
         found[query] = [reply.answer for reply in replies]
-    if "CACHE" in os.environ:
-        kept.write_text(json.dumps(found))
+    if file:
+        file.write_text(json.dumps(found))
     return found
 
 

@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from statistics import fmean
 
+import inputs
+
 from rerank_plugins import load_reranker
 from rerank_plugins.evaluation import judged_run, load_collection, load_run, load_scores
 from rerank_plugins.jobs import run_requests
@@ -27,7 +29,7 @@ CUTS = (
 
 
 def main(names, model) -> None:
-    reranker = load_reranker(model, cache_bytes=2**31, cache_folder=os.environ.get("CACHE"))
+    reranker = load_reranker(model, cache_bytes=2**31, cache_folder=inputs.kept("tokens"))
     for name in names:
         root = Path(os.environ["RERANK_PLUGINS_DATA"]) / "beir" / name
         file = root / "runs" / "bm25s_k0.9_b0.4.trec.gz"

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from inputs import kept
 
 from rerank_plugins import load_reranker
 from rerank_plugins.evaluation import (
@@ -45,7 +46,7 @@ FITTED = ("cranfield", "cisi")
 
 
 def main(names) -> None:
-    reranker = load_reranker(cache_bytes=2**31, cache_folder=os.environ.get("CACHE"))
+    reranker = load_reranker(cache_bytes=2**31, cache_folder=kept("tokens"))
     for name in names or STAGES:
         root = Path(os.environ["RERANK_PLUGINS_DATA"]) / "beir" / name
         collection = load_collection(root)

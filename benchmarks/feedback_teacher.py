@@ -54,7 +54,7 @@ class Teacher:
 
     def __init__(self, data: Path, cache: Path) -> None:
         self.data, self.cache = data, cache
-        self.reranker: Reranker = load_reranker(threads=1)
+        self.reranker: Reranker = load_reranker(threads=1, cache_folder=str(cache / "tokens"))
 
     def kept(self, name: str, make: Callable[[], Array]) -> Array:
         """An array of the cache, or a new one."""
@@ -69,7 +69,8 @@ class Teacher:
         train = self.data / "train" / name
         root = train if train.exists() else self.data / "beir" / name
         collection = load_collection(root, split=split)
-        encoder = LateInteractionBackend(DEFAULT_PRESET, vectors="pooled", threads=1)
+        options = {"vectors": "pooled", "cache_folder": str(self.cache / "pooled")}
+        encoder = LateInteractionBackend(DEFAULT_PRESET, threads=1, **options)
         texts = list(collection.documents.values())
         documents = self.kept(f"{name}.docs", lambda: encoder.embed(texts))
         asked = list(collection.queries.values())

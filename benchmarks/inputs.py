@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def judged_first(collection: Collection, query: str, depth: int) -> list[str]:
     both = itertools.chain(collection.qrels[query], collection.documents)
     known = dict.fromkeys(d for d in both if d in collection.documents)
     return list(known)[:depth]
+
+
+def kept(kind: str) -> str | None:
+    """The folder for vectors of a kind, within that of the environment variable CACHE."""
+    folder = os.environ.get("CACHE")
+    return f"{folder}/{kind}" if folder else None
 
 
 def smollm2() -> Path:

@@ -40,6 +40,20 @@ def test_what_is_written(source, target, precision, weights):
     assert {path.name for path in target.iterdir()} == {
         *("config.json", "tokenizer.json", "tokenizer_config.json", weights),
     }
+    assert json.loads((target / "tokenizer.json").read_text())["truncation"] is None
+
+
+def test_large_values_are_spread_in_eight_bits(source, target):
+    """A tiny BERT, one column of which is far larger than the others."""
+    model, _ = tiny_models.bert(tiny_exports.WORDS, source, num_labels=1, initializer_range=0.3)
+    with torch.no_grad():
+        model.bert.encoder.layer[0].attention.output.LayerNorm.weight[3] = 60.0
+    model.save_pretrained(source)
+    _, distance = export.export_weights(str(source), target, "int8")
+    assert (
+        b"LayerNorm/LayerNormalization_output_0_wide" in (target / "model_int8.onnx").read_bytes()
+    )
+    assert distance < 0.25
 
 
 def test_positions_that_begin_after_the_padding(source, target):
