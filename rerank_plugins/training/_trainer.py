@@ -133,7 +133,8 @@ class RankingTrainer(Trainer):
         training = model.training
         model.eval()
         strategy = self._trainee.encode.strategy
-        found = {_NDCG: ndcg(strategy, self._trainee.backend, self._validation)}
+        with self.accelerator.autocast():  # in the arithmetic of the training: several times faster
+            found = {_NDCG: ndcg(strategy, self._trainee.backend, self._validation)}
         model.train(training)
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)

@@ -420,3 +420,21 @@ class TestBadInput:
         (tmp_path / "reranker.json").write_text(json.dumps(spec))
         with pytest.raises(ModelLoadError, match=said):
             load_reranker(tmp_path)
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_validation_computes_as_the_training_does(bf16, encoder_folder, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from rerank_plugins.training import _trainer
+
+    seen, original = [], _trainer.ndcg
+
+    def watched(*given):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return original(*given)
+
+    monkeypatch.setattr(_trainer, "ndcg", watched)
+    given = options(epochs=1, bf16=bf16, objective=Objective(weight=1.0, lm_weight=0.0))
+    train(encoder_folder, PairScore(), [ROW], tmp_path, validation=[ROW], options=given)
+    assert seen == [bf16] * len(seen)
+    assert len(seen) >= 2

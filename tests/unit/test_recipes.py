@@ -144,6 +144,7 @@ def test_a_projection_is_added_to_an_exported_encoder(trained_projection, tmp_pa
 
 
 def test_training_refuses_lists_without_a_licence(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
     write_lists([ONE], tmp_path / "questions.train.jsonl.gz")
     monkeypatch.syspath_prepend(str(RECIPES))
     arguments = ["first_train.py", "model.gguf", str(tmp_path), "--out", str(tmp_path / "out")]
@@ -151,3 +152,62 @@ def test_training_refuses_lists_without_a_licence(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"line 1 of .* states no licence"):
         recipe("first_train").main()
     assert not (tmp_path / "out").exists()
+
+
+def test_groups_show_the_same_passages_to_the_questions_of_all(tmp_path, monkeypatch):
+    """Twelve articles, a passage and two questions each: one group of ten, two are left over."""
+    pytest.importorskip("bm25s")
+    pytest.importorskip("Stemmer")
+    from rerank_plugins import Reranker
+    from rerank_plugins.evaluation import Collection
+    from rerank_plugins.strategies import PairScore
+    from rerank_plugins.testing import Oracle
+
+    monkeypatch.syspath_prepend(str(RECIPES))
+    module = recipe("group_data")
+    names = [f"protein{chr(97 + i)}" for i in range(12)]
+    texts = {f"{i}-0": f"Here {name} binds the cell very well." for i, name in enumerate(names)}
+    queries = {
+        f"q{i}{n}-{i}": f"{n} what binds {name}?" for i, name in enumerate(names) for n in "xy"
+    }
+    qrels = {query: {f"{query.rpartition('-')[2]}-0": 1} for query in queries}
+    collection = Collection(documents=texts, queries=queries, qrels=qrels)
+    miner = Reranker(PairScore(), Oracle(key=lambda q, p: float(p.split()[1] in q) / 2))
+    [group] = module.lists_of("covidqa", collection, list(queries), 20, miner, module.Random(3))
+    assert len(group) == 20
+    assert len({one.passages for one in group}) == 1
+    for one in group:
+        own = one.labels.index(1.0)
+        assert sum(one.labels) == 1.0
+        assert one.passages[own].split()[1] in one.query
+        assert one.order[0] == own == max(range(10), key=lambda i: one.teacher[i])
+        assert one.teacher[own] >= 15 + 3  # half of 30, and the judgement
+
+
+def test_a_joined_adapter_changes_the_base_as_both_do(monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("peft")
+    torch.manual_seed(0)
+    shapes = {"m.lora_A.weight": (2, 5), "m.lora_B.weight": (4, 2)}
+    both = [{name: torch.randn(*shape) for name, shape in shapes.items()} for _ in range(2)]
+    made = recipe("continued").joined(both, [2.0, 0.5])
+    change = sum(
+        scale * one["m.lora_B.weight"] @ one["m.lora_A.weight"]
+        for one, scale in zip(both, [2.0, 0.5], strict=True)
+    )
+    assert made["m.lora_A.weight"].shape == (4, 5)
+    assert torch.allclose(made["m.lora_B.weight"] @ made["m.lora_A.weight"], change, atol=1e-6)
+
+
+def test_a_budget_is_kept_for_the_run_that_resumes(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(str(RECIPES))
+    module, now = recipe("first_train"), [0.0]
+    monkeypatch.setattr(module, "CLOCK", lambda: now[0])
+
+    def trial(folder, steps):
+        now[0] += 20 + 6 * steps  # loading, and six seconds a step
+
+    path = tmp_path / "steps.json"
+    assert module.timed_steps(path, 5.0, trial) == 50
+    assert module.timed_steps(path, 7.0, trial) == 50
