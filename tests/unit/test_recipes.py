@@ -143,15 +143,16 @@ def test_a_projection_is_added_to_an_exported_encoder(trained_projection, tmp_pa
         assert (score() != pytest.approx(before, abs=1e-4)) is changes
 
 
-def test_training_refuses_lists_without_a_licence(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["first_train", "paradigms"])
+def test_training_refuses_lists_without_a_licence(name, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     write_lists([ONE], tmp_path / "questions.train.jsonl.gz")
     monkeypatch.syspath_prepend(str(RECIPES))
-    arguments = ["first_train.py", "model.gguf", str(tmp_path), "--out", str(tmp_path / "out")]
+    arguments = [f"{name}.py", "model.gguf", str(tmp_path), "--out", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(InputError, match=r"line 1 of .* states no licence"):
-        recipe("first_train").main()
-    assert not (tmp_path / "out").exists()
+        recipe(name).main()
+    assert not list(tmp_path.glob("out/*"))
 
 
 def test_groups_show_the_same_passages_to_the_questions_of_all(tmp_path, monkeypatch):
@@ -211,3 +212,61 @@ def test_a_budget_is_kept_for_the_run_that_resumes(tmp_path, monkeypatch):
     path = tmp_path / "steps.json"
     assert module.timed_steps(path, 5.0, trial) == 50
     assert module.timed_steps(path, 7.0, trial) == 50
+
+
+def test_grades_are_the_teachers_scores_between_its_lowest_and_highest(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(str(RECIPES))
+    one = TrainingList("flea", ("a", "b", "c"), (0, 0, 1), teacher=(-2.0, 1.0, 8.0))
+    assert recipe("paradigms").graded(one).labels == (0, 3, 10)
+
+
+ROOT = RECIPES.parents[1]
+
+
+def page_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import paradigms_page
+
+    return paradigms_page
+
+
+def test_the_page_of_paradigms_has_the_figures_of_its_file(monkeypatch):
+    module = page_module(monkeypatch)
+    if not module.RESULTS.is_file():
+        pytest.skip("nothing was measured: make paradigms")
+    assert module.PAGE.read_text("utf-8") == module.page(json.loads(module.RESULTS.read_text()))
+
+
+def test_the_page_shows_rows_before_and_after_training(monkeypatch, tmp_path):
+    def one(ndcg, seconds):
+        figures = {"queries": 43, "first": 0.5, "ndcg": ndcg, "interval": [-0.0104, 0.2]}
+        costs = {"calls": 10.0, "prompt_tokens": 1500, "generated_tokens": 0, "seconds": seconds}
+        return figures | costs
+
+    module = page_module(monkeypatch)
+    keys = {"first": 0.4, "first+": 0.6, "minilm-late": 0.55}
+    found = {
+        "titles": {"first": "FIRST", "late": "late interaction", "minilm-late": "MiniLM"},
+        "measured": {
+            f"{key} {name}": one(ndcg, 0.5)
+            for key, ndcg in keys.items()
+            for name in ("scifact", "cranfield", "dl19")
+        },
+        "trained": {"first": {"steps": 4, "lists": 88, "loss": [3.0, 2.0, 2.0, 1.0]}},
+        "minutes": 10.0,
+        "date": "2026-01-01",
+        "machine": "a core",
+        "command": "make paradigms",
+    }
+    text = module.page(found)
+    assert "(SciFact 43, Cranfield 43, DL19 43)" in text
+    assert "| BM25 | .5000 | .5000 | .5000 | .5000 |" in text
+    cell = ".6000 [-.010, +.200]"
+    assert f"| FIRST, trained | {cell} | {cell} | {cell} | .6000 |" in text
+    assert "| FIRST, trained | 10 | 1,500 | 0 | 0.50 |" in text
+    assert "| FIRST | 4 | 88 | 3.00 | 1.00 |" in text
+    assert "late interaction |" not in text.partition("nDCG@10 of BM25")[2]
+    pytest.importorskip("matplotlib")
+    module.draw(found, tmp_path / "picture.svg")
+    assert "</svg>" in (tmp_path / "picture.svg").read_text()

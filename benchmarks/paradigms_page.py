@@ -1,0 +1,193 @@
+"""docs/paradigms.md and its picture, from benchmarks/results/paradigms.json.
+
+    python benchmarks/paradigms_page.py     # writes both again from the file
+
+The figures are made by ``models/recipes/paradigms.py``, which trains and measures.
+"""
+
+import json
+from pathlib import Path
+from statistics import fmean
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "paradigms.json"
+PAGE, PICTURE = ROOT / "docs" / "paradigms.md", ROOT / "docs" / "paradigms.svg"
+HEAD = """# One model, every way to rank
+
+FIRST, yes or no, query likelihood, written grades, a cross-encoder and late interaction: one
+small model (SmolLM2-135M-Instruct), the same training lists, the same loss and the same minutes
+of one core for each, then BM25's first ten passages of three collections whose queries it has
+not seen. Cost and gain of each way of asking, without a second model in between.
+
+    make paradigms  # lists, training, figures, this page: some hours of one core, and it resumes
+
+The rows differ in the question alone:
+
+| row | strategy | what is trained |
+|---|---|---|
+| FIRST | `SingleToken(prompt="short-letters.v1")` | ten letters' logits after one prompt |
+| yes or no | `Pointwise(prompt="yes-no.v1")` | the log-odds of Yes, a prompt for each passage |
+| query likelihood | `QueryLikelihood()` | the query's mean log-probability after each passage |
+| written grades | `Groupwise(weight=1)` | grades from 0 to 10 as text, ten passages in one prompt |
+| cross-encoder | `PairScore()` | a new head on the model, which reads query and passage |
+| late interaction | `PairScore()` | its tokens' vectors (`late_interaction=True`) |
+
+Lists: `models/recipes/group_data.py`. Ten passages of at most 60 words, the questions of all of
+them (COVID-QA, PubMedQA, SciFact's train claims), each passage with the score of a fused teacher:
+MiniLM's late interaction, BM25, the judgement. Loss: weighted RankNet on the teacher's order, and
+for grades the language model's on the teacher's scores. A LoRA adapter of rank 16 each, bfloat16.
+Everyone reads the same first 60 words of a passage; the MiniLM rows are those that the library
+ships, for comparison.
+
+FIRST reads ten passages once for all their questions (`share_prefix`): per list it is about six
+times cheaper to train than alone, which is why it reads more lists in the same minutes.
+
+![mean nDCG@10 against seconds a query](paradigms.svg)
+
+"""
+NAMES = {"scifact": "SciFact", "cranfield": "Cranfield", "dl19": "DL19"}
+
+
+def main() -> None:
+    write(json.loads(RESULTS.read_text("utf-8")))
+
+
+def write(found: dict) -> None:
+    """Write the figures' file, the page, and the picture."""
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    PAGE.write_text(page(found), "utf-8")
+    draw(found, PICTURE)
+
+
+def page(found: dict) -> str:
+    """The whole page."""
+    queries = ", ".join(
+        f"{NAMES[name]} {one['queries']}" for name, one in measured(found, "minilm-late").items()
+    )
+    return f"""{HEAD}
+nDCG@10 of BM25's first ten, in brackets the 95 % interval of the difference from BM25, over queries
+({queries}):
+
+{effectiveness(found)}
+
+Mean cost of a query over these collections, from the same rankings; seconds are those of the
+processor, on one core:
+
+{costs(found)}
+
+Training, {found["minutes"]:g} minutes of one core a row:
+
+{training(found)}
+
+{found["date"]}, {found["machine"]}; `{found["command"]}`.
+"""
+
+
+def rows(found: dict) -> list[tuple[str, str]]:
+    """The keys and titles of all rows that were measured, the untrained before the trained."""
+    listed = [
+        (f"{name}{end}", f"{title}{', trained' if end else ''}")
+        for name, title in found["titles"].items()
+        for end in ("", "+")
+    ]
+    return [(key, title) for key, title in listed if measured(found, key)]
+
+
+def measured(found: dict, key: str) -> dict[str, dict]:
+    """A row's figures by collection."""
+    every = found["measured"]
+    return {name: every[f"{key} {name}"] for name in NAMES if f"{key} {name}" in every}
+
+
+def effectiveness(found: dict) -> str:
+    first = measured(found, "minilm-late")
+    lines = [["BM25", *(decimal(first[name]["first"]) for name in NAMES), mean(first, "first")]]
+    for key, title in rows(found):
+        own = measured(found, key)
+        lines.append([title, *(cell(own.get(name)) for name in NAMES), mean(own, "ndcg")])
+    return table(["", *NAMES.values(), "mean"], lines)
+
+
+def cell(one: dict | None) -> str:
+    if one is None:
+        return ""
+    low, high = one["interval"]
+    return f"{decimal(one['ndcg'])} [{signed(low)}, {signed(high)}]"
+
+
+def costs(found: dict) -> str:
+    names = ("calls", "prompt_tokens", "generated_tokens", "seconds")
+    lines = []
+    for key, title in rows(found):
+        own = measured(found, key).values()
+        calls, read, wrote, seconds = (fmean(one[name] for one in own) for name in names)
+        lines.append([title, f"{calls:.0f}", f"{read:,.0f}", f"{wrote:,.0f}", f"{seconds:.2f}"])
+    return table(["", "calls", "tokens read", "tokens written", "seconds"], lines)
+
+
+def training(found: dict) -> str:
+    lines = []
+    for name, one in found["trained"].items():
+        loss, n = one["loss"], max(1, len(one["loss"]) // 4)
+        ends = f"{fmean(loss[:n]):.2f}", f"{fmean(loss[-n:]):.2f}"
+        lines.append([found["titles"][name], str(one["steps"]), str(one["lists"]), *ends])
+    return table(["", "steps", "lists read", "loss, first quarter", "last quarter"], lines)
+
+
+def mean(own: dict[str, dict], name: str) -> str:
+    return decimal(fmean(one[name] for one in own.values())) if len(own) == len(NAMES) else ""
+
+
+def decimal(value: float) -> str:
+    return f"{value:.4f}".lstrip("0")
+
+
+def signed(value: float) -> str:
+    return f"{value:+.3f}".replace("0.", ".", 1)
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    made = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in made)
+
+
+def draw(found: dict, path: Path) -> None:
+    """Mean nDCG@10 against seconds a query; an arrow leads from an untrained row to the trained."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "rerank-plugins", "font.size": 9})
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(8, 4.6))
+    for number, (name, title) in enumerate(found["titles"].items()):
+        points = [point(found, f"{name}{end}") for end in ("", "+")]
+        color = f"C{number}"
+        for at, marker in zip(points, ("o", "s"), strict=True):
+            if at:
+                axis.scatter(*at, color=color, marker=marker, s=28, zorder=3)
+        if all(points):
+            arrow = {"arrowstyle": "->", "color": color, "shrinkA": 4, "shrinkB": 4}
+            axis.annotate("", points[1], points[0], arrowprops=arrow)
+        if at := points[1] or points[0]:
+            axis.annotate(title, at, xytext=(6, 4), textcoords="offset points", color=color)
+    first = measured(found, "minilm-late").values()
+    axis.axhline(fmean(one["first"] for one in first), color="grey", linewidth=0.8, linestyle="--")
+    axis.set_xscale("log")
+    axis.set_xlabel("seconds a query on one core (log)")
+    axis.set_ylabel("mean nDCG@10 (dashed: BM25)")
+    axis.grid(visible=True, alpha=0.25)
+    axis.margins(x=0.2, y=0.1)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def point(found: dict, key: str) -> tuple[float, float] | None:
+    own = measured(found, key)
+    if len(own) < len(NAMES):
+        return None
+    return fmean(one["seconds"] for one in own.values()), fmean(one["ndcg"] for one in own.values())
+
+
+if __name__ == "__main__":
+    main()
