@@ -97,11 +97,13 @@ class Calibrated:
 
 def _within_one_list(inner: Strategy) -> InputError:
     """The error for scores that cannot become probabilities."""
-    around = ", and Calibrated inside Hybrid" if isinstance(inner, Hybrid) else ""
+    hint = "Calibrate a strategy that scores passages one at a time, such as PairScore."
+    if isinstance(inner, Hybrid):
+        hint = f"Calibrate what it holds: Hybrid(Calibrated({type(inner.inner).__name__}(...)))."
     return InputError(
         f"the scores of {type(inner).__name__} compare within one list alone, so they do not "
         "become probabilities",
-        hint=f"Calibrate a strategy that scores passages one at a time, such as PairScore{around}.",
+        hint=hint,
     )
 
 

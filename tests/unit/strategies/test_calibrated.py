@@ -104,6 +104,13 @@ def test_scores_of_one_list_alone_are_refused(inner):
         from_spec("strategies", spec)
 
 
+def test_what_a_mixture_holds_is_calibrated_instead():
+    with pytest.raises(InputError, match=r"Hybrid\(Calibrated\(PairScore\(...\)\)\)"):
+        Calibrated(Hybrid(PairScore()))
+    ranking = Reranker(Hybrid(Calibrated(PairScore())), BY_VALUE).rank("q", listed(2.0, 1.0))
+    assert (ranking.score_kind, ranking.model_score_kind) == ("z-score", "probability")
+
+
 def test_scores_of_one_list_alone_are_refused_behind_another_strategy_too():
     with pytest.raises(InputError, match="Head compare within one list alone"):
         Reranker(Calibrated(Head(Hybrid(PairScore()))), BY_VALUE).rank("q", ["1", "3"])
