@@ -121,7 +121,7 @@ def _token_encoder(base: str, source: str, strategy: Strategy, options: Training
         query_prefix=stated.query_prefix,
         passage_prefix=stated.passage_prefix,
     )
-    model: Any = hidden.model.train()
+    model = _written_out(hidden.model).train()
     trained = _with_lora(model, options.lora, "late-interaction") if options.lora else model
     encoder = PlainEncoder(hidden, recipe)
     encode = TokenVectorEncoder(strategy, encoder, context)
@@ -172,7 +172,19 @@ def _classifier(base: str, options: TrainingOptions) -> tuple[Any, Any]:
     if tokenizer.pad_token_id is None:  # Llama's classifiers have none
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
-    return model.to(place).train(), tokenizer
+    return _written_out(model.to(place)).train(), tokenizer
+
+
+def _written_out(model: Any) -> Any:
+    """The model with its attention written out on a CPU.
+
+    The backward pass of torch's fused attention is slow there: a step of a cross-encoder takes a
+    third as long again with it. Prompts of language models are too long for what this keeps of
+    every pair of tokens.
+    """
+    if model.device.type == "cpu" and not getattr(model.config, "sliding_window", None):
+        model.set_attn_implementation("eager")
+    return model
 
 
 _TASKS: Mapping[Kind, str] = {"classifier": "SEQ_CLS", "late-interaction": "FEATURE_EXTRACTION"}
