@@ -17,6 +17,7 @@ LICENCES: Mapping[str, str] = {
     "covidqa": "Apache-2.0 (COVID-QA, deepset)",
     "pubmedqa": "MIT (PubMedQA)",
     "scifact": "CC BY 4.0 (claims) and ODC-By 1.0 (abstracts), Allen Institute for AI",
+    "titles": "ODC-By 1.0 (abstracts), Allen Institute for AI",
     "wordnet": "WordNet licence (Princeton University)",
     "python-docs": "PSF licence (Python Software Foundation)",
 }

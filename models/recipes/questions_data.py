@@ -4,8 +4,9 @@ python models/recipes/questions_data.py DATA --out lists
 python models/recipes/questions_data.py DATA --out lists --miner tuned   # mined by a tuned model
 python models/recipes/questions_data.py DATA --out short --words 80      # for windows of ten
 
-DATA has the folders train/covidqa, train/pubmedqa and beir/scifact in BEIR's layout. A list has a
-question's relevant passages and the hardest of BM25's first fifty others by the teacher: the
+DATA has the folders train/covidqa, train/pubmedqa and beir/scifact in BEIR's layout. Titles of
+SciFact's abstracts are questions too; their passages stand without titles. A list has a question's
+relevant passages and the hardest of BM25's first fifty others by the teacher: the
 miner's similarity, BM25 and the judgement, added up. Questions are held out by article.
 """
 
@@ -18,13 +19,21 @@ from random import Random
 
 from candidates import BM25, first
 from licences import LICENCES, write_licensed
+from scifact import abstracts
 from text import chunks, first_words, sentences
 
 from rerank_plugins import Reranker, load_reranker
 from rerank_plugins.evaluation import Collection, load_collection
 from rerank_plugins.training.data import TrainingList, mined_lists
 
-SOURCES = {"covidqa": "train/covidqa", "pubmedqa": "train/pubmedqa", "scifact": "beir/scifact"}
+SOURCES = {
+    "covidqa": "train/covidqa",
+    "pubmedqa": "train/pubmedqa",
+    "scifact": "beir/scifact",
+    "titles": "beir/scifact",
+}
+TITLES = 700  # of SciFact's abstracts, drawn by chance
+LEAST_WORDS = 40  # of an abstract whose title is asked for
 DEPTH = 50  # of BM25, where negatives come from
 RELEVANT = 2  # passages of a list at most
 COSINES = 30.0  # a similarity's factor in the teacher: lists then spread as logits do
@@ -64,7 +73,11 @@ def main() -> None:
 
 def lists_of(source: str, given: argparse.Namespace, miner: Reranker) -> Iterator[TrainingList]:
     """A list for each question of a source."""
-    collection = load_collection(given.data / SOURCES[source], split="train")
+    folder = given.data / SOURCES[source]
+    if source == "titles":
+        collection = titles(folder, Random(given.seed))
+    else:
+        collection = load_collection(folder, split="train")
     run, scores = teacher(source, collection, miner, given.queries)
     found = mined_lists(
         collection,
@@ -80,6 +93,18 @@ def lists_of(source: str, given: argparse.Namespace, miner: Reranker) -> Iterato
     )
     for one in found:
         yield best_parts(one, given.words, miner) if given.words else one
+
+
+def titles(folder: Path, chance: Random) -> Collection:
+    """Some titles of SciFact's abstracts as questions, each about its abstract's text."""
+    texts = {one.key: one for one in abstracts(folder)}
+    long = [key for key, one in texts.items() if len(one.text.split()) > LEAST_WORDS]
+    asked = chance.sample(long, TITLES)
+    return Collection(
+        documents={key: one.text for key, one in texts.items()},
+        queries={f"title-{key}": texts[key].title for key in asked},
+        qrels={f"title-{key}": {key: 1} for key in asked},
+    )
 
 
 def teacher(

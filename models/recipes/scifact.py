@@ -53,7 +53,8 @@ class Abstract(NamedTuple):
 
 def abstracts(folder: Path) -> list[Abstract]:
     """The corpus with titles and texts apart, which `load_collection` would join."""
-    rows = rows_of(folder / "corpus.jsonl")
+    [path, *_] = sorted(folder.glob("corpus.jsonl*"))  # plain, or .gz
+    rows = rows_of(path)
     return [Abstract(row["_id"], row["title"], row["text"]) for _, row in rows]
 
 
