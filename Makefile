@@ -35,7 +35,8 @@ test-fast: $(VENV)/.test
 test-pythons:
 	tests/pythons.sh $(abspath $(VENV)) $(JOBS) $(PYTHONS)
 
-# Engines that are too heavy for every run: vLLM on the CPU, its server, llama.cpp; 25 minutes.
+# Engines that are too heavy for every run: vLLM on the CPU, its server, llama.cpp. 25 minutes with
+# SAME_ORDER_QUERIES=20, as for the table in docs/engines.md; less with the five that it is otherwise.
 # vLLM leaves its sockets to the end of the process, which pytest would make an error of.
 vllm: $(VENV)-vllm/.done
 	VLLM_CPU_KVCACHE_SPACE=1 $(VENV)-vllm/bin/python -m pytest tests/engines -s \
