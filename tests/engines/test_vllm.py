@@ -72,7 +72,7 @@ def processes() -> set[int]:
 
 
 def ended(others: set[int]) -> bool:
-    """Whether soon no others are alive: a process that is killed takes a while on a busy machine."""
+    """Whether soon no others live: on a busy machine, one that is killed takes a while."""
     late = time.monotonic() + 30
     while not (done := processes() <= others) and time.monotonic() < late:
         time.sleep(0.1)
