@@ -73,7 +73,7 @@ class Row:
         opened: Makes the backend of a folder with a trained model, or of None for the base.
         labels: The labels that it learns.
         options: What differs from the other rows' training.
-        folder: Whether it is trained on unpacked weights: GGUF files are language models.
+        weights: What the base is trained as: a language model, its folder, or its layers alone.
     """
 
     title: str
@@ -82,7 +82,7 @@ class Row:
     objective: Objective = RANKNET
     labels: Callable[[TrainingList], TrainingList] = by_teacher
     options: Mapping[str, Any] = field(default_factory=dict)
-    folder: bool = False
+    weights: Callable[[str], str | Path] = str
 
 
 def graded(one: TrainingList) -> TrainingList:
@@ -109,11 +109,16 @@ def encoder(base: str, trained: Path | None) -> LateInteractionBackend:
     return LateInteractionBackend(folder, engine="torch", dtype="bfloat16", cache_bytes=0)
 
 
+def unpacked(base: str) -> Path:
+    """A folder with the base's weights."""
+    return unpacked_gguf(Path(base)) if base.endswith(".gguf") else Path(base)
+
+
 def bare(base: str) -> Path:
     """The base's layers in a folder of their own, which an encoder is loaded from."""
     from transformers import AutoModel, AutoTokenizer
 
-    source = unpacked_gguf(Path(base))
+    source = unpacked(base)
     target = source.with_name(source.name + "-layers")
     if not (target / "config.json").is_file():
         AutoTokenizer.from_pretrained(source).save_pretrained(target)
@@ -133,9 +138,13 @@ ROWS: Mapping[str, Row] = {
         objective=Objective(ranking=None, lm_weight=1.0),
         labels=graded,
     ),
-    "cross-encoder": Row("cross-encoder", PairScore(), classifier, folder=True),
+    "cross-encoder": Row("cross-encoder", PairScore(), classifier, weights=unpacked),
     "late": Row(
-        "late interaction", PairScore(), encoder, options={"late_interaction": True}, folder=True
+        "late interaction",
+        PairScore(),
+        encoder,
+        options={"late_interaction": True},
+        weights=bare,
     ),
 }
 MINILM = {
@@ -157,7 +166,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", help="SmolLM2-135M-Instruct: a .gguf file")
+    parser.add_argument("model", help="SmolLM2-135M-Instruct: a .gguf file or a folder")
     parser.add_argument("lists", type=Path, help="folder that group_data.py made")
     parser.add_argument("--out", type=Path, required=True, help="trained models and figures")
     parser.add_argument("--rows", nargs="*", choices=ROWS, default=list(ROWS))
@@ -179,8 +188,7 @@ def trained(
     row, folder = ROWS[name], given.out / name
     if (folder / "reranker.json").is_file():
         return
-    base = str(bare(given.model) if name == "late" else given.model)
-    base = str(unpacked_gguf(Path(base))) if name == "cross-encoder" else base
+    base = str(row.weights(given.model))
     taught = [row.labels(one) for one in lists]
     steps = timed_steps(
         folder.with_name(f"{name}.steps.json"),
