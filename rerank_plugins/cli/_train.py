@@ -94,6 +94,7 @@ if TYPE_CHECKING:  # imported late: they need torch
 )
 @click.option("--warmup", type=int, default=10, show_default=True, help="Steps in which it grows.")
 @click.option("--neftune-alpha", type=float, help="Noise on the embeddings.")
+@click.option("--dropout", type=float, help="Share of hidden values that is dropped.")
 @click.option("--context-tokens", type=AT_LEAST_ONE, help="Tokens of a prompt or pair at most.")
 @click.option("--dtype", default="auto", show_default=True, help="Of the weights.")
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16.")

@@ -80,6 +80,7 @@ def load_trainee(
     else:
         model, tokenizer = load_language_model(source, device=options.device, dtype=options.dtype)
         model.train()
+    _set_dropout(model, options.dropout)
     own = int(min(positions(model), tokenizer.model_max_length or NO_LIMIT))
     context = options.context_tokens or own
     if context > own:
@@ -122,6 +123,7 @@ def _token_encoder(base: str, source: str, strategy: Strategy, options: Training
         passage_prefix=stated.passage_prefix,
     )
     model = _written_out(hidden.model).train()
+    _set_dropout(model, options.dropout)
     trained = _with_lora(model, options.lora, "late-interaction") if options.lora else model
     encoder = PlainEncoder(hidden, recipe)
     encode = TokenVectorEncoder(strategy, encoder, context)
@@ -185,6 +187,17 @@ def _written_out(model: Any) -> Any:
     if model.device.type == "cpu" and not getattr(model.config, "sliding_window", None):
         model.set_attn_implementation("eager")
     return model
+
+
+def _set_dropout(model: Any, share: float | None) -> None:
+    """Drop another share while training than the checkpoint says; its own where None."""
+    if share is None:
+        return
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = share
 
 
 _TASKS: Mapping[Kind, str] = {"classifier": "SEQ_CLS", "late-interaction": "FEATURE_EXTRACTION"}

@@ -34,8 +34,12 @@ class Lora:
 
     def __post_init__(self) -> None:
         at_least(1, rank=self.rank)
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}, expected a number from 0 to below 1")
+        _check_dropout(self.dropout)
+
+
+def _check_dropout(share: float) -> None:
+    if not 0 <= share < 1:
+        raise InputError(f"dropout is {share}, expected a number from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,8 @@ class TrainingOptions:
         device: ``"auto"`` or ``"cpu"``.
         gradient_checkpointing: Needs less memory and a third more time.
         neftune_alpha: Noise on the embeddings; None for none.
+        dropout: The share of hidden values and of attention that is dropped, from 0 to below 1; the
+            checkpoint's own when None. With 0 a CPU trains encoders nearly twice as fast.
         evaluate_every: Optimiser steps between validations and checkpoints.
         patience: Validations without a gain after which training ends; None for never.
         seed: The seed of everything random.
@@ -97,6 +103,7 @@ class TrainingOptions:
     device: str = "auto"
     gradient_checkpointing: bool = False
     neftune_alpha: float | None = None
+    dropout: float | None = None
     evaluate_every: int = 50
     patience: int | None = None
     seed: int = 42
@@ -110,6 +117,8 @@ class TrainingOptions:
         at_least(0.0, none=True, neftune_alpha=self.neftune_alpha)
         if not 0 < self.learning_rate < 1:
             raise InputError(f"learning_rate is {self.learning_rate}, expected one between 0 and 1")
+        if self.dropout is not None:
+            _check_dropout(self.dropout)
         one_of("schedule", self.schedule, SCHEDULES)
 
     def _of(self, *names: str) -> dict[str, Any]:

@@ -48,6 +48,26 @@ def test_an_adapter_is_merged_into_the_weights(encoder_folder, tmp_path):
     assert load_reranker(tmp_path, device="cpu").rank(ROW.query, PASSAGES).order[0] == 1
 
 
+@pytest.mark.parametrize(("dropout", "same"), [(0.0, True), (None, False)])
+def test_nothing_is_dropped_where_dropout_is_zero(dropout, same, encoder_folder, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(encoder_folder, base)
+    config = json.loads((base / "config.json").read_text())
+    dropping = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5}
+    (base / "config.json").write_text(json.dumps(config | dropping))
+    losses = [
+        train(
+            str(base),
+            PairScore(),
+            [ROW],
+            tmp_path / str(seed),
+            options=options(max_steps=1, shuffle=False, dropout=dropout, seed=seed),
+        ).loss
+        for seed in (1, 2)
+    ]
+    assert (losses[0] == pytest.approx(losses[1], abs=1e-6)) is same
+
+
 def test_the_validation_scores_are_those_that_are_served(encoder_folder, tmp_path):
     """The weights of the last step, before and after they are saved."""
     given = {"validation": [ROW], "options": options(epochs=5)}

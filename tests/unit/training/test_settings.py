@@ -18,6 +18,7 @@ from rerank_plugins.training import Lora, Objective, TrainingOptions
         ({"patience": 0}, "patience is 0"),
         ({"warmup": -1}, "warmup is -1, expected at least 0"),
         ({"neftune_alpha": -1.0}, r"neftune_alpha is -1.0"),
+        ({"dropout": 1.0}, "dropout is 1.0, expected a number from 0 to below 1"),
         ({"max_grad_norm": math.inf}, "max_grad_norm is inf"),
         ({"weight_decay": math.nan}, "weight_decay is nan"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
