@@ -72,8 +72,10 @@ def bench(
     at_least(2, **least)
     options: dict[str, Any] = {"--words": words, "--repeat": repeat}
     at_least(1, **options)
-    if engine and (reranker or instruction):
-        raise InputError("give either --reranker or --engine, which takes no instruction")
+    if engine and reranker:
+        raise InputError("give either --reranker or --engine")
+    if engine and instruction:
+        raise InputError("--engine asks no model, so it takes no --instruction")
     told = {"instruction": instruction}
     timed = Reranker("first", "constant") if engine else named_reranker(reranker, **told)
     with progress("timed", len(sizes) * repeat) as tell, watch_loading() as watch:

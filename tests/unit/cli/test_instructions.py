@@ -91,7 +91,7 @@ def test_the_explanation_of_a_query_with_an_instruction(model):
         (("serve", "plain"), "has no place for an instruction"),
         (("batch", "FILE", "out", "--reranker", "plain"), "has no place for an instruction"),
         (("bench", "--reranker", "plain"), "PairScore has no place for an instruction"),
-        (("bench", "--engine"), "--engine, which takes no instruction"),
+        (("bench", "--engine"), "--engine asks no model, so it takes no --instruction"),
     ],
 )
 def test_it_is_never_ignored(model, tmp_path, given, says):

@@ -55,7 +55,7 @@ TAKERS = [
     BestChunk(PairScore(), words=1, overlap=0, pick=Pointwise()),
     Consensus(Pointwise()),
     KeepOrder(Pointwise()),
-    Calibrated(Hybrid(Head(Pointwise()))),
+    Hybrid(Calibrated(Head(Pointwise()))),
     MIXED,
     Cascade(first=Pointwise(), then=SingleToken()),
 ]
