@@ -10,22 +10,19 @@ the passages of a group once for all its questions, which is why ten lists cost 
 one. Questions are held out by article, and form groups of their own.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
 from candidates import BM25, first
 from licences import LICENCES, write_licensed
 from questions_data import (
-    COSINES,
-    JUDGED,
     SOURCES,
-    WORDS,
+    arguments,
     article,
     is_held_out,
-    spread,
+    similarities,
+    teacher_scores,
 )
 from text import chunks, first_words, sentences
 
@@ -33,6 +30,7 @@ from rerank_plugins import Reranker, load_reranker
 from rerank_plugins.evaluation import Collection, load_collection
 from rerank_plugins.training.data import TrainingList
 
+QUESTIONS = ("covidqa", "pubmedqa", "scifact")
 SIZE = 10
 NEIGHBOURS = 7  # of the first question, by BM25; the others of a group are random
 MOST = 2  # questions of one passage in a group
@@ -49,16 +47,9 @@ class Asked:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path, help="folder with train/ and beir/")
-    parser.add_argument("--out", type=Path, required=True, help="where the lists are written")
-    parser.add_argument("--miner", default="rerank-plugins/minilm-late-interaction")
-    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser = arguments(__doc__, seed=31, sources=QUESTIONS)
     parser.add_argument("--words", type=int, default=60, help="of a passage at most")
     parser.add_argument("--rounds", type=int, default=2, help="groups that a question is in")
-    parser.add_argument("--queries", type=int, help="of each source at most")
-    parser.add_argument("--cache", help="folder that keeps passages' vectors for the next time")
-    parser.add_argument("--seed", type=int, default=31)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     miner = load_reranker(given.miner, strategy="pair-score", cache_folder=given.cache)
@@ -78,7 +69,8 @@ def main() -> None:
     Random(given.seed).shuffle(train)
     rows = [one for group in train for one in group]
     write_licensed(rows, given.out / "questions.train.jsonl.gz")
-    write_licensed(held_out, given.out / "questions.val.jsonl.gz")
+    if held_out:
+        write_licensed(held_out, given.out / "questions.val.jsonl.gz")
     print(f"{len(rows)} lists to train on, {len(held_out)} to validate with")
 
 
@@ -169,16 +161,12 @@ def taught(
     """The list of a question, with the teacher's scores."""
     text, texts = collection.queries[query], tuple(one.shown for one in members)
     known = relevant(collection, query)
-    labels = tuple(float(one.passage_id in known) for one in members)
-    ranking = miner.rank(text, texts)
-    cosines = dict(zip(ranking.order, ranking.scores or (), strict=True))
-    lexical = spread([float(score) for score in BM25(texts).scores(text)])
-    scores = tuple(
-        round(COSINES * cosines[i] + WORDS * lexical[i] + JUDGED * labels[i], 4)
-        for i in range(len(members))
-    )
+    judged = [one.passage_id in known for one in members]
+    lexical = [float(score) for score in BM25(texts).scores(text)]
+    scores = teacher_scores(similarities(miner, text, texts), lexical, judged)
     ids = tuple(one.passage_id for one in members)
-    return TrainingList(text, texts, labels, query_id=query, ids=ids, teacher=scores)
+    labels = tuple(map(float, judged))
+    return TrainingList(text, texts, labels, query_id=query, ids=ids, teacher=tuple(scores))
 
 
 if __name__ == "__main__":

@@ -45,16 +45,9 @@ VALIDATED = 60  # of those of a source: validation is repeated
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path, help="folder with train/ and beir/")
-    parser.add_argument("--out", type=Path, required=True, help="where the lists are written")
-    parser.add_argument("--miner", default="rerank-plugins/minilm-late-interaction")
-    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser = arguments(__doc__, seed=17)
     parser.add_argument("--size", type=int, default=10, help="passages of a list")
     parser.add_argument("--words", type=int, help="show the best part of so many words of each")
-    parser.add_argument("--queries", type=int, help="of each source at most")
-    parser.add_argument("--cache", help="folder that keeps passages' vectors for the next time")
-    parser.add_argument("--seed", type=int, default=17)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     miner = load_reranker(given.miner, strategy="pair-score", cache_folder=given.cache)
@@ -69,6 +62,21 @@ def main() -> None:
     write_licensed(train, given.out / "questions.train.jsonl.gz")
     if held_out:
         write_licensed(held_out, given.out / "questions.val.jsonl.gz")
+
+
+def arguments(
+    about: str, *, seed: int, sources: Sequence[str] = tuple(SOURCES)
+) -> argparse.ArgumentParser:
+    """A parser with the arguments that every command has which makes lists of these sources."""
+    parser = argparse.ArgumentParser(description=about.split("\n")[0])
+    parser.add_argument("data", type=Path, help="folder with train/ and beir/")
+    parser.add_argument("--out", type=Path, required=True, help="where the lists are written")
+    parser.add_argument("--miner", default="rerank-plugins/minilm-late-interaction")
+    parser.add_argument("--sources", nargs="+", choices=sources, default=list(sources))
+    parser.add_argument("--queries", type=int, help="of each source at most")
+    parser.add_argument("--cache", help="folder that keeps passages' vectors for the next time")
+    parser.add_argument("--seed", type=int, default=seed)
+    return parser
 
 
 def lists_of(source: str, given: argparse.Namespace, miner: Reranker) -> Iterator[TrainingList]:
@@ -121,23 +129,32 @@ def teacher(
         others = [keys[i] for i in first(lexical, DEPTH) if keys[i] not in relevant]
         others = [d for d in others if not (same_article(source, d, relevant))]
         shown = [*relevant, *others]
-        cosines = similarities(miner, collection.queries[query], shown, collection)
-        words = spread([float(lexical[at[d]]) for d in shown])
-        run[query] = others
-        scores[query] = {
-            d: round(COSINES * cosine + WORDS * word + JUDGED * (d in relevant), 4)
-            for d, cosine, word in zip(shown, cosines, words, strict=True)
-        }
+        fused = teacher_scores(
+            similarities(
+                miner, collection.queries[query], [collection.documents[d] for d in shown]
+            ),
+            [float(lexical[at[d]]) for d in shown],
+            [d in relevant for d in shown],
+        )
+        run[query], scores[query] = others, dict(zip(shown, fused, strict=True))
     return run, scores
 
 
-def similarities(
-    miner: Reranker, query: str, shown: Sequence[str], collection: Collection
-) -> list[float]:
-    """The miner's score of each document."""
-    ranking = miner.rank(query, [collection.documents[d] for d in shown])
+def similarities(miner: Reranker, query: str, texts: Sequence[str]) -> list[float]:
+    """The miner's score of each text."""
+    ranking = miner.rank(query, texts)
     known: Mapping[int, float] = dict(zip(ranking.order, ranking.scores, strict=True))
-    return [known[i] for i in range(len(shown))]
+    return [known[i] for i in range(len(texts))]
+
+
+def teacher_scores(
+    cosines: Sequence[float], lexical: Sequence[float], judged: Sequence[bool]
+) -> list[float]:
+    """The fused teacher's score of each passage of a list."""
+    return [
+        round(COSINES * cosine + WORDS * word + JUDGED * relevant, 4)
+        for cosine, word, relevant in zip(cosines, spread(lexical), judged, strict=True)
+    ]
 
 
 def spread(values: Sequence[float]) -> list[float]:
