@@ -77,19 +77,13 @@ class PromptEncoder:
             LabelError: The identifiers are not distinct single tokens of this model.
             PromptTooLongError: The list does not fit, even with one word of each passage.
         """
-        known: dict[int, tuple[Call[Any], Row]] = {}  # a call is kept: its id stays its own
-
-        def encoded(call: Call[Any]) -> Row:
-            if id(call) not in known:
-                known[id(call)] = (call, self._encoded(call, row))
-            return known[id(call)][1]
 
         def fits(call: Call[Any]) -> PromptTooLongError | None:
-            excess = len(encoded(call).ids) - self.context_tokens
+            excess = len(self._encoded(call, row).ids) - self.context_tokens
             return PromptTooLongError(excess, limit=self.context_tokens) if excess > 0 else None
 
         asked = questions(self.strategy, row, fits)
-        rows = tuple(encoded(call) for call in asked)
+        rows = tuple(self._encoded(call, row) for call in asked)
         return EncodedList(rows, row.labels, row.teacher or row.labels)
 
     def _encoded(self, call: Call[Any], row: TrainingList) -> Row:

@@ -8,14 +8,7 @@ from rerank_plugins import InputError
 from rerank_plugins.backends._late.encoding import PlainEncoder, Recipe
 from rerank_plugins.calls import Untrusted
 from rerank_plugins.prompts import ListwisePrompt
-from rerank_plugins.strategies import (
-    Groupwise,
-    PairScore,
-    Permutation,
-    Pointwise,
-    SingleToken,
-    SlidingWindow,
-)
+from rerank_plugins.strategies import Groupwise, PairScore, Permutation, SingleToken, SlidingWindow
 from rerank_plugins.training import TrainingList
 from rerank_plugins.training._encoding import (
     PairEncoder,
@@ -97,23 +90,6 @@ def test_first_has_the_labels_and_the_order():
     [bare] = PromptEncoder(SingleToken(), Letters(), 100_000, write=False)(ROW).rows
     assert (bare.target, bare.labels) == (0, row.labels)
     assert row.ids[: len(bare.ids)] == bare.ids
-
-
-@pytest.mark.parametrize(("strategy", "prompts"), [(SingleToken(), 1), (Pointwise(), 3)])
-def test_each_prompt_is_turned_into_tokens_once(strategy, prompts):
-    class Counting(Letters):
-        seen = 0
-
-        def encode(self, prompt):
-            self.seen += 1
-            return super().encode(prompt)
-
-        def labels(self, prompt, labels, text):
-            return dict.fromkeys(labels, 1)
-
-    renderer = Counting()
-    encoded = PromptEncoder(strategy, renderer, 10_000, write=False)(ROW)
-    assert (len(encoded.rows), renderer.seen) == (prompts, prompts)
 
 
 def test_labels_stand_in_for_a_teacher():
