@@ -73,7 +73,8 @@ class TrainingOptions:
         gradient_checkpointing: Needs less memory and a third more time.
         neftune_alpha: Noise on the embeddings; None for none.
         dropout: The share of hidden values and of attention that is dropped, from 0 to below 1; the
-            checkpoint's own when None. With 0 a CPU trains encoders nearly twice as fast.
+            checkpoint's own when None. With 0 a CPU trains all-MiniLM-L6-v2 in two thirds of the
+            time with 160 tokens, and in a third with 512.
         evaluate_every: Optimiser steps between validations and checkpoints.
         patience: Validations without a gain after which training ends; None for never.
         seed: The seed of everything random.

@@ -133,7 +133,7 @@ class RankingTrainer(Trainer):
         training = model.training
         model.eval()
         strategy = self._trainee.encode.strategy
-        with self.accelerator.autocast():  # in the arithmetic of the training: several times faster
+        with self.accelerator.autocast():  # in the arithmetic of the training
             found = {_NDCG: ndcg(strategy, self._trainee.backend, self._validation)}
         model.train(training)
         self.log(found)

@@ -1,6 +1,7 @@
 """Training end to end: what is learned is what is served."""
 
 import json
+import shutil
 
 import pytest
 import tiny_models
@@ -126,6 +127,28 @@ def test_grades_are_learned_and_served(llama_folder, tmp_path):
     ranking = load_reranker(tmp_path, device="cpu").rank(ROW.query, ROW.passages)
     assert ranking.order == ORDER
     assert ranking.scores == (0.3, 0.2, 0.1, 0.0)
+
+
+@pytest.mark.parametrize(("dropout", "same"), [(0.0, True), (None, False)])
+def test_nothing_of_attention_is_dropped_where_dropout_is_zero(
+    dropout, same, llama_folder, tmp_path
+):
+    base = tmp_path / "base"
+    shutil.copytree(llama_folder, base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.5}))
+    given = {"epochs": 1, "shuffle": False, "dropout": dropout}
+    losses = [
+        train(
+            str(base),
+            Pointwise(),
+            [ROW],
+            tmp_path / str(seed),
+            options=options(**given, seed=seed),
+        ).loss
+        for seed in (1, 2)
+    ]
+    assert (losses[0] == pytest.approx(losses[1], abs=1e-6)) is same
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(encoder_folder, tmp_path):
