@@ -43,6 +43,9 @@ def at_least(least: float, /, *, none: bool = False, **values: object) -> None:
         >>> at_least(1, none=True, top_m=0)
         Traceback (most recent call last):
         rerank_plugins.errors.InputError: top_m is 0, expected at least 1, or None
+        >>> at_least(1, size=1.5)
+        Traceback (most recent call last):
+        rerank_plugins.errors.InputError: size is 1.5, expected a whole number of at least 1
     """
     kind = Integral if isinstance(least, int) else Real
     for name, value in values.items():
@@ -54,8 +57,10 @@ def at_least(least: float, /, *, none: bool = False, **values: object) -> None:
             or not isinstance(value, kind)
             or not least <= _own(value) < _FLOATS
         ):
-            expected = f"at least {least}{', or None' if none else ''}"
-            raise InputError(f"{name} is {value!r:.80}, expected {expected}")
+            whole = kind is Integral and isinstance(value, Real) and not isinstance(value, Integral)
+            expected = f"{'a whole number of ' if whole else ''}at least {least}"
+            or_none = ", or None" if none else ""
+            raise InputError(f"{name} is {value!r:.80}, expected {expected}{or_none}")
 
 
 def positive(*, none: bool = False, **values: object) -> None:

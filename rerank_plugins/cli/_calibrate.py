@@ -32,6 +32,7 @@ from ._arguments import (
     AT_LEAST_ONE,
     chunk_option,
     in_chunks,
+    instruction_option,
     is_json,
     json_option,
     named_reranker,
@@ -52,6 +53,7 @@ _NUMBERS = ("slope", "intercept", "places", "k", "unplaced")
 @click.argument("collection")
 @reranker_option
 @click.option("--strategy", metavar="SPEC", help="How it ranks, instead of its own strategy.")
+@instruction_option
 @chunk_option
 @click.option("--run", "runs", multiple=True, help="A TREC run; instead of --first-stage.")
 @first_stage_options
@@ -74,6 +76,7 @@ def calibrate(
     collection: str,
     reranker: str | None,
     strategy: str | None,
+    instruction: str | None,
     chunk_words: int | None,
     runs: Sequence[str],
     split: str,
@@ -100,7 +103,8 @@ def calibrate(
         --output calibrated.json
     rerank-plugins calibrate scifact --first-stage bm25 --depth 20 --reranker calibrated.json
     """  # noqa: D301 - click's mark for a paragraph that keeps its lines
-    chosen = named_reranker(reranker, strategy=strategy_spec(strategy) if strategy else None)
+    way = strategy_spec(strategy) if strategy else None
+    chosen = named_reranker(reranker, strategy=way, instruction=instruction)
     chosen = in_chunks(chosen, chunk_words)
     if output is not None and not is_spec(output):
         raise InputError(f"--output is {output!r}", hint="Give a name ending in .json or .yaml.")

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from rerank_plugins import load_reranker
 from rerank_plugins.cli._commands import commands
-from rerank_plugins.strategies import BestChunk, Calibrated, PairScore
+from rerank_plugins.strategies import BestChunk, Calibrated, PairScore, Pointwise
 
 MODEL = {"strategy": "pair-score", "backend": {"name": "oracle", "seed": 3, "noise": 0.0}}
 
@@ -98,6 +98,17 @@ def test_chunks_are_part_of_the_spec(folder):
     assert found.exit_code == 0, found.output
     strategy = load_reranker(folder / "c.json").strategy
     assert strategy.inner == BestChunk(PairScore(), words=50)
+
+
+def test_an_instruction_is_part_of_the_spec(folder):
+    asked = MODEL | {"strategy": "pointwise"}
+    told = ("--instruction", "Find fleas.")
+    found = called(folder, *told, "--output", folder / "c.json", model=asked)
+    assert found.exit_code == 0, found.output
+    strategy = load_reranker(folder / "c.json").strategy
+    assert strategy.inner == Pointwise(instruction="Find fleas.")
+    refused = called(folder, *told)
+    assert "PairScore has no place for an instruction" in str(refused.exception)
 
 
 def test_another_lowest_grade(folder):

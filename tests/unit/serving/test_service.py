@@ -22,7 +22,7 @@ REQUEST = RerankRequest(query="q", documents=["a", "bb"], top_n=1)
     [
         ({"max_documents": 0}, "max_documents is 0, expected at least 1"),
         ({"max_queue": -1}, "max_queue is -1, expected at least 0"),
-        ({"max_concurrency": 1.5}, "max_concurrency is 1.5, expected at least 1"),
+        ({"max_concurrency": 1.5}, "max_concurrency is 1.5, expected a whole number of at least 1"),
         ({"max_body_bytes": True}, "max_body_bytes is True, expected at least 1"),
         ({"max_query_chars": None}, "max_query_chars is None, expected a positive number"),
         ({"timeout_s": 0}, "timeout_s is 0, expected a positive number"),
