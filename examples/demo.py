@@ -2,9 +2,9 @@
 
 The collection is a slice of SciFact in ``examples/data/scifact`` (its README says how it was cut).
 The encoder that ships with the library (MiniLM) and FAISS retrieve; the default reranker, a small
-FIRST adapter and an untrained language model order what they found. Then, on Cranfield
-(``examples/data/cranfield``), the default's opinion is distilled into the query's vector, and a
-second search finds what the first one missed.
+FIRST adapter and an untrained language model order what they found. Then all queries of Cranfield
+(``examples/data/cranfield``) say what the default brings there, with an interval, and its opinion
+is distilled into the query's vector: a second search finds what the first one missed.
 Everything runs on the CPU and nothing is downloaded.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -25,9 +26,15 @@ from transformers.utils.logging import disable_progress_bar
 
 from rerank_plugins import Ranking, Reranker, Usage, load_reranker
 from rerank_plugins.backends import LateInteractionBackend, TransformersBackend
-from rerank_plugins.evaluation import Collection, Scores, evaluate, load_collection, rerank_run
-from rerank_plugins.feedback import FaissIndex, FeedbackOptions
-from rerank_plugins.feedback.measure import Teacher, compare
+from rerank_plugins.evaluation import (
+    Collection,
+    Scores,
+    compare,
+    evaluate,
+    load_collection,
+    rerank_run,
+)
+from rerank_plugins.feedback import FaissIndex, FeedbackOptions, measure
 from rerank_plugins.jobs import run_requests
 from rerank_plugins.presets import DEFAULT_PRESET
 from rerank_plugins.prompts import LikelihoodPrompt, require
@@ -35,7 +42,7 @@ from rerank_plugins.strategies import QueryLikelihood
 
 DATA = Path(__file__).parent / "data" / "scifact"
 CRANFIELD = Path(__file__).parent / "data" / "cranfield"
-QUERIES = 20  # of Cranfield's 225
+QUERIES = 20  # of Cranfield's 225, for the second search
 CLAIMS = 20  # of the slice's 24, so that the demo takes minutes
 DEPTH = 10  # candidates to rerank for each query
 WORDS = 40  # words of each that the language model reads, for the same reason
@@ -95,25 +102,55 @@ def main() -> None:
     ndcg = {name: evaluate(run, collection.qrels)["nDCG@10"] for name, (run, _) in rows.items()}
     console.print(table(collection, rows, ndcg))
     console.print(NOTES, highlight=False)
-    feedback(encoder, default)
+    cranfield(encoder, default)
     console.print(f"{time.perf_counter() - started:.0f} seconds in all.")
 
 
-def feedback(encoder: LateInteractionBackend, reranker: Reranker) -> None:
-    """Measure the second search, with the reranker's opinion of the first ten and without."""
-    collection = first_queries(load_collection(CRANFIELD), QUERIES)
+def cranfield(encoder: LateInteractionBackend, reranker: Reranker) -> None:
+    """What the reranker brings to all queries of Cranfield, and to a second search of some."""
+    collection = load_collection(CRANFIELD)
     console.print(
-        f"[bold]Cranfield[/]: {len(collection.documents)} abstracts, the first {QUERIES} queries; "
-        f"100 found, the top {DEPTH} of them reranked"
+        f"[bold]Cranfield[/]: {len(collection.documents)} abstracts, {len(collection.queries)} "
+        f"queries, top {DEPTH} reranked"
     )
     index = build_index(encoder, collection)
     asked = encoder.embed(list(collection.queries.values()), "query")
-    vectors = dict(zip(collection.queries, asked, strict=True))
-    options = FeedbackOptions(k=100, depth=DEPTH, rerank_new=False)
-    teacher = Teacher.by_reranker(reranker)
+    scores = {
+        query: {hit.id: hit.score for hit in hits}
+        for query, hits in zip(collection.queries, index.search_many(asked, 100), strict=True)
+    }
+    first_stage = {query: list(found) for query, found in scores.items()}
+    reranked, usage = rerank("the default", reranker, collection, first_stage, scores)
+    found = compare(first_stage, reranked, collection.qrels)
+    console.print(
+        f"nDCG@10 {found.first:.4f} -> {found.second:.4f} with the default: "
+        f"{found.difference:+.4f}, 95 % interval [{found.low:+.4f}, {found.high:+.4f}], "
+        f"{found.wins} queries better and {found.losses} worse; "
+        f"{1000 * usage.seconds / len(first_stage):.0f} ms a query\n",
+        highlight=False,
+    )
+    feedback(
+        first_queries(collection, QUERIES), index, dict(zip(scores, asked, strict=True)), reranker
+    )
+
+
+def feedback(
+    collection: Collection, index: FaissIndex, vectors: Mapping[str, Any], reranker: Reranker
+) -> None:
+    """Measure the second search, with the reranker's opinion of the first ten and without."""
+    console.print(
+        f"[bold]Relevance feedback[/]: the first {QUERIES} of these queries; 100 found, "
+        f"the top {DEPTH} of them reranked"
+    )
     rows = list(
         track(
-            compare(collection, index, vectors, teacher=teacher, options=options),
+            measure.compare(
+                collection,
+                index,
+                {query: vectors[query] for query in collection.queries},
+                teacher=measure.Teacher.by_reranker(reranker),
+                options=FeedbackOptions(k=100, depth=DEPTH, rerank_new=False),
+            ),
             description="feedback",
             total=QUERIES,
             console=console,

@@ -6,7 +6,8 @@ RERANK_PLUGINS_DATA=DATA python models/recipes/first_train.py ... --measure
 
 Windows of ten passages of at most ``--words`` words, in an order that is shuffled again in each
 epoch; the order to learn is the fused teacher's, in which a judged passage has a bonus; weighted
-RankNet on the identifiers' logits and the written order together (FIRST's joint loss). A few steps
+RankNet on the identifiers' logits and the written order together (FIRST's joint loss), or with
+``--loss kl`` the divergence from the teacher's distribution in place of RankNet. A few steps
 are timed first, and the budget says how many follow, so that the learning rate falls to its end.
 The same command resumes a run that was stopped, with as many steps.
 """
@@ -72,6 +73,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=1, help="lists in a forward pass")
     parser.add_argument("--accumulate", type=int, default=8, help="forward passes in a step")
+    parser.add_argument(
+        "--loss", choices=("ranknet", "kl"), default="ranknet", help="over the identifiers' logits"
+    )
     parser.add_argument("--lm-weight", type=float, default=1.0, help="of the written order")
     parser.add_argument("--validate", type=int, default=40, help="held-out lists")
     parser.add_argument("--validations", type=int, default=8, help="while training")
@@ -99,7 +103,11 @@ def options(given: argparse.Namespace, steps: int) -> TrainingOptions:
         accumulate=given.accumulate,
         learning_rate=given.learning_rate,
         warmup=max(1, min(20, steps // 10)),
-        objective=Objective(ranking="ranknet", weight=10.0, lm_weight=given.lm_weight),
+        objective=Objective(
+            ranking=given.loss,
+            weight=10.0 if given.loss == "ranknet" else 1.0,
+            lm_weight=given.lm_weight,
+        ),
         lora=Lora(rank=given.lora),
         context_tokens=2048,
         bf16=True,

@@ -5,13 +5,16 @@ python models/recipes/group_data.py DATA --out groups
 A passage is shown as the part of ``--words`` words that is most like its first question. A group
 is a question's passage with others that have questions too, those of BM25's order for the first
 question before the rest and none of the same article, and the questions of all of them. The
-teacher's score is that of `questions_data`: MiniLM's MaxSim, BM25 and the judgement. FIRST reads
+teacher's score is that of `questions_data`: MiniLM's MaxSim, BM25 and the judgement. With
+``--hard`` a group is a passage and the nine that BM25 puts first for its question. FIRST reads
 the passages of a group once for all its questions, which is why ten lists cost it little more than
 one. Questions are held out by article, and form groups of their own.
 """
 
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 
 from candidates import BM25, first
@@ -50,6 +53,9 @@ def main() -> None:
     parser = arguments(__doc__, seed=31, sources=QUESTIONS)
     parser.add_argument("--words", type=int, default=60, help="of a passage at most")
     parser.add_argument("--rounds", type=int, default=2, help="groups that a question is in")
+    parser.add_argument(
+        "--hard", type=int, metavar="N", help="N groups of a source, of a question's nearest"
+    )
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     miner = load_reranker(given.miner, strategy="pair-score", cache_folder=given.cache)
@@ -61,9 +67,9 @@ def main() -> None:
         licence = LICENCES[source]
         chance = Random(f"{given.seed} {source}")
         for _ in range(given.rounds):
-            groups = lists_of(source, collection, kept, given.words, miner, chance)
+            groups = lists_of(source, collection, kept, given, miner, chance)
             train += [[(one, licence) for one in group] for group in groups]
-        groups = lists_of(source, collection, left, given.words, miner, chance)
+        groups = lists_of(source, collection, left, given, miner, chance)
         held_out += [(one, licence) for group in groups for one in group][:VALIDATED]
         print(f"{source}: {len(train)} groups so far", flush=True)
     Random(given.seed).shuffle(train)
@@ -94,7 +100,7 @@ def lists_of(
     source: str,
     collection: Collection,
     queries: Sequence[str],
-    words: int,
+    given: Namespace,
     miner: Reranker,
     chance: Random,
 ) -> Iterator[list[TrainingList]]:
@@ -103,11 +109,12 @@ def lists_of(
     for query in chance.sample(queries, len(queries)):
         answers.setdefault(relevant(collection, query)[0], []).append(query)
     asked = [
-        Asked(d, shown(collection, d, own[0], words, miner), tuple(own[:MOST]))
+        Asked(d, shown(collection, d, own[0], given.words, miner), tuple(own[:MOST]))
         for d, own in answers.items()
     ]
     bm25 = BM25([one.shown for one in asked])
-    for group in grouped(source, collection, asked, bm25, chance):
+    groups = (nearest if given.hard else grouped)(source, collection, asked, bm25, chance)
+    for group in islice(groups, given.hard):
         members = chance.sample([asked[i] for i in group], len(group))
         if len({one.shown for one in members}) == len(members):
             yield [
@@ -136,6 +143,22 @@ def grouped(
         if len(group) == SIZE:
             yield group
         left = [i for i in left if i in waiting]
+
+
+def nearest(
+    source: str, collection: Collection, asked: Sequence[Asked], bm25: BM25, chance: Random
+) -> Iterator[list[int]]:
+    """A group for each passage, with BM25's first for its question. A passage may be in many."""
+    for start in chance.sample(range(len(asked)), len(asked)):
+        group = [start]
+        scores = bm25.scores(collection.queries[asked[start].questions[0]])
+        for i in first(scores, len(asked)):
+            if len(group) == SIZE:
+                break
+            if i not in group and not (source == "covidqa" and same_article(asked, i, group)):
+                group.append(i)
+        if len(group) == SIZE:
+            yield group
 
 
 def same_article(asked: Sequence[Asked], i: int, group: Sequence[int]) -> bool:

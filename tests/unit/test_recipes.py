@@ -5,6 +5,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -176,7 +177,13 @@ def test_groups_show_the_same_passages_to_the_questions_of_all(tmp_path, monkeyp
     qrels = {query: {f"{query.rpartition('-')[2]}-0": 1} for query in queries}
     collection = Collection(documents=texts, queries=queries, qrels=qrels)
     miner = Reranker(PairScore(), Oracle(key=lambda q, p: float(p.split()[1] in q) / 2))
-    [group] = module.lists_of("covidqa", collection, list(queries), 20, miner, module.Random(3))
+
+    def groups(**given):
+        options = SimpleNamespace(words=20, **given)
+        chance = module.Random(3)
+        return [*module.lists_of("covidqa", collection, list(queries), options, miner, chance)]
+
+    [group] = groups(hard=None)
     assert len(group) == 20
     assert len({one.passages for one in group}) == 1
     for one in group:
@@ -185,6 +192,10 @@ def test_groups_show_the_same_passages_to_the_questions_of_all(tmp_path, monkeyp
         assert one.passages[own].split()[1] in one.query
         assert one.order[0] == own == max(range(10), key=lambda i: one.teacher[i])
         assert one.teacher[own] >= 15 + 3  # half of 30, and the judgement
+    assert len(groups(hard=7)) == 7
+    hard = groups(hard=100)  # one for each passage
+    assert [len(set(group[0].passages)) for group in hard] == [10] * 12
+    assert {text for group in hard for text in group[0].passages} == set(texts.values())
 
 
 def test_a_joined_adapter_changes_the_base_as_both_do(monkeypatch):
