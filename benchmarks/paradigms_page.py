@@ -33,8 +33,9 @@ The rows differ in the question alone:
 | late interaction | `PairScore()` | its tokens' vectors (`late_interaction=True`) |
 
 Lists: `models/recipes/group_data.py --hard 300`. Ten passages of at most 60 words, one and its
-question's nine nearest by BM25, and the questions of all of them (COVID-QA, PubMedQA, SciFact's train claims), each passage with the score of a fused teacher:
-MiniLM's late interaction, BM25, the judgement. Loss: weighted RankNet on the teacher's order, and
+question's nine nearest by BM25, and the questions of all of them (COVID-QA, PubMedQA, SciFact's
+train claims), each passage with the score of a fused teacher: MiniLM's late interaction, BM25, the
+judgement. Loss: weighted RankNet on the teacher's order, and
 for grades the language model's on the teacher's scores. A LoRA adapter of rank 16 each, bfloat16.
 Everyone reads the same first 60 words of a passage; the MiniLM rows are those that the library
 ships, for comparison.

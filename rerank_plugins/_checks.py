@@ -154,8 +154,18 @@ def flag(**values: object) -> None:
             raise InputError(f"{name} is {value!r}, expected True or False")
 
 
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to read in a text: white space, signs that nobody sees.
+
+    Examples:
+        >>> [is_blank(text) for text in ("flea", ".", "", " ", chr(0x200B))]
+        [False, False, True, True, True]
+    """
+    return not any(sign.isprintable() and not sign.isspace() for sign in text)
+
+
 def not_blank(**values: object) -> None:
-    """Refuse what is not a string, and strings of white space.
+    """Refuse what is not a string, and strings in which there is nothing to read.
 
     Raises:
         InputError: One is blank or of another type.
@@ -167,7 +177,7 @@ def not_blank(**values: object) -> None:
         rerank_plugins.errors.InputError: instruction is ' ', expected a text that is not blank
     """
     for name, value in values.items():
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or is_blank(value):
             raise InputError(f"{name} is {value!r:.80}, expected a text that is not blank")
 
 

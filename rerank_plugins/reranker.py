@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ._checks import at_least, known_keys, one_of
+from ._checks import at_least, is_blank, known_keys, one_of
 from ._runner import ASYNC_QUERIES, Runner, results_of
 from .calls import Plan, ScorePair
 from .errors import CallError, ContractError, InputError, UnsupportedCallError
@@ -232,7 +232,7 @@ class Reranker:
     def _plan(
         self, query: str, passages: Sequence[Passage], known: Report, top_k: int | None
     ) -> Plan[Ranking]:
-        if not query.strip() or not passages:
+        if is_blank(query) or not passages:
             cause = ("the query is blank",) if passages else ()
             return input_order(len(passages), report=Report(fallbacks=cause)).top(top_k)
         inner = self._effective.rank(query, passages)

@@ -28,6 +28,10 @@ def prepare(collection: str, output: str, reranker: str, as_json: bool) -> None:
     text and perhaps title in each line. The reranker scores by late interaction. Give OUTPUT to
     its backend as ``prepared``, for example in a spec: passages in it are not encoded again.
     """
+    if Path(collection).resolve() == Path(output).resolve():
+        raise InputError(
+            f"OUTPUT is {output!r}, the collection itself", hint="Give another file name."
+        )
     loaded = named_reranker(reranker)
     start = time.perf_counter()
     found = loaded.prepare(passages_of(collection), output)

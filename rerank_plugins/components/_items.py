@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from .._checks import is_blank
 from ..errors import InputError
 from ..ranking import Cut, Ranking, Report, ScoreKind
 from ..text import Direction, Passage, direction_of
@@ -104,7 +105,7 @@ def candidates(ids: Sequence[str], texts: Sequence[str], scores: Sequence[object
         tuple(Passage(texts[i], similarity=relevance[i] if told else None) for i in positions),
         tuple(numbers[i] for i in positions),
         len(ids) - len(positions),
-        sum(not text.strip() for text in texts),
+        sum(map(is_blank, texts)),
         direction,
     )
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._checks import listed
+from .._checks import is_blank, listed
 from ..calls import Hit, Plan, Search
 from ..errors import CallError, InputError
 from ..plans import ask, settle
@@ -76,7 +76,7 @@ class Loop:
         first = self.last = self._add(hits)
         if not first:
             stop = Stop(NOTHING)
-        elif not self.query.strip():
+        elif is_blank(self.query):
             stop = Stop(BLANK)
         else:
             yield from self._rerank(first[: self.options.first_depth])

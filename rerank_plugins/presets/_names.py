@@ -102,7 +102,10 @@ def chunked(strategy: AnyStrategy, words: int | None) -> AnyStrategy:
 
 def _unknown(model: str) -> UnknownNameError:
     """The error for a model of which nothing says how it ranks."""
-    kinds = "'query-likelihood' for a language model, 'pair-score' for a cross-encoder"
+    kinds = (
+        "'query-likelihood' for a language model, 'pair-score' for a cross-encoder (with "
+        "backend='late-interaction' for an encoder)"
+    )
     if Path(model).is_dir():
         return UnknownNameError(
             f"nothing says how the model in the folder {model!r} ranks",
@@ -407,9 +410,12 @@ def _of_files(model: str) -> tuple[AnyStrategy | None, dict[str, Any]]:
     plain = {"name": "transformers", "model": model}
     if model.endswith(".gguf"):
         return "query-likelihood", plain
-    if model.endswith(".onnx"):
-        return "pair-score", {**plain, "name": "onnx-cross-encoder"}
     folder = Path(model)
+    if model.endswith(".onnx"):
+        beside = folder.parent.parent if folder.parent.name == "onnx" else folder.parent
+        encoder = (beside / _CONFIG).is_file() and _is_encoder(beside)
+        name = "late-interaction" if encoder else "onnx-cross-encoder"
+        return "pair-score", {**plain, "name": name}
     if not folder.is_dir():
         refuse_foreign(model)
         if "/" not in model and model.casefold().startswith(_HOSTED):
@@ -433,17 +439,29 @@ def _of_files(model: str) -> tuple[AnyStrategy | None, dict[str, Any]]:
 def _of_config(folder: Path, plain: dict[str, Any]) -> tuple[AnyStrategy | None, dict[str, Any]]:
     """The strategy and the backend of a folder with a model, by its architecture."""
     config = _read(folder / _CONFIG)
-    kind = str(next(iter(config.get("architectures") or ()), ""))
+    kind = _architecture(config)
     if kind.endswith("ForSequenceClassification"):
         exported = any(folder.rglob("*.onnx")) and not any(folder.glob("*.safetensors"))
         name = "onnx-cross-encoder" if exported else "cross-encoder"
         return "pair-score", {**plain, "name": name}
-    if (folder / _MODULES).is_file() and (kind == "HF_ColBERT" or "For" not in kind):
+    if _is_encoder(folder):
         return "pair-score", {**plain, "name": "late-interaction"}
     if config.get("is_encoder_decoder"):
         return None, {**plain, "name": "seq2seq"}
     language = kind.endswith(("ForCausalLM", "LMHeadModel"))
     return "query-likelihood" if language else None, plain
+
+
+def _is_encoder(folder: Path) -> bool:
+    """Whether a folder holds an encoder of sentence-transformers."""
+    kind = _architecture(_read(folder / _CONFIG))
+    return (folder / _MODULES).is_file() and (kind == "HF_ColBERT" or "For" not in kind)
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    """The first architecture that a configuration states, or nothing."""
+    stated = config.get("architectures")
+    return str(stated[0]) if isinstance(stated, list) and stated else ""
 
 
 def _read(path: Path) -> dict[str, Any]:

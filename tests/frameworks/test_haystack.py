@@ -409,7 +409,7 @@ def test_top_k_of_the_component_and_of_the_run(oracle):
 
 
 @MODES
-@pytest.mark.parametrize("query", ["", "  \n"])
+@pytest.mark.parametrize("query", ["", "  \n", "\u200b\x00"])
 def test_a_blank_query_keeps_the_order_and_asks_nothing(mode, query, oracle, caplog):
     ranker = FirstRanker(backend=oracle, top_k=2)
     result = run(ranker, docs(1, 3, 2), mode, query=query)

@@ -48,8 +48,8 @@ def published(name: str, read: Read) -> Published:
         ModelLoadError: It is a language model, a classifier, or has another kind of task.
     """
     about = _mapping(read("config_sentence_transformers.json"))
-    architectures = _mapping(read("config.json")).get("architectures") or [""]
-    architecture = str(architectures[0])
+    stated = _mapping(read("config.json")).get("architectures")
+    architecture = str(stated[0]) if isinstance(stated, list) and stated else ""
     if about.get("model_type") in ("ColBERT", "MultiVectorEncoder") or architecture == "HF_ColBERT":
         return Published(colbert=True)
     if about.get("model_type") in ("CrossEncoder", "SparseEncoder") or (
@@ -93,10 +93,19 @@ def trained_weights(model: str) -> str:
     """The name that torch loads: the model, or what a folder with exported weights alone is of.
 
     Such a folder stands for the checkpoint that its ``config.json`` names, where it names one.
+
+    Raises:
+        ModelLoadError: A folder has no weights at all.
     """
     folder = Path(model)
     if not folder.is_dir() or any(folder.glob("*.safetensors")):
         return model
+    if not any(folder.glob("*.onnx")) and not any(folder.glob("onnx/*.onnx")):
+        raise ModelLoadError(
+            f"the folder {model!r} has no weights: neither model.safetensors nor exported ones, "
+            "such as onnx/model.onnx",
+            hint=f"Copy them from the model, or export it: `rerank-plugins export MODEL {model}`.",
+        )
     stated = _mapping(file_reader(model, folder)("config.json"))
     return str(stated.get("_name_or_path") or model)
 

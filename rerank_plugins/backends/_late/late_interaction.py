@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
-from ..._checks import at_least, one_of
+from ..._checks import at_least, is_blank, one_of
 from ..._extras import extra
 from ..._loading import loading
 from ..._shipped import weights_of
@@ -22,6 +22,7 @@ from ...errors import (
     ModelOutputError,
 )
 from .._base import SECRET, Answers, LocalModel, Table, in_order
+from .._local.loading import chosen_device
 from .._onnx.encoder import OnnxEncoder
 from .._onnx.files import Exported, find_exported
 from .._onnx.session import Device as OnnxDevice
@@ -254,6 +255,8 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         if self.engine == "torch" or self.device not in get_args(OnnxDevice):
             if self.engine == "onnx":
                 one_of("device", self.device, get_args(OnnxDevice))
+            extra("torch", "transformers")
+            chosen_device(self.device)  # an error before the hub is asked
             return None
         try:
             extra("onnxruntime", "onnx")
@@ -360,7 +363,9 @@ class _Loaded:
             if abandoned():
                 break
             chosen, by_length = by_length[: len(group)], by_length[len(group) :]
-            passages, read = self.vectors([text for text in dict.fromkeys(group) if _says(text)])
+            passages, read = self.vectors(
+                [text for text in dict.fromkeys(group) if not is_blank(text)]
+            )
             for i in chosen:
                 query, passage = asked[calls[i].query], passages.get(calls[i].passage)
                 cost = read.pop(calls[i].passage, 0)
@@ -425,16 +430,6 @@ class _Loaded:
             return [one for text in texts for one in self.encode([text], role)]
         wrong = ModelOutputError("the vectors are not finite", hint="Try dtype='float32'.")
         return [one if np.isfinite(one.vectors).all() else wrong for one in found]
-
-
-def _says(text: str) -> bool:
-    """Whether there is anything to read in a text.
-
-    Examples:
-        >>> [_says(text) for text in ("flea", ".", "", " ", chr(0x200B))]
-        [True, True, False, False, False]
-    """
-    return any(sign.isprintable() and not sign.isspace() for sign in text)
 
 
 def _groups(texts: Sequence[str], size: int) -> Iterator[list[str]]:

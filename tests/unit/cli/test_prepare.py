@@ -62,3 +62,13 @@ def test_a_reranker_that_reads_pairs_is_refused(tmp_path):
     given = [str(tmp_path / "p.jsonl"), str(tmp_path / "o"), "--reranker"]
     found = CliRunner().invoke(prepare, [*given, str(tmp_path / "spec.json")])
     assert "cannot encode passages without a query" in str(found.exception)
+
+
+def test_the_collection_is_not_overwritten(tmp_path, spec):
+    rows = '{"text": "a cat"}\n'
+    (tmp_path / "p.jsonl").write_text(rows)
+    given = [str(tmp_path / "p.jsonl"), f"{tmp_path}/./p.jsonl", "--reranker", str(spec)]
+    found = CliRunner().invoke(prepare, given)
+    assert isinstance(found.exception, InputError)
+    assert "p.jsonl', the collection itself" in str(found.exception)
+    assert (tmp_path / "p.jsonl").read_text() == rows

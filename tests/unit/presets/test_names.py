@@ -94,6 +94,23 @@ def test_a_folder_with_an_exported_classifier(tmp_path):
     assert find_named(tmp_path).backend["name"] == "cross-encoder"
 
 
+@pytest.mark.parametrize("place", ["", "onnx/"])
+def test_an_exported_file_ranks_as_its_folder_does(tmp_path, place):
+    (tmp_path / "modules.json").write_text("[]")
+    (tmp_path / "onnx").mkdir()
+    file = tmp_path / f"{place}model_int8.onnx"
+    file.touch()
+    for kind, name in {
+        "BertModel": "late-interaction",
+        "BertForSequenceClassification": "onnx-cross-encoder",
+    }.items():
+        (tmp_path / "config.json").write_text(json.dumps({"architectures": [kind]}))
+        assert find_named(file).backend["name"] == name
+        assert find_named(tmp_path).backend["name"] == name
+    (tmp_path / "config.json").write_text('{"architectures": 5}')  # nothing that says its kind
+    assert find_named(file).backend["name"] == "late-interaction"
+
+
 def test_a_folder_with_an_adapter(tmp_path):
     config = {"base_model_name_or_path": "a/base"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))

@@ -90,5 +90,8 @@ def test_torch_loads_what_exported_weights_are_of(tmp_path):
         (tmp_path / "config.json").write_text(stated)
         assert trained_weights(str(tmp_path)) == str(tmp_path)
     assert trained_weights("a/hub-id") == "a/hub-id"
+    (tmp_path / "model_int8.onnx").unlink()  # now nothing stands for another checkpoint
+    with pytest.raises(ModelLoadError, match=r"no weights: .*rerank-plugins export MODEL"):
+        trained_weights(str(tmp_path))
     shipped = weights_of("rerank-plugins/minilm-late-interaction")
     assert trained_weights(shipped) == "sentence-transformers/all-MiniLM-L6-v2"

@@ -393,6 +393,14 @@ def test_exported_weights_run_on_few_devices(exported):
         LateInteractionBackend(exported[0], engine="onnx", device="mps").warm_up()
 
 
+def test_a_wrong_device_is_told_before_a_hub_is_asked(exported, monkeypatch):
+    """Exported weights alone stand for a checkpoint on the hub, which torch would load."""
+    monkeypatch.setattr(late_interaction, "hub_reader", None)
+    monkeypatch.setattr(late_interaction, "trained_weights", lambda _: "a/hub-id")
+    with pytest.raises(ConfigurationError, match="there is no device 'foo'"):
+        LateInteractionBackend(exported[0], device="foo").warm_up()
+
+
 def test_arguments_that_the_engine_would_ignore_are_refused(exported, folder):
     with pytest.raises(ConfigurationError, match="dtype is 'float16', and exported"):
         LateInteractionBackend(exported[0], dtype="float16").warm_up()
@@ -466,7 +474,7 @@ def test_a_language_model_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ModelLoadError, match=r"cannot load the encoder|no exported weights"):
+    with pytest.raises(ModelLoadError, match=r"has no weights|no exported weights"):
         LateInteractionBackend(tmp_path).warm_up()
 
 
