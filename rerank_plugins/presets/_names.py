@@ -102,10 +102,7 @@ def chunked(strategy: AnyStrategy, words: int | None) -> AnyStrategy:
 
 def _unknown(model: str) -> UnknownNameError:
     """The error for a model of which nothing says how it ranks."""
-    kinds = (
-        "'query-likelihood' for a language model, 'pair-score' for a cross-encoder (with "
-        "backend='late-interaction' for an encoder)"
-    )
+    kinds = "'query-likelihood' for a language model, 'pair-score' for a cross-encoder"
     if Path(model).is_dir():
         return UnknownNameError(
             f"nothing says how the model in the folder {model!r} ranks",
@@ -126,11 +123,16 @@ def _unknown(model: str) -> UnknownNameError:
             f"{model!r} is not a known checkpoint",
             hint=f"A server's address begins with http: 'http://{model}'.",
         )
+    encoder = {
+        "strategy": "pair-score",
+        "backend": {"name": "late-interaction", "model": model},
+    }
     near = close_to(model, list_presets())
     meant = f"Did you mean {either(near)}?" if near else "`rerank-plugins models` has those."
     return UnknownNameError(
         f"{model!r} is not a known checkpoint",
-        hint=f"{meant} With strategy=... it may be any model: {kinds}.",
+        hint=f"{meant} With strategy=... it may be any model: {kinds}. An encoder is a spec: "
+        f"{encoder}.",
     )
 
 
