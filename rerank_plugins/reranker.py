@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ._checks import at_least, is_blank, known_keys, one_of
+from ._checks import at_least, is_blank, known_keys, listed, one_of
 from ._runner import ASYNC_QUERIES, Runner, results_of
 from .calls import Plan, ScorePair
 from .errors import CallError, ContractError, InputError, UnsupportedCallError
@@ -263,9 +263,10 @@ class Reranker:
         Raises:
             UnsupportedCallError: The backend reads query and passage together, or the strategy asks
                 about several passages at once.
-            InputError: The file cannot be written.
+            InputError: The file cannot be written, or a passage is not a string.
             CallError: A passage cannot be encoded.
         """
+        passages = listed("passages", passages, str)
         backend = _preparing(self.backend)
         if backend is None:
             raise UnsupportedCallError(

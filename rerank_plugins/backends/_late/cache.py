@@ -9,7 +9,16 @@ from pathlib import Path
 
 from ...errors import InputError
 from .packing import Packed
-from .store import SUFFIX, Kind, TokenVectors, append, read_folder, record, text_digest
+from .store import (
+    SUFFIX,
+    Kind,
+    TokenVectors,
+    append,
+    in_memory,
+    read_folder,
+    record,
+    text_digest,
+)
 
 logger = logging.getLogger("rerank_plugins.backends")
 
@@ -18,8 +27,9 @@ class VectorCache:
     """Finds the vectors of texts. Not safe to share between threads without a lock.
 
     In memory, those used last are kept, up to a number of bytes. New ones are also appended to a
-    file of this process in the folder, where there is one; what other processes write there is read
-    by those that start later.
+    file of this process in the folder, where there is one, and read from it when memory has
+    forgotten them; what other processes write there is read by those that start later. Files of
+    another precision in the folder are left alone.
 
     Args:
         kind: Gives the kind of the vectors; called only where they are in files.
@@ -44,8 +54,15 @@ class VectorCache:
         self.nbytes = 0
         self._files = list[TokenVectors]()
         self._own = (0, Path())  # the process, and its file
-        for found in (*prepared, *(read_folder(folder) if folder else ())):
+        # File, start and length of each record that this process, or one it was forked from, wrote
+        self._written = dict[bytes, tuple[Path, int, int]]()
+        self._told = False
+        for found in prepared:
             self.add(found)
+        for found in read_folder(folder) if folder else ():
+            self._require_own(found)
+            if found.kind.precision == kind().precision:
+                self._files.append(found)
 
     def add(self, vectors: TokenVectors) -> None:
         """Look into these too.
@@ -53,6 +70,10 @@ class VectorCache:
         Raises:
             InputError: They are of another encoder.
         """
+        self._require_own(vectors)
+        self._files.append(vectors)
+
+    def _require_own(self, vectors: TokenVectors) -> None:
         kind, found = self._kind(), vectors.kind
         if (found.key, found.dim) != (kind.key, kind.dim):
             where = f" in {str(vectors.path)!r}" if vectors.path else ""
@@ -61,7 +82,6 @@ class VectorCache:
                 hint="Give the model, the templates and the limits that they were prepared with, "
                 "or prepare the passages again.",
             )
-        self._files.append(vectors)
 
     def get(self, text: str) -> Packed | None:
         """The vectors of a text, if they are known.
@@ -77,15 +97,17 @@ class VectorCache:
             if (found := file.find(digest)) is not None:
                 self._keep(digest, found)
                 return found
-        return None
+        if (found := self._read_back(digest)) is not None:
+            self._keep(digest, found)
+        return found
 
     def put(self, text: str, packed: Packed) -> None:
         """Keep the vectors of a text that `get` did not find."""
         digest = text_digest(text)
         self._keep(digest, packed)
-        if self._folder is not None:
+        if self._folder is not None and digest not in self._written:
             try:
-                self._append(self._folder, record(digest, packed))
+                self._append(self._folder, digest, record(digest, packed))
             except OSError as error:
                 logger.warning("no more vectors are kept in %s: %s", self._folder, error)
                 self._folder = None
@@ -99,13 +121,36 @@ class VectorCache:
             _, oldest = self._kept.popitem(last=False)
             self.nbytes -= oldest.nbytes
 
-    def _append(self, folder: Path, data: bytes) -> None:
+    def _read_back(self, digest: bytes) -> Packed | None:
+        """The vectors of a text that were written; None where they cannot be read."""
+        if (place := self._written.get(digest)) is None:
+            return None
+        path, start, length = place
+        wrong: Exception | str = "they are not there"
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                data = file.read(length)
+            if (found := in_memory(self._kind(), [data]).find(digest)) is not None:
+                return found
+        except (OSError, InputError) as error:
+            wrong = error
+        if not self._told:
+            self._told = True
+            logger.warning("vectors in %s cannot be read and are made again: %s", path, wrong)
+        if isinstance(wrong, FileNotFoundError) or not isinstance(wrong, OSError):
+            del self._written[digest]  # what is lost may be written again, and nothing else
+        return None
+
+    def _append(self, folder: Path, digest: bytes, data: bytes) -> None:
         """Append to the file of this process: a forked one has its own."""
         process, path = self._own
         if process != os.getpid():
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
-            data = self._kind().head() + data
             self._own = (os.getpid(), path)
         with path.open("ab", buffering=0) as file:
-            append(file, data)
+            end = file.tell()
+            head = b"" if end else self._kind().head()
+            append(file, head + data)
+        self._written[digest] = (path, end + len(head), len(data))

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
-from ..._checks import at_least, is_blank, one_of
+from ..._checks import at_least, is_blank, listed, one_of
 from ..._extras import extra
 from ..._loading import loading
 from ..._shipped import weights_of
@@ -82,20 +82,22 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         passage_prefix: As ``query_prefix``, for passages.
         batch_size: Texts of about 500 characters that run together, where the device is not a CPU.
         cache_precision: The type in which passages' vectors are kept: ``"int8"``, ``"float16"`` or
-            ``"float32"``; ``"auto"`` is int8 for tokens, and float32 for pooled vectors. Scores are
-            computed from what is kept, so they do not change when a passage is forgotten.
+            ``"float32"``; ``"auto"`` is int8 for tokens, and float32 for pooled vectors, and takes
+            prepared vectors of any type. Scores are computed from what is kept, so they do not
+            change when a passage is forgotten.
         cache_bytes: Bytes of vectors in memory at most; those used last are kept. A passage with
-            more is encoded each time.
-        cache_folder: A folder that keeps vectors for other processes too. It grows with every new
-            passage.
+            more is encoded each time, or read from ``cache_folder``.
+        cache_folder: A folder that keeps vectors for other processes too, and for this one when
+            memory is full. It grows with every new passage. ``~`` is the home folder.
         prepared: Vectors of a collection: a file that ``rerank-plugins prepare`` wrote, or what
-            `prepare` returned.
+            `prepare` returned. ``~`` is the home folder.
         revision: The hub revision.
         token: For private models: the token, or a function that gives it. Never shown.
 
     Raises:
         InputError: An argument is out of range; when the model is loaded also if the vectors of
-            ``cache_folder`` or ``prepared`` are damaged or of another model.
+            ``cache_folder`` or ``prepared`` are damaged or of another model, or the prepared ones
+            are not of the ``cache_precision`` that was given.
         MissingExtraError, ModelLoadError, ConfigurationError: When the model is loaded. A language
             model or a classifier is refused.
 
@@ -143,10 +145,9 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
         at_least(8, none=True, part_tokens=self.part_tokens)
         at_least(1, none=True, threads=self.threads)
         at_least(0, cache_bytes=self.cache_bytes)
-        if isinstance(self.prepared, Path):
-            self.prepared = str(self.prepared)
-        if isinstance(self.cache_folder, Path):
-            self.cache_folder = str(self.cache_folder)
+        self.cache_folder = _path("cache_folder", self.cache_folder, "a folder")
+        if not isinstance(self.prepared, TokenVectors):
+            self.prepared = _path("prepared", self.prepared, "a file, TokenVectors")
 
     def prepare(self, passages: Iterable[str], path: str | Path | None = None) -> TokenVectors:
         """Encode a collection's passages; this backend looks into their vectors from now on.
@@ -157,15 +158,16 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
             path: A file to write; vectors that are not written take as much memory.
 
         Raises:
-            InputError: The file cannot be written.
+            InputError: The file cannot be written, or a passage is not a string.
             CallError: A passage cannot be encoded.
         """
+        everything = listed("passages", passages, str)
         with self._turn:
             ready = self._loaded_now()
             kind, seen = ready.kind(), set[bytes]()
 
         def records() -> Iterator[bytes]:
-            for group in _groups(list(passages), self.batch_size):
+            for group in _groups(everything, self.batch_size):
                 texts = [text for text in dict.fromkeys(group) if text_digest(text) not in seen]
                 with self._turn:
                     found = ready.vectors(texts, keep=False)[0]
@@ -197,17 +199,19 @@ class LateInteractionBackend(LocalModel["_Loaded"]):
 
         Raises:
             ConfigurationError: The encoder's vectors are those of tokens.
+            InputError: A text is not a string.
             CallError: A text cannot be encoded.
         """
         import numpy as np
 
         one_of("role", role, get_args(Role))
+        given = listed("texts", texts, str)
         if self.vectors != "pooled":
             raise InputError("vectors is 'tokens'", hint="Use a backend with vectors='pooled'.")
         with self._turn:
             ready = self._loaded_now()
         rows = []
-        for group in _groups(list(texts), self.batch_size):
+        for group in _groups(given, self.batch_size):
             with self._turn:
                 found = ready.encode(group, role)
             for one in found:
@@ -337,13 +341,25 @@ class _Loaded:
         self._precision = small if options.cache_precision == "auto" else options.cache_precision
         prepared = options.prepared
         if isinstance(prepared, str):
-            prepared = TokenVectors.load(prepared)
+            prepared = TokenVectors.load(_expanded("prepared", prepared))
+        if prepared is not None:
+            self._require_precision(prepared)
+        folder = options.cache_folder
         self.cache = VectorCache(
             self.kind,
             options.cache_bytes,
-            folder=Path(options.cache_folder) if options.cache_folder else None,
+            folder=_expanded("cache_folder", folder) if folder else None,
             prepared=[] if prepared is None else [prepared],
         )
+
+    def _require_precision(self, prepared: TokenVectors) -> None:
+        asked, found = self._options.cache_precision, prepared.kind.precision
+        if asked not in ("auto", found):
+            where = f" in {str(prepared.path)!r}" if prepared.path else ""
+            raise InputError(
+                f"cache_precision is {asked!r}, and the prepared vectors{where} are {found!r}",
+                hint="Leave cache_precision out, or prepare the passages with it.",
+            )
 
     def kind(self) -> Kind:
         """The kind of the vectors, as files state it."""
@@ -430,6 +446,29 @@ class _Loaded:
             return [one for text in texts for one in self.encode([text], role)]
         wrong = ModelOutputError("the vectors are not finite", hint="Try dtype='float32'.")
         return [one if np.isfinite(one.vectors).all() else wrong for one in found]
+
+
+def _path(name: str, value: object, expected: str) -> str | None:
+    """A path as a string, or None.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if value is not None and not isinstance(value, str | Path):
+        raise InputError(f"{name} is {value!r:.80}, expected {expected} or None")
+    return None if value is None else str(value)
+
+
+def _expanded(name: str, path: str) -> Path:
+    """A path with the home folder in place of ``~``.
+
+    Raises:
+        InputError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{name} is {path!r}: {error}", hint="Give the whole path.") from error
 
 
 def _groups(texts: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -7,11 +7,11 @@ that a file can be mapped into memory and read where it lies. Nothing in such a 
 
 import hashlib
 import json
+import logging
 import mmap
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
@@ -19,6 +19,8 @@ from typing import Any, BinaryIO, get_args
 from ..._files import replacing
 from ...errors import InputError
 from .packing import Packed, Precision
+
+logger = logging.getLogger("rerank_plugins.backends")
 
 SUFFIX = ".vectors"
 _FORMAT, _VERSION = "rerank-plugins token vectors", 1
@@ -76,7 +78,10 @@ class Kind:
         sound = isinstance(key, str) and type(dim) is int and dim > 0
         if not sound or precision not in get_args(Precision):
             raise InputError(f"{name} is damaged: its head lacks the encoder's key, dim or type")
-        return cls(key, dim, precision)  # type: ignore[arg-type]  # checked above
+        kind = cls(key, dim, precision)  # type: ignore[arg-type]  # checked above
+        if head != kind.head():
+            raise InputError(f"{name} is damaged: its head is incomplete")
+        return kind
 
 
 def record(digest: bytes, packed: Packed) -> bytes:
@@ -97,13 +102,14 @@ class TokenVectors:
 
     `LateInteractionBackend.prepare` makes it; ``LateInteractionBackend(prepared=...)`` and
     `rerank_plugins.feedback.FaissIndex` take it. Vectors are found by the text alone; each has a
-    checksum, which is compared when it is first read. A file is mapped into memory and not copied.
+    checksum, which is compared when it is first read. A file is mapped into memory, and of it only
+    the vectors that are asked for are copied: it may be replaced, but not shortened.
 
     Args:
         kind: What the vectors are.
         buffer: The bytes of a file.
         path: The file; None where the bytes are in memory only.
-        whole: Whether an incomplete record at the end is damage.
+        whole: Whether an incomplete record at the end is an error; else the log says so.
 
     Raises:
         InputError: The file is damaged.
@@ -139,8 +145,9 @@ class TokenVectors:
         """Write the file, whole or not at all.
 
         Raises:
-            InputError: It cannot be written.
+            InputError: It cannot be written, or was mapped from a file that is shorter now.
         """
+        self._require_mapped()
         with replacing(Path(path)) as file:
             file.write(self._buffer)
 
@@ -157,7 +164,7 @@ class TokenVectors:
         """The vectors of a text by its `text_digest`; None if they are not here.
 
         Raises:
-            InputError: The checksum does not agree.
+            InputError: The checksum does not agree, or the file is shorter than it was.
         """
         if (place := self._places.get(digest)) is None:
             return None
@@ -165,7 +172,10 @@ class TokenVectors:
 
         at, rows, tokens, truncated, check = place
         dim, precision = self.kind.dim, self.kind.precision
+        self._require_mapped()
         codes = np.frombuffer(self._buffer, precision, rows * dim, at).reshape(rows, dim)
+        if isinstance(self._buffer, mmap.mmap):
+            codes = codes.copy()  # the file may be shortened before they are read again
         if digest not in self._checked:
             stated = (rows, tokens, bool(truncated), digest)
             if zlib.crc32(codes.data, zlib.crc32(repr(stated).encode())) != check:
@@ -189,6 +199,13 @@ class TokenVectors:
             at = after
         if at < size and self._whole:
             raise self._damaged("its last record is incomplete")
+        if at < size:
+            logger.warning("the last records of %s are not whole and are not used", self.path)
+
+    def _require_mapped(self) -> None:
+        """Refuse a file that was shortened in place: to read beyond its end kills the process."""
+        if isinstance(self._buffer, mmap.mmap) and self._buffer.size() < len(self._buffer):
+            raise self._damaged("the file is shorter than when it was opened")
 
     def _damaged(self, how: str) -> InputError:
         return InputError(
@@ -216,10 +233,7 @@ def read_file(path: Path, *, whole: bool = True) -> TokenVectors:
     name = repr(str(path))
     try:
         with path.open("rb") as file:
-            head = file.readline(_LONGEST_HEAD)
-            kind = Kind.of(head, name)
-            if head != kind.head():
-                raise InputError(f"{name} is damaged: its head is incomplete")
+            kind = Kind.of(file.readline(_LONGEST_HEAD), name)
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {name}: {error}") from error
@@ -241,8 +255,12 @@ def write_file(path: Path, kind: Kind, records: Iterable[bytes]) -> None:
 def read_folder(folder: Path) -> list[TokenVectors]:
     """The files of token vectors in a folder.
 
+    A file without a head, and a record that is cut off, are what a killed process left: the log
+    names the file, and the others are read.
+
     Raises:
-        InputError: It is not a folder, holds none but something else, or a file is damaged.
+        InputError: It is not a folder, holds none but something else, or a file cannot be read or
+            is damaged in its middle.
     """
     if not folder.exists():
         return []
@@ -256,14 +274,19 @@ def read_folder(folder: Path) -> list[TokenVectors]:
             f"{str(folder)!r} holds something else than token vectors",
             hint="Give an empty folder, or one that is not there yet.",
         )
-    # A file without a whole head is one that a killed process left.
     return [read_file(path, whole=False) for path in ours if _has_head(path)]
 
 
 def _has_head(path: Path) -> bool:
-    with suppress(OSError), path.open("rb") as file:
-        return file.readline(_LONGEST_HEAD).endswith(b"\n")
-    return True  # reading it again gives the error
+    try:
+        with path.open("rb") as file:
+            Kind.of(file.readline(_LONGEST_HEAD), repr(str(path)))
+    except InputError as error:
+        logger.warning("the vectors in %s are not used: %s", path, error)
+        return False
+    except OSError:
+        return True  # reading it again gives the error
+    return True
 
 
 def append(file: BinaryIO, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Plain encoders, through transformers and torch: token ids in, hidden states out."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float32]
 
 _CONTENT = "a"
+_NOT_COMPUTED_WITH = ("_name_or_path", "architectures", "dtype", "transformers_version")
+"""Values of a configuration that change no vector; the type is that of the tensors."""
 
 
 class TorchEncoder:
@@ -194,15 +197,35 @@ def hub_reader(name: str, revision: str | None, token: str | None) -> Read:
 
 
 def weights_digest(model: Any) -> str:
-    """The SHA-256 of a model's tensors with their names."""
+    """The SHA-256 of a model's tensors with their names, and of its configuration."""
     import torch
 
-    found = hashlib.sha256()
+    found = hashlib.sha256(_stated(model).encode())
     for name, tensor in model.state_dict().items():
         found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         data = tensor.detach().cpu().contiguous().reshape(-1)
         found.update(data.view(torch.uint8).numpy().data if data.numel() else b"")
     return found.hexdigest()
+
+
+def _stated(model: Any) -> str:
+    """The values of a model's configuration that are not its class's own, such as its heads.
+
+    Another release of transformers, with more values, says the same.
+    """
+    configs = (getattr(module, "config", None) for module in model.modules())
+    config = next((found for found in configs if hasattr(found, "get_text_config")), None)
+    if config is None:
+        return ""
+    config = config.get_text_config()
+    try:
+        usual = type(config)().to_dict()
+    except Exception:  # noqa: BLE001 - a class of someone else's that needs arguments
+        usual = {}
+    own = {k: v for k, v in config.to_dict().items() if k not in usual or v != usual[k]}
+    for name in _NOT_COMPUTED_WITH:
+        own.pop(name, None)
+    return json.dumps(own, sort_keys=True, default=repr)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

@@ -76,6 +76,7 @@ class OnnxEncoder:
         """A digest of the weights, the tokenizer and the arithmetic."""
         folder = self._files.folder
         parts = [self._files.weights, folder / FILE, folder / "tokenizer_config.json"]
+        parts += [folder / "special_tokens_map.json", *self._files.external]
         found = [digest(path) for path in parts if path.is_file()]
         return hashlib.sha256(f"onnx-1 {found}".encode()).hexdigest()
 

@@ -44,6 +44,13 @@ class Exported:
     weights: Path
     folder: Path
 
+    @property
+    def external(self) -> list[Path]:
+        """The files beside the graph that hold tensors of it: their names start with its own."""
+        graph = self.weights
+        beside = (path for path in graph.parent.iterdir() if path.name.startswith(graph.name))
+        return sorted(path for path in beside if path.name != graph.name)
+
     def values(self, file: str, *, needed: bool = False) -> dict[str, Any]:
         """The values of a JSON file beside the weights; none where it is absent.
 

@@ -1,6 +1,7 @@
 """ColBERT checkpoints: markers, masks, skipped words; restated with transformers alone."""
 
 import json
+import shutil
 import string
 
 import numpy as np
@@ -174,6 +175,16 @@ def test_a_loaded_model_is_taken(folder, backend):
     expected = backend.run([call])[0].answer
     assert given.run([call])[0].answer == pytest.approx(expected, abs=1e-2)
     assert given._loaded._encoder.key == backend._loaded._encoder.key
+
+
+def test_the_key_is_that_of_the_configuration_too(folder, backend, tmp_path):
+    shutil.copytree(folder, tmp_path / "twin")
+    path = tmp_path / "twin" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "relu"}))
+    other = LateInteractionBackend(path.parent)
+    for one in (other, backend):
+        one.warm_up()
+    assert other._loaded._encoder.key != backend._loaded._encoder.key
 
 
 def test_other_objects_and_pooled_vectors_are_refused(folder):

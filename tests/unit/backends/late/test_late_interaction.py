@@ -207,6 +207,16 @@ def test_any_text_gets_a_score(backend, text):
         assert -1.001 <= reply.answer <= 1.001
 
 
+def test_a_passage_larger_than_the_cache_is_read_from_the_folder(folder, backend, tmp_path):
+    small = LateInteractionBackend(folder, cache_bytes=0, cache_folder=tmp_path / "cache")
+    assert scores(small) == scores(backend)
+    [path] = (tmp_path / "cache").iterdir()
+    size = path.stat().st_size
+    assert tokens_read(small, PASSAGES) == [5, 0, 0, 0]
+    assert scores(small) == scores(backend)
+    assert path.stat().st_size == size
+
+
 def test_a_passage_larger_than_the_cache_is_encoded_each_time(folder, backend):
     small = LateInteractionBackend(folder, cache_bytes=500)
     assert scores(small) == scores(backend)
@@ -331,6 +341,45 @@ def test_vectors_of_another_recipe_are_refused(folder, tmp_path, other):
             backend.run([ScorePair("flea", "cat")])
 
 
+def test_prepared_vectors_of_another_precision_are_refused(folder, tmp_path):
+    path = tmp_path / "p.vectors"
+    prepared = LateInteractionBackend(folder).prepare(PASSAGES, path)
+    for source in (path, prepared):
+        other = LateInteractionBackend(folder, prepared=source, cache_precision="float32")
+        with pytest.raises(InputError, match=r"is 'float32', and the .*p\.vectors' are 'int8'"):
+            other.warm_up()
+        same = LateInteractionBackend(folder, prepared=source, cache_precision="int8")
+        assert tokens_read(same, PASSAGES) == [5, 0, 0, 0]
+    exact = LateInteractionBackend(folder, cache_precision="float32")
+    auto = LateInteractionBackend(folder, prepared=exact.prepare(PASSAGES), cache_bytes=0)
+    assert scores(auto) == scores(exact)
+
+
+def test_a_folder_of_another_precision_changes_no_score(folder, tmp_path):
+    scores(LateInteractionBackend(folder, cache_folder=tmp_path))
+    for tokens in ([5 + 4, 4, 9, 3], [5, 0, 0, 0]):
+        asked = {"cache_folder": tmp_path, "cache_precision": "float32"}
+        assert tokens_read(LateInteractionBackend(folder, **asked), PASSAGES) == tokens
+        exact = LateInteractionBackend(folder, cache_precision="float32")
+        assert scores(LateInteractionBackend(folder, **asked)) == scores(exact)
+
+
+def test_the_home_folder_is_written_as_a_tilde(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    expected = scores(LateInteractionBackend(folder, cache_folder="~/cache"))
+    [path] = (tmp_path / "home" / "cache").iterdir()
+    other = LateInteractionBackend(folder, prepared=f"~/cache/{path.name}")
+    assert tokens_read(other, PASSAGES) == [5, 0, 0, 0]
+    assert scores(other) == expected
+    assert not (tmp_path / "~").exists()
+    for name in ("cache_folder", "prepared"):
+        nobody = LateInteractionBackend(folder, **{name: "~nobody-of-that-name/x"})
+        with pytest.raises(InputError, match=f"{name} is '~nobody-of-that-name/x'"):
+            nobody.warm_up()
+
+
 def test_vectors_of_another_model_are_refused(folder, tmp_path):
     tiny_models.bert(WORDS, tmp_path, "BertModel", initializer_range=0.5)
     prepared = LateInteractionBackend(folder).prepare(PASSAGES, tmp_path / "p.vectors")
@@ -443,11 +492,30 @@ def test_an_exported_classifier_is_refused(tmp_path):
         ({"part_tokens": 3}, "part_tokens is 3"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"cache_bytes": -1}, "cache_bytes is -1"),
+        ({"prepared": 3}, "prepared is 3, expected a file, TokenVectors or None"),
+        ({"prepared": ["x"]}, r"prepared is \['x'\], expected a file, TokenVectors or None"),
+        ({"cache_folder": 3}, "cache_folder is 3, expected a folder or None"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         LateInteractionBackend("model", **options)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([None], r"\[0\] is of type NoneType, expected str"),
+        (["a cat", 3], r"\[1\] is of type int, expected str"),
+        ("abc", "is of type str, expected a list"),
+        (None, "is of type NoneType, expected a list"),
+    ],
+)
+def test_what_is_not_a_list_of_texts_is_refused(texts, message):
+    tokens, pooled = (LateInteractionBackend("model", vectors=v) for v in ("tokens", "pooled"))
+    for use in (tokens.prepare, pooled.embed, Reranker(PairScore(), tokens).prepare):
+        with pytest.raises(InputError, match=message):
+            use(texts)
 
 
 def test_a_model_must_be_given():

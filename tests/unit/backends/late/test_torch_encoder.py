@@ -1,5 +1,8 @@
 """Hidden states through torch: equal to transformers', padded or not."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import tiny_models
@@ -64,6 +67,19 @@ def test_the_key_is_that_of_the_weights_and_the_tokenizer(folder, encoder, tmp_p
     assert weights_digest(encoder._model) != weights_digest(encoder._model.bfloat16())
 
 
+def test_the_key_is_that_of_the_configuration_too(folder, encoder, tmp_path):
+    """The same tensors with other heads or another activation give other vectors."""
+    shutil.copytree(folder, tmp_path / "twin")
+    path = tmp_path / "twin" / "config.json"
+    stated = json.loads(path.read_text())
+    assert load_torch_encoder(str(path.parent), **SOURCE).key == encoder.key
+    for changed in ({"num_attention_heads": 1}, {"hidden_act": "relu"}):
+        path.write_text(json.dumps(stated | changed))
+        assert load_torch_encoder(str(path.parent), **SOURCE).key != encoder.key
+    path.write_text(json.dumps(stated | {"architectures": ["BertForMaskedLM"]}))
+    assert load_torch_encoder(str(path.parent), **SOURCE).key == encoder.key
+
+
 def test_a_device_without_memory_is_an_error_of_the_calls(encoder, monkeypatch):
     import torch
 
@@ -76,8 +92,6 @@ def test_a_device_without_memory_is_an_error_of_the_calls(encoder, monkeypatch):
 
 
 def test_weights_that_lack_a_layer_are_refused(folder, tmp_path):
-    import shutil
-
     from safetensors.numpy import load_file, save_file
 
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)

@@ -51,6 +51,18 @@ def test_the_key_is_that_of_weights_and_tokenizer(folder, tmp_path_factory, enco
     assert load_encoder(str(folder)).key != encoder.key
 
 
+@pytest.mark.parametrize(
+    "name", ["special_tokens_map.json", "model.onnx_data", "model.onnx.data", "model.onnx_data_1"]
+)
+def test_the_key_is_that_of_all_files_that_change_vectors(folder, encoder, name):
+    path = encoder._files.weights.parent if name.startswith("model") else folder
+    keys = {encoder.key}
+    for text in ("{}", '{"mask_token": "sea"}'):
+        (path / name).write_text(text)
+        keys.add(load_encoder(str(folder)).key)
+    assert len(keys) == 3
+
+
 def test_eight_bits_are_close(tmp_path, encoder):
     folder = tmp_path / "small"
     tiny_exports.bert(folder, "BertModel", precision="int8")
