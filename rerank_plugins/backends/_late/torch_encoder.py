@@ -220,7 +220,7 @@ def _stated(model: Any) -> str:
     config = config.get_text_config()
     try:
         usual = type(config)().to_dict()
-    except Exception:  # noqa: BLE001 - a class of someone else's that needs arguments
+    except (AttributeError, KeyError, TypeError, ValueError):  # a class that needs arguments
         usual = {}
     own = {k: v for k, v in config.to_dict().items() if k not in usual or v != usual[k]}
     for name in _NOT_COMPUTED_WITH:
