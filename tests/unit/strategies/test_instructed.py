@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugins import InputError, PromptTooLongError, Reranker
+from rerank_plugins._checks import is_blank
 from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.calls import Completion, LabelLogprobs
 from rerank_plugins.middleware import cached
@@ -133,6 +134,7 @@ def test_in_a_cascade_the_stage_gets_it_that_has_a_place_for_it():
     [
         ("", "instruction is '', expected a text that is not blank"),
         (" \n", r"instruction is ' \\n', expected a text that is not blank"),
+        ("\u200b", "expected a text that is not blank"),
         (7, "instruction is 7, expected a text that is not blank"),
         (["Find code."], "expected a text that is not blank"),
         (b"Find code.", "expected a text that is not blank"),
@@ -173,7 +175,11 @@ KINDS = st.sampled_from(
 )
 
 
-@given(KINDS, st.text(min_size=1).filter(str.strip), st.sampled_from([None, "Find fleas."]))
+@given(
+    KINDS,
+    st.text(min_size=1).filter(lambda text: not is_blank(text)),
+    st.sampled_from([None, "Find fleas."]),
+)
 def test_it_is_the_same_as_at_construction(kind, text, before):
     cls, arguments = kind
     built, told = model(), model()
