@@ -16,11 +16,9 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -158,11 +156,9 @@ MINILM = {
 def main() -> None:
     given = arguments()
     given.out.mkdir(parents=True, exist_ok=True)
-    read_licensed(given.lists / "questions.train.jsonl.gz")  # an error now, and not in each process
+    lists, licences = read_licensed(given.lists / "questions.train.jsonl.gz")
     for name in given.rows if given.minutes else ():
-        # A process for each: what a training leaves behind adds up to 20 GB over the rows.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-            alone.submit(trained, name, given).result()
+        trained(name, given, lists, licences)
     measured = measure(given)
     if given.write:
         write(given, measured)
@@ -185,12 +181,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def trained(name: str, given: argparse.Namespace) -> None:
+def trained(
+    name: str, given: argparse.Namespace, lists: list[TrainingList], licences: list[str]
+) -> None:
     """Train a row, unless that was done."""
     row, folder = ROWS[name], given.out / name
     if (folder / "reranker.json").is_file():
         return
-    lists, licences = read_licensed(given.lists / "questions.train.jsonl.gz")
     base = str(row.weights(given.model))
     taught = [row.labels(one) for one in lists]
     steps = timed_steps(

@@ -4,7 +4,6 @@ import gzip
 import importlib.util
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,6 @@ def recipe(monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "MINILM", {})
     monkeypatch.setattr(module, "COLLECTIONS", ("dl19",))
-    # A process of its own would import torch again for each row.
-    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda n, **_: ThreadPoolExecutor(n))
     return module
 
 
