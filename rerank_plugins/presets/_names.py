@@ -44,6 +44,7 @@ _ADDRESS = re.compile(r"[\w.-]{1,253}:[0-9]{1,5}(?:/|$)")
 _KEYS = frozenset({"api_key", "api_key_env"})
 _TEMPLATES = ("query_template", "passage_template")
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
+_ENCODER = "late-interaction"  # the backend of encoders
 _MODULES = "modules.json"
 """The file of sentence-transformers that a folder with an encoder has."""
 
@@ -125,7 +126,7 @@ def _unknown(model: str) -> UnknownNameError:
         )
     encoder = {
         "strategy": "pair-score",
-        "backend": {"name": "late-interaction", "model": model},
+        "backend": {"name": _ENCODER, "model": model},
     }
     near = close_to(model, list_presets())
     meant = f"Did you mean {either(near)}?" if near else "`rerank-plugins models` has those."
@@ -412,12 +413,14 @@ def _of_files(model: str) -> tuple[AnyStrategy | None, dict[str, Any]]:
     plain = {"name": "transformers", "model": model}
     if model.endswith(".gguf"):
         return "query-likelihood", plain
-    folder = Path(model)
     if model.endswith(".onnx"):
-        beside = folder.parent.parent if folder.parent.name == "onnx" else folder.parent
-        encoder = (beside / _CONFIG).is_file() and _is_encoder(beside)
-        name = "late-interaction" if encoder else "onnx-cross-encoder"
-        return "pair-score", {**plain, "name": name}
+        from ..backends._onnx.files import folder_of  # imported here: few models are such files
+
+        beside = folder_of(Path(model))
+        config = _read(beside / _CONFIG) if (beside / _CONFIG).is_file() else {}
+        encoder = _is_encoder(beside, _architecture(config))
+        return "pair-score", {**plain, "name": _ENCODER if encoder else "onnx-cross-encoder"}
+    folder = Path(model)
     if not folder.is_dir():
         refuse_foreign(model)
         if "/" not in model and model.casefold().startswith(_HOSTED):
@@ -446,17 +449,16 @@ def _of_config(folder: Path, plain: dict[str, Any]) -> tuple[AnyStrategy | None,
         exported = any(folder.rglob("*.onnx")) and not any(folder.glob("*.safetensors"))
         name = "onnx-cross-encoder" if exported else "cross-encoder"
         return "pair-score", {**plain, "name": name}
-    if _is_encoder(folder):
-        return "pair-score", {**plain, "name": "late-interaction"}
+    if _is_encoder(folder, kind):
+        return "pair-score", {**plain, "name": _ENCODER}
     if config.get("is_encoder_decoder"):
         return None, {**plain, "name": "seq2seq"}
     language = kind.endswith(("ForCausalLM", "LMHeadModel"))
     return "query-likelihood" if language else None, plain
 
 
-def _is_encoder(folder: Path) -> bool:
-    """Whether a folder holds an encoder of sentence-transformers."""
-    kind = _architecture(_read(folder / _CONFIG))
+def _is_encoder(folder: Path, kind: str) -> bool:
+    """Whether a folder with a model of this architecture is an encoder of sentence-transformers."""
     return (folder / _MODULES).is_file() and (kind == "HF_ColBERT" or "For" not in kind)
 
 

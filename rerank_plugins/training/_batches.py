@@ -149,9 +149,7 @@ def pack(groups: Sequence[Sequence[Row]]) -> dict[str, Any]:
     keep: list[int] = []
     places: list[list[int]] = []
     for number, group in enumerate(groups):
-        most = min(len(row.ids) for row in group) - 1  # at least one token of each stays its own
-        differing = (i for i in range(most) if len({row.ids[i] for row in group}) > 1)
-        shared = next(differing, most)
+        shared = _shared(group)
         ids += group[0].ids[:shared]
         positions += range(shared)
         blocks += [(number, 0)] * shared
@@ -170,6 +168,21 @@ def pack(groups: Sequence[Sequence[Row]]) -> dict[str, Any]:
         "logits_to_keep": torch.tensor(keep),
         "unpack": torch.tensor([[row[0]] * (width - len(row)) + row for row in places]),
     }
+
+
+def mostly_shared(rows: Sequence[Row]) -> bool:
+    """Whether the common beginning of some sequences is more than half of each.
+
+    Packed, what is not common makes one long sequence, and attention grows with its square.
+    """
+    return 2 * _shared(rows) > max(len(row.ids) for row in rows)
+
+
+def _shared(rows: Sequence[Row]) -> int:
+    """The number of tokens at the beginning that are common to some sequences."""
+    most = min(len(row.ids) for row in rows) - 1  # at least one token of each stays its own
+    differing = (i for i in range(most) if len({row.ids[i] for row in rows}) > 1)
+    return next(differing, most)
 
 
 def _mask(blocks: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InputError, RerankError
 from ..ranking import Strategy
-from ._batches import can_pack, group_lists
+from ._batches import can_pack, group_lists, mostly_shared
 from ._folder import CHECKPOINTS, alone, check_output, finish, identity, prepare
 from ._model import load_trainee
 from ._objectives import DEFAULTS, check_objective, kind_of
@@ -91,6 +91,10 @@ def train(
             options.share_prefix and kind in ("listwise", "written") and can_pack(trainee.model)
         )
         groups = group_lists(kept, together=together)
+        if (several := next((group for group in groups if len(group) > 1), None)) is not None:
+            begun = [row for one in several for row in trainee.encode(one).rows]
+            if not mostly_shared(begun):  # the prompt has the query before the passages
+                groups = group_lists(kept, together=False)
         checkpoints = folder / CHECKPOINTS
         trainer = RankingTrainer(
             trainee, options, groups, validation, checkpoints, progress=progress

@@ -60,7 +60,8 @@ class TrainingOptions:
             that sees them in the retriever's order learns places instead of texts.
         share_prefix: Read neighbouring lists that show the same passages together, as one group: a
             listwise prompt whose query comes after the passages then costs little more for ten
-            queries than for one. Losses are the same up to rounding.
+            queries than for one. Losses are the same up to rounding. Prompts that share less than
+            half are read one by one.
         objective: The losses and their weights; those of the strategy's kind when None.
         lora: An adapter, or None to train all weights.
         late_interaction: Train an encoder whose tokens' vectors are compared (ColBERT), instead of

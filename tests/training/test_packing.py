@@ -7,7 +7,13 @@ import torch
 
 from rerank_plugins.backends._prompts.renderer import Renderer
 from rerank_plugins.strategies import Permutation, SingleToken
-from rerank_plugins.training import Objective, TrainingList
+from rerank_plugins.training import (
+    Objective,
+    TrainingList,
+    TrainingOptions,
+    _batches,
+    train,
+)
 from rerank_plugins.training._batches import (
     MODEL_INPUTS,
     Collator,
@@ -65,6 +71,19 @@ def test_it_saves_what_is_shared(tokenizer, tiny_model):
     encode = PromptEncoder(strategy, Renderer(tokenizer), 8192)
     whole = sum(len(encode(row).rows[0].ids) for row in rows)
     assert batch["input_ids"].shape[1] < 0.8 * whole
+
+
+@pytest.mark.parametrize(("prompt", "packs"), [("short-letters.v1", 2), ("first.v1", 0)])
+def test_training_packs_where_prompts_share_most(
+    prompt, packs, llama_folder, tmp_path, monkeypatch
+):
+    """first.v1 has the query first: packed, its lists are one long sequence."""
+    seen, real = [], _batches.pack
+    monkeypatch.setattr(_batches, "pack", lambda groups: seen.append(groups) or real(groups))
+    options = TrainingOptions(epochs=1, shuffle=False, objective=Objective(lm_weight=0.0))
+    rows = lists(tuple(f"{text} , {text}" for text in TEXTS)) + lists(TEXTS[::-1])
+    train(str(llama_folder), SingleToken(prompt=prompt), rows, tmp_path / "out", options=options)
+    assert len(seen) == packs
 
 
 def test_queries_do_not_see_each_other(tiny_model, tokenizer):

@@ -108,13 +108,18 @@ def find_exported(
     if path.suffix == ".onnx":
         if not path.is_file():
             raise ModelLoadError(f"there is no file {model!r}")
-        inside = path.parent.name == "onnx" and not (path.parent / CONFIG).is_file()
-        return Exported(model, path, path.parent.parent if inside else path.parent)
+        return Exported(model, path, folder_of(path))
     folder = path if path.is_dir() else _downloaded(model, precision, revision, token())
     weights = (folder / name for name in _names(precision))
     if found := next((path for path in weights if path.is_file()), None):
         return Exported(model, found, folder)
     raise _not_exported(model, precision)
+
+
+def folder_of(weights: Path) -> Path:
+    """The folder with the configuration of exported weights: theirs, or the one above ``onnx``."""
+    inside = weights.parent.name == "onnx" and not (weights.parent / CONFIG).is_file()
+    return weights.parent.parent if inside else weights.parent
 
 
 def _names(precision: Precision) -> list[str]:

@@ -8,6 +8,7 @@ from rerank_plugins.training._batches import (
     MOST_TOGETHER,
     Collator,
     group_lists,
+    mostly_shared,
     pack,
     shuffle_group,
 )
@@ -75,6 +76,21 @@ def test_equal_rows_keep_a_last_token_each():
     found = pack([[Row((1, 2)), Row((1, 2))]])
     assert found["input_ids"].tolist() == [[1, 2, 2]]
     assert found["unpack"].tolist() == [[0], [1]]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((1, 2, 3, 4), (1, 2, 3, 5), True),  # three of four
+        ((1, 2, 3, 4), (1, 2, 5, 6), False),  # half
+        ((1, 2, 3, 4), (1, 2, 3, 4), True),
+        ((1, 2, 3, 4), (1, 2, 3, 5, 6, 7), False),  # half of the longer one
+        ((1, 2), (3, 4), False),
+    ],
+)
+def test_what_is_worth_packing_shares_more_than_half(first, second, expected):
+    rows = [Row(first), Row(second)]
+    assert mostly_shared(rows) is mostly_shared(rows[::-1]) is expected
 
 
 def lists(passages, queries):
