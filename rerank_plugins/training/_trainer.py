@@ -1,6 +1,8 @@
 """The training loop: Hugging Face's Trainer, given our batches, losses and validation."""
 
 import math
+import multiprocessing
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -216,7 +218,17 @@ def _arguments(
         remove_unused_columns=False,
         disable_tqdm=not progress,
         dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_num_workers=workers(chosen_device(options.device)),
     )
+
+
+def workers(device: str) -> int:
+    """Processes that turn lists into tokens: a GPU would wait for one, a CPU has better work.
+
+    None where a new process is not a copy of this one: the model would have to be sent to it.
+    """
+    is_copied = multiprocessing.get_all_start_methods()[0] == "fork"  # the first is the default
+    return min(8, (os.cpu_count() or 1) - 1) if device.startswith("cuda") and is_copied else 0
 
 
 def common_arguments(options: TrainingOptions, output: Path) -> dict[str, Any]:

@@ -1,0 +1,219 @@
+"""Make wide lists of known and written questions: what competes for each, and the teacher's scores.
+
+python models/recipes/asked_data.py DATA MINILM --asked asked.jsonl.gz --wordnet DIR \
+    --manuals manuals.jsonl.gz --out wide
+
+A list has up to ``--size`` passages of the question's source: the relevant ones, BM25's first and
+the nearest by MiniLM's mean vectors, with MiniLM's MaxSim and BM25's score of each. A written
+question is kept where its passage is among the first ``FOUND`` of them by MaxSim: otherwise others
+answer it as well, or it is about nothing. A training draws its lists from these, other passages at
+each, so one line holds positions and numbers, and the passages are in a file of their own.
+A GPU makes them in minutes.
+"""
+
+import argparse
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from candidates import BM25, first
+from pools import KINDS, Question, Source, sources
+from questions_data import same_article
+from torch.nn.functional import normalize
+from transformers import AutoModel, AutoTokenizer
+
+from rerank_plugins._files import rows_of
+
+FOUND = 3  # ranks in which a written question's passage is
+LEXICAL, DENSE = 16, 16  # ranks that the others come from
+READ = 180  # tokens of a passage
+ASKED = 64  # tokens of a question
+TOGETHER = 64  # questions whose lists are scored at once
+BATCH = 128  # texts in a forward pass
+
+
+def main() -> None:
+    given = arguments()
+    given.out.mkdir(parents=True, exist_ok=True)
+    found = sources(given.data, given.wordnet, given.manuals, given.seed, given.only)
+    for path in given.asked or ():
+        add_written(found, path)
+    encoder = TokenEncoder(given.encoder)
+    with (
+        gzip.open(given.out / "passages.jsonl.gz", "wt", encoding="utf-8") as passages,
+        gzip.open(given.out / "lists.jsonl.gz", "wt", encoding="utf-8") as lists,
+    ):
+        for source in found:
+            for key, text in source.passages.items():
+                row = {"_id": key, "text": text, "licence": source.licences[key]}
+                passages.write(json.dumps(row, ensure_ascii=False) + "\n")
+            asked, kept = 0, 0
+            for row in lists_of(source, encoder, given.size, given.queries):
+                asked += 1
+                if row is not None:
+                    kept += 1
+                    lists.write(json.dumps(row, ensure_ascii=False) + "\n")
+            print(f"{source.name}: {len(source.passages)} passages, {kept}/{asked}", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("data", type=Path, help="folder with train/ and beir/")
+    parser.add_argument("encoder", help="all-MiniLM-L6-v2")
+    parser.add_argument("--asked", type=Path, action="append", help="a file that asked.py wrote")
+    parser.add_argument("--wordnet", type=Path, help="folder of data.noun, data.verb, data.adj")
+    parser.add_argument("--manuals", type=Path, help="the file that manuals.py made")
+    parser.add_argument("--out", type=Path, required=True, help="where the two files are written")
+    parser.add_argument("--only", nargs="+", choices=KINDS, help="kinds of sources")
+    parser.add_argument("--size", type=int, default=24, help="passages of a list at most")
+    parser.add_argument("--queries", type=int, help="of each source at most")
+    parser.add_argument("--seed", type=int, default=5)
+    return parser.parse_args()
+
+
+def add_written(found: Sequence[Source], path: Path) -> None:
+    """Add the questions of a file to their sources."""
+    by_name = {source.name: source for source in found}
+    for number, row in rows_of(path):
+        source = by_name.get(row["source"])
+        if source is None:  # --only
+            continue
+        key = f"asked-{path.name.split('.')[0]}-{number}"
+        source.questions.append(Question(key, row["text"], (row["passage"],)))
+
+
+class Vectors(NamedTuple):
+    """The texts' token vectors one after the other, where each text's begin, and mean vectors."""
+
+    tokens: torch.Tensor  # (all tokens, dim), half precision, unit length
+    starts: list[int]  # of each text, and the end of the last
+    means: torch.Tensor  # (texts, dim), unit length
+
+
+class TokenEncoder:
+    """MiniLM's token vectors, on a GPU where there is one."""
+
+    def __init__(self, source: str) -> None:
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        loaded: Any = AutoModel.from_pretrained(source, dtype=torch.float32)
+        self._model = loaded.to(self.device).eval()
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str], most: int) -> Vectors:
+        """Encode texts; a text's tokens without the special ones, at least one."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        tokens: dict[int, torch.Tensor] = {}
+        means: dict[int, torch.Tensor] = {}
+        for begin in range(0, len(order), BATCH):
+            batch = order[begin : begin + BATCH]
+            given = self._tokenizer(
+                [texts[i] for i in batch],
+                truncation=True,
+                max_length=most,
+                padding=True,
+                return_tensors="pt",
+            ).to(self.device)
+            with torch.autocast(self.device, dtype=torch.bfloat16):
+                hidden = self._model(**given).last_hidden_state.float()
+            mask = given["attention_mask"][..., None].float()
+            pooled = normalize((hidden * mask).sum(1), dim=-1)
+            hidden = normalize(hidden, dim=-1).half()
+            lengths = given["attention_mask"].sum(1).tolist()
+            for row, (i, length) in enumerate(zip(batch, lengths, strict=True)):
+                ends = (1, length - 1) if length > 2 else (0, length)
+                tokens[i], means[i] = hidden[row, slice(*ends)].clone(), pooled[row]
+        listed = [tokens[i] for i in range(len(texts))]
+        return Vectors(
+            torch.cat(listed),
+            list(accumulate(map(len, listed), initial=0)),
+            torch.stack([means[i] for i in range(len(texts))]),
+        )
+
+
+def lists_of(
+    source: Source, encoder: TokenEncoder, size: int, most: int | None
+) -> Iterator[dict[str, Any] | None]:
+    """A row for each question that is kept, None for each that is not."""
+    keys = list(source.passages)
+    texts = list(source.passages.values())
+    at = {key: i for i, key in enumerate(keys)}
+    bm25, passages = BM25(texts), encoder(texts, READ)
+    questions = iter(source.questions[:most])
+    while batch := list(islice(questions, TOGETHER)):
+        asked = encoder([one.text for one in batch], ASKED)
+        near = (asked.means @ passages.means.T).topk(min(DENSE, len(keys))).indices.tolist()
+        lexical = [bm25.scores(one.text) for one in batch]
+        chosen = [
+            competing(source.name, one, keys, at, [*first(words, LEXICAL), *dense], size)
+            for one, words, dense in zip(batch, lexical, near, strict=True)
+        ]
+        scores = maxsim(asked, passages, chosen)
+        for one, words, places, similar in zip(batch, lexical, chosen, scores, strict=True):
+            yield row_of(one, keys, places, similar, words)
+
+
+def competing(
+    name: str,
+    question: Question,
+    keys: Sequence[str],
+    at: Mapping[str, int],
+    others: Iterable[int],
+    size: int,
+) -> list[int]:
+    """Positions of the relevant passages, and then of those that compete with them."""
+    relevant = [at[key] for key in question.relevant if key in at]
+    further = [
+        i
+        for i in dict.fromkeys(others)
+        if i not in relevant and not same_article(name, keys[i], question.relevant)
+    ]
+    return [*relevant[:3], *further][:size]
+
+
+@torch.inference_mode()
+def maxsim(asked: Vectors, passages: Vectors, chosen: Sequence[Sequence[int]]) -> list[list[float]]:
+    """The mean over the question's tokens of the highest cosine, for each passage of each list."""
+    found = []
+    for number, places in enumerate(chosen):
+        query = asked.tokens[asked.starts[number] : asked.starts[number + 1]]
+        rows = [passages.tokens[passages.starts[i] : passages.starts[i + 1]] for i in places]
+        cosines = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True) @ query.T
+        lengths = torch.tensor([len(row) for row in rows], device=cosines.device)
+        beyond = torch.arange(cosines.shape[1], device=cosines.device) >= lengths[:, None]
+        best = cosines.float().masked_fill(beyond[..., None], -torch.inf).amax(1)
+        found.append(best.mean(1))
+    return [one.tolist() for one in found]
+
+
+def row_of(
+    question: Question,
+    keys: Sequence[str],
+    places: Sequence[int],
+    similar: Sequence[float],
+    words: np.ndarray,
+) -> dict[str, Any] | None:
+    """The line of a list; None where a written question's passage is not found."""
+    known = sum(key in question.relevant for key in (keys[i] for i in places))
+    if known == len(places):
+        return None
+    if not question.judged and sum(one > similar[0] for one in similar) >= FOUND:
+        return None
+    return {
+        "query_id": question.key,
+        "query": question.text,
+        "judged": question.judged,
+        "relevant": known,
+        "ids": [keys[i] for i in places],
+        "maxsim": [round(one, 4) for one in similar],
+        "bm25": [round(float(words[i]), 3) for i in places],
+    }
+
+
+if __name__ == "__main__":
+    main()
