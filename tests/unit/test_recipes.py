@@ -283,3 +283,49 @@ def test_the_page_shows_rows_before_and_after_training(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     module.draw(found, tmp_path / "picture.svg")
     assert "</svg>" in (tmp_path / "picture.svg").read_text()
+
+
+PROSE = (
+    "A tide is the rise and fall of the sea that the moon and the sun bring about. "
+    "It comes twice a day on most of the coasts, and its height is not the same in all of them. "
+    "Where the shore is narrow and the water has no other way to go, it climbs by several metres. "
+    "In the open sea, far from any land, nobody on a ship would notice that it is there at all."
+)
+RST = f"""
+Tides
+=====
+
+Causes
+------
+
+{PROSE}
+
+These are :func:`tide.height` and its friends::
+
+    tide.height(3)
+
+.. note:: Nothing of this is here.
+"""
+HTML = f"""<html><head><title>Tides &#8212; Manual 1.0</title></head><body><nav><p>{PROSE}</p></nav>
+<h1>1. Tides</h1><p>{PROSE.replace("tide", "<em>wave</em>", 1)}<pre>wave(3)</pre>
+<h2>1.1. Effects</h2><table><tr><td><p>{PROSE}</p></td></tr></table>
+<p>{PROSE.replace("tide", "flood", 1)}</p></body></html>"""
+
+
+def test_manuals_yield_their_prose_with_title_and_licence(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(RECIPES))
+    manuals, sea = recipe("manuals"), tmp_path / "sea"
+    sea.mkdir()
+    (sea / "tides.rst").write_text(RST)
+    (sea / "waves.html").write_text(HTML)
+    (sea / "copies.html.gz").write_bytes(gzip.compress(HTML.encode()))
+    (sea / "changelog.html").write_text(HTML.replace("rise", "raise"))
+    out = tmp_path / "manuals.jsonl.gz"
+    manuals.main([manuals.source(f"Sea={sea}:MIT (A)")], out, most=10, seed=1)
+    rows = [json.loads(line) for line in gzip.decompress(out.read_bytes()).splitlines()]
+    assert [(row["title"], row["text"]) for row in rows] == [
+        ("Tides", PROSE.replace("tide", "wave", 1)),
+        ("Tides: Effects", PROSE.replace("tide", "flood", 1)),
+        ("Tides: Causes", PROSE),
+    ]
+    assert {(row["source"], row["licence"]) for row in rows} == {("Sea", "MIT (A)")}
