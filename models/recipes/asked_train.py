@@ -16,7 +16,8 @@ from random import Random
 from typing import Any, NamedTuple
 
 import torch
-from first_train import ranker
+from first_train import ranker, timed_steps
+from licences import licence_of
 from questions_data import COSINES, JUDGED, WORDS, spread
 
 from rerank_plugins._files import rows_of
@@ -54,16 +55,17 @@ def main() -> None:
     draws = [row for row in wide for _ in range(given.judged if row["judged"] else 1)]
     chance.shuffle(draws)
     batch = given.batch or kind.batch
-    needed = batch * given.steps // given.passes
+    steps = given.steps or budget(given, kind, batch, passages, draws)
+    needed = batch * steps // given.passes
     repeated = -(-needed // len(draws))
     rows = [drawn(row, passages, kind.size, chance, given) for row in (draws * repeated)[:needed]]
-    print(f"{len(wide)} wide lists, {len(rows)} drawn, {given.steps} steps", flush=True)
+    print(f"{len(wide)} wide lists, {len(rows)} drawn, {steps} steps", flush=True)
     done = train(
         given.model,
         strategy(given),
         rows,
         given.out,
-        options=options(given, kind, batch),
+        options=options(given, kind, batch, steps),
         about={"licences": licences},
     )
     curve = [line["loss"] for line in done.history if "loss" in line]
@@ -80,7 +82,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("model", help="the base: a folder, a hub id or a .gguf file")
     parser.add_argument("lists", type=Path, help="the folder that asked_data.py made")
     parser.add_argument("--out", type=Path, required=True, help="the trained model's folder")
-    parser.add_argument("--steps", type=int, required=True)
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--steps", type=int)
+    length.add_argument("--minutes", type=float, help="of training, by a trial of a few steps")
     parser.add_argument("--batch", type=int, help="lists in a step")
     parser.add_argument("--passes", type=int, default=1, help="over the lists that are drawn")
     parser.add_argument("--judged", type=int, default=4, help="draws of a judged question's list")
@@ -96,11 +100,15 @@ def arguments() -> argparse.Namespace:
 
 
 def read_passages(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Texts by id, and their licences, each once."""
+    """Texts by id, and their licences, each once.
+
+    Raises:
+        InputError: A line states no licence.
+    """
     texts, licences = {}, {}
-    for _, row in rows_of(path):
+    for number, row in rows_of(path):
         texts[row["_id"]] = row["text"]
-        licences[row["licence"]] = None
+        licences[licence_of(row, number, path)] = None
     return texts, list(licences)
 
 
@@ -137,21 +145,40 @@ def strategy(given: argparse.Namespace) -> Strategy:
     return ranker(given.words) if given.kind == "first" else PairScore()
 
 
-def options(given: argparse.Namespace, kind: Kind, batch: int) -> TrainingOptions:
+def budget(
+    given: argparse.Namespace,
+    kind: Kind,
+    batch: int,
+    passages: dict[str, str],
+    draws: list[dict[str, Any]],
+) -> int:
+    """The steps that fit into the minutes."""
+    chance = Random(given.seed)
+    rows = [drawn(row, passages, kind.size, chance, given) for row in draws[: 8 * batch]]
+
+    def trial(folder: Path, steps: int) -> object:
+        asked = options(given, kind, batch, steps)
+        return train(given.model, strategy(given), rows, folder, options=asked)
+
+    path = given.out.with_name(given.out.name + ".steps.json")
+    return timed_steps(path, given.minutes, trial)
+
+
+def options(given: argparse.Namespace, kind: Kind, batch: int, steps: int) -> TrainingOptions:
     """A step is one forward pass on a GPU; on a CPU it is several, of one list each."""
     gpu = torch.cuda.is_available()
     common = TrainingOptions(
-        max_steps=given.steps,
+        max_steps=steps,
         batch_size=batch if gpu else 1,
         accumulate=1 if gpu else batch,
         learning_rate=given.learning_rate or kind.learning_rate,
-        warmup=max(1, given.steps // 15),
+        warmup=max(1, steps // 15),
         objective=Objective(
             ranking=given.loss, weight=10.0 if given.loss == "ranknet" else 1.0, lm_weight=0.0
         ),
         context_tokens=kind.tokens,
         bf16=True,
-        evaluate_every=10**6,
+        evaluate_every=max(10, steps // 3),
         seed=given.seed,
     )
     if given.kind == "first":

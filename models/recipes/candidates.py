@@ -3,9 +3,12 @@
 from collections.abc import Collection, Sequence
 from random import Random
 
-import bm25s
 import numpy as np
 import Stemmer
+
+from rerank_plugins.evaluation._bm25 import bm25s_package
+
+bm25s = bm25s_package()
 
 LEXICAL = DENSE = 40  # ranks that negatives of generated queries come from
 CLAIM_DEPTH = 50  # and those of claims

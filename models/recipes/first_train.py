@@ -31,7 +31,7 @@ from rerank_plugins.strategies import SingleToken, SlidingWindow
 from rerank_plugins.training import Lora, Objective, TrainingList, TrainingOptions, train
 
 WINDOW, STRIDE = 10, 5
-TIMED = 3  # steps
+TIMED = (3, 30, 300)  # steps; more where a GPU makes them short
 FEWEST = 10  # steps of any budget
 # On a CPU the processor's time: other processes do not shorten the training.
 CLOCK = time.perf_counter if torch.cuda.is_available() else time.process_time
@@ -136,17 +136,24 @@ def timed_steps(path: Path, minutes: float, trial: Callable[[Path, int], object]
     """
     if path.is_file():
         return int(json.loads(path.read_text("utf-8"))["steps"])
-    seconds = []
-    for steps in (1, 1 + TIMED):
-        start = CLOCK()
-        with tempfile.TemporaryDirectory() as folder:
-            trial(Path(folder), steps)
-        seconds.append(CLOCK() - start)
-    each = max(1e-3, (seconds[1] - seconds[0]) / TIMED)
+    alone = timed(trial, 1)
+    for count in TIMED:
+        more = timed(trial, 1 + count) - alone
+        if more > alone / 4:  # else loading hides the steps
+            break
+    each = max(1e-3, more / count)
     steps = max(FEWEST, int(60 * minutes / each))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"steps": steps, "seconds_a_step": round(each, 3)}) + "\n", "utf-8")
     return steps
+
+
+def timed(trial: Callable[[Path, int], object], steps: int) -> float:
+    """The seconds of a trial."""
+    start = CLOCK()
+    with tempfile.TemporaryDirectory() as folder:
+        trial(Path(folder), steps)
+    return CLOCK() - start
 
 
 def measure(folder: Path) -> None:

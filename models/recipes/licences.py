@@ -46,14 +46,21 @@ def read_licensed(path: Path) -> tuple[list[TrainingList], list[str]]:
     Raises:
         InputError: A line states no licence.
     """
-    found: dict[str, None] = {}
-    for number, row in rows_of(path):
-        licence = row.get("licence")
-        if not isinstance(licence, str) or not licence.strip():
-            raise InputError(
-                f"line {number} of {path} states no licence",
-                hint="Give each line a field licence, such as 'CC BY 4.0 (whom to name)'. What is "
-                "trained on texts of unknown licence is not shipped.",
-            )
-        found[licence] = None
+    found = {licence_of(row, number, path): None for number, row in rows_of(path)}
     return list(read_lists(path)), list(found)
+
+
+def licence_of(row: Mapping[str, object], number: int, path: Path) -> str:
+    """The licence that a line states.
+
+    Raises:
+        InputError: It states none.
+    """
+    licence = row.get("licence")
+    if not isinstance(licence, str) or not licence.strip():
+        raise InputError(
+            f"line {number} of {path} states no licence",
+            hint="Give each line a field licence, such as 'CC BY 4.0 (whom to name)'. What is "
+            "trained on texts of unknown licence is not shipped.",
+        )
+    return licence

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from licences import LICENCES
+from licences import LICENCES, licence_of
 from questions_data import SOURCES, is_held_out
 from scifact import abstracts
 from wordnet import pool_of_concepts
@@ -115,14 +115,14 @@ def titles(data: Path) -> Source:
 
 def documents(path: Path) -> list[Source]:
     """The passages of ``manuals.py``, with headings as questions; small manuals stand together."""
-    rows = [row for _, row in rows_of(path)]
-    sizes = Counter(row["source"] for row in rows)
+    rows = list(rows_of(path))
+    sizes = Counter(row["source"] for _, row in rows)
     found: dict[str, Source] = {}
-    for row in rows:
+    for number, row in rows:
         name = row["source"] if sizes[row["source"]] >= LARGE else "small manuals"
         source = found.setdefault(name, Source(name, {}, {}))
         key = row["_id"]
-        source.passages[key], source.licences[key] = row["text"], row["licence"]
+        source.passages[key], source.licences[key] = row["text"], licence_of(row, number, path)
         if len(row.get("title", "").split()) > 1:
             source.questions.append(Question(f"head-{key}", row["title"], (key,)))
     return list(found.values())

@@ -1,5 +1,6 @@
 """BM25 over texts, by ``bm25s``: a first stage from nothing."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -20,7 +21,17 @@ def bm25_settings() -> dict[str, Any]:
         MissingExtraError: ``bm25s`` is not installed.
     """
     settings = {"k1": K1, "b": B, "stemmer": STEMMER, "stop_words": STOP_WORDS}
-    return settings | {"bm25s": extra("bm25s", "evaluation").__version__}
+    return settings | {"bm25s": bm25s_package().__version__}
+
+
+def bm25s_package() -> Any:
+    """The package. It starts JAX where that is installed, which then keeps most of a GPU's memory.
+
+    Raises:
+        MissingExtraError: ``bm25s`` is not installed.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    return extra("bm25s", "evaluation")
 
 
 class BM25Index:
@@ -58,7 +69,7 @@ class BM25Index:
                 f"there are {len(set(self.ids))} different ids of {len(self.texts)} texts",
                 hint="Give one of its own for each text.",
             )
-        bm25s = extra("bm25s", "evaluation")
+        bm25s = bm25s_package()
         stemmer = extra("Stemmer", "evaluation").Stemmer(STEMMER)
         words = {"stopwords": STOP_WORDS, "stemmer": stemmer, "show_progress": False}
         self._tokenize: Callable[..., Any] = partial(bm25s.tokenize, **words)

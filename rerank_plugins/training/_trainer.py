@@ -156,12 +156,12 @@ class _LastStep(TrainerCallback):
             control.should_evaluate = args.eval_strategy != "no"
         return control
 
-    def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
+    def on_log(self, _: Any, state: Any, *__: Any, logs: Any = None, **___: Any) -> None:
         """End before weights that are not numbers replace a checkpoint."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise ConfigurationError(
-                f"the loss became {loss}",
+                f"the loss became {loss} at step {state.global_step} of {state.max_steps}",
                 hint="Lower the learning rate, or use dtype='float32'.",
             )
 

@@ -18,7 +18,8 @@ from rerank_plugins.strategies import (
     SingleToken,
     SlidingWindow,
 )
-from rerank_plugins.training import Lora, Objective, TrainingList, TrainingOptions, train
+from rerank_plugins.training import Lora, Objective, TrainingList, TrainingOptions, _trainer, train
+from rerank_plugins.training._objectives import batch_loss
 from rerank_plugins.training.losses import RANKING_LOSSES
 
 PASSAGES = ("a dog sleeps", "the flea lives two months", "a wolf hunts", "the sea")
@@ -164,6 +165,39 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(encoder_f
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     }
     assert losses["a"] == losses["b"] != losses["c"]
+
+
+def test_processes_that_make_tokens_change_nothing(encoder_folder, tmp_path, monkeypatch):
+    """As on a GPU, which would wait for one."""
+    rows = [ROW, TrainingList("the sea ?", PASSAGES[::-1], (1, 0, 0, 0), query_id="r")]
+    histories = []
+    for count in (0, 2):
+        monkeypatch.setattr(_trainer, "workers", lambda _, count=count: count)
+        done = train(
+            encoder_folder, "pair-score", rows, tmp_path / str(count), options=options(epochs=3)
+        )
+        histories.append([line["loss"] for line in done.history if "loss" in line])
+    assert len(histories[0]) == 6
+    assert histories[0] == histories[1]
+
+
+def test_lists_become_tokens_in_processes_where_a_gpu_waits(monkeypatch):
+    monkeypatch.setattr(_trainer.os, "cpu_count", lambda: 4)
+    assert [_trainer.workers(device) for device in ("cpu", "cuda", "cuda:1")] == [0, 3, 3]
+    monkeypatch.setattr(_trainer.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    assert _trainer.workers("cuda") == 0
+
+
+def test_a_loss_that_is_not_a_number_ends_it_and_says_when(encoder_folder, tmp_path, monkeypatch):
+    calls = []
+
+    def broken(*given):
+        calls.append(1)
+        return batch_loss(*given) * (float("nan") if len(calls) > 2 else 1.0)
+
+    monkeypatch.setattr(_trainer, "batch_loss", broken)
+    with pytest.raises(ConfigurationError, match=r"the loss became nan at step 3 of 60\. Lower"):
+        train(encoder_folder, "pair-score", [ROW], tmp_path, options=options())
 
 
 def test_validation_keeps_the_best_and_patience_ends_it(encoder_folder, tmp_path):

@@ -5,8 +5,10 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from rerank_plugins import InputError
@@ -329,3 +331,127 @@ def test_manuals_yield_their_prose_with_title_and_licence(tmp_path, monkeypatch)
         ("Tides: Causes", PROSE),
     ]
     assert {(row["source"], row["licence"]) for row in rows} == {("Sea", "MIT (A)")}
+
+
+@pytest.fixture
+def on_path(monkeypatch):
+    """A function that loads a recipe which imports other recipes."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(str(RECIPES))
+    return recipe
+
+
+def test_what_is_asked_for_is_a_question(on_path):
+    asked = on_path("asked")
+    assert asked.cleaned(' "how long do fleas live"\nPassage: the sea') == "how long do fleas live"
+    assert asked.is_usable("how long do fleas live")
+    assert not asked.is_usable("a flea")
+    assert not asked.is_usable("what does the passage say of fleas")
+    assert not asked.is_usable("flea " * 26)
+    shown = asked.prompt("Claim", "A flea lives for weeks.")
+    assert shown.count("Passage:") == 4
+    assert shown.endswith("Passage: A flea lives for weeks.\nClaim:")
+
+
+def test_a_long_passage_is_shown_from_a_sentence_on(on_path):
+    text = " ".join(f"Sentence {i} has six words here." for i in range(60))
+    parts = {on_path("asked").part(text, Random(seed)) for seed in range(20)}
+    assert len(parts) > 3
+    assert all(part.startswith("Sentence") and len(part.split()) <= 80 for part in parts)
+    assert on_path("asked").part("A short one.", Random(0)) == "A short one."
+
+
+def wide(judged=True, relevant=1, bm25=(2.0, 1.0, 3.0, 0.5, 0.0, 0.1)):
+    return {
+        "query_id": "q",
+        "query": "flea",
+        "judged": judged,
+        "relevant": relevant,
+        "ids": list("abcdef"),
+        "maxsim": [0.5, 0.9, 0.8, 0.2, 0.1, 0.3],
+        "bm25": list(bm25),
+    }
+
+
+def test_a_list_that_is_drawn_has_one_relevant_passage_and_the_fused_teacher(on_path):
+    module = on_path("asked_train")
+    given = SimpleNamespace(bonus=1.0, loss="kl")
+    passages = {key: f"text {key}" for key in "abcdef"}
+    for seed in range(20):
+        one = module.drawn(wide(relevant=2), passages, 4, Random(seed), given)
+        assert sum(one.labels) == 1
+        assert len(set(one.ids)) == len(one) == 4
+        assert all(text == f"text {key}" for key, text in zip(one.ids, one.passages, strict=True))
+        assert [key in "ab" for key in one.ids] == list(one.labels)
+        deviation = float(np.std(wide()["bm25"]))
+        for key, score in zip(one.ids, one.teacher, strict=True):
+            i = "abcdef".index(key)
+            fused = 30 * wide()["maxsim"][i] + 0.5 * (wide()["bm25"][i] - 1.1) / deviation
+            assert score == pytest.approx(fused + 3 * (key in "ab"), abs=1e-4)
+    by_order = SimpleNamespace(bonus=1.0, loss="ranknet")
+    one = module.drawn(wide(judged=False), passages, 9, Random(0), by_order)
+    assert sorted(one.ids) == list("abcdef")
+    assert one.labels == one.teacher
+    own = one.teacher[one.ids.index("a")]
+    assert own == pytest.approx(15 + 0.5 * 0.9 / deviation + 1.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("key", ["a", "b"])
+def test_passages_without_a_licence_are_refused(key, on_path, tmp_path):
+    rows = [{"_id": one, "text": "x", "licence": "MIT (A)"} for one in "ab"]
+    del rows["ab".index(key)]["licence"]
+    path = tmp_path / "passages.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match="states no licence"):
+        on_path("asked_train").read_passages(path)
+
+
+def test_a_written_question_that_others_answer_better_is_left_out(on_path):
+    module, pools = on_path("asked_data"), on_path("pools")
+    keys, words = list("abcde"), np.arange(5.0)
+    made = pools.Question("asked-1", "flea", ("a",))
+    line = module.row_of(made, keys, [0, 2, 4], [0.5, 0.9, 0.7], words)
+    assert line["ids"] == ["a", "c", "e"]
+    assert line["bm25"] == [0.0, 2.0, 4.0]
+    assert line["relevant"] == 1
+    assert module.row_of(made, keys, [0, 1, 2, 4], [0.5, 0.9, 0.8, 0.7], words) is None
+    judged = pools.Question("q", "flea", ("a",), judged=True)
+    assert module.row_of(judged, keys, [0, 1, 2, 4], [0.5, 0.9, 0.8, 0.7], words) is not None
+    assert module.row_of(judged, keys, [0], [0.5], words) is None
+
+
+def test_similarity_of_lists_is_the_mean_over_the_question_s_tokens(on_path):
+    torch = pytest.importorskip("torch")
+    module = on_path("asked_data")
+    chance = np.random.default_rng(0)
+    sizes, asked = (2, 5, 1), (3, 1)
+    texts = [chance.normal(size=(n, 4)).astype(np.float32) for n in sizes]
+    queries = [chance.normal(size=(n, 4)).astype(np.float32) for n in asked]
+
+    def vectors(rows):
+        starts = [0, *np.cumsum([len(row) for row in rows]).tolist()]
+        return module.Vectors(torch.tensor(np.concatenate(rows)), starts, torch.zeros(1))
+
+    found = module.maxsim(vectors(queries), vectors(texts), [[2, 0, 1], [1]])
+    for query, chosen, scores in zip(queries, ([2, 0, 1], [1]), found, strict=True):
+        expected = [(query @ texts[i].T).max(1).mean() for i in chosen]
+        assert scores == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loading", "each", "steps"), [(1.0, 1.0, 60), (20.0, 0.1, 600), (20.0, 0.01, 6000)]
+)
+def test_the_steps_of_a_budget_are_timed_beyond_loading(
+    loading, each, steps, on_path, tmp_path, monkeypatch
+):
+    """Where a step is short, loading twice would hide it, and the budget would mean nothing."""
+    module, clock = on_path("first_train"), [0.0]
+
+    def trial(folder, count):
+        clock[0] += loading + count * each + (0.5 if count > 1 else 0.0) * (loading / 20)
+
+    monkeypatch.setattr(module, "CLOCK", lambda: clock[0])
+    found = module.timed_steps(tmp_path / "steps.json", 1.0, trial)
+    assert steps * 0.8 <= found <= steps * 1.01
+    assert module.timed_steps(tmp_path / "steps.json", 9.0, trial) == found

@@ -13,6 +13,13 @@ from ...errors import ConfigurationError
 PACKAGES = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12", "faiss-gpu-cuvs")
 
 
+OTHER_FACTORY = 'Build the index with another factory, such as "Flat" or "IVF256,Flat".'
+NO_MEMORY = (
+    "The GPU has too little free memory: nvidia-smi says what uses it. FAISS takes up to 1.5 GB "
+    "beside the index."
+)
+
+
 def find_faiss() -> ModuleType:
     """FAISS.
 
@@ -76,13 +83,13 @@ def to_gpus(index: Any, gpus: Sequence[int] | None, options: Any) -> Any:
         moved = faiss.index_cpu_to_gpus_list(index, co=options, gpus=wanted)
     except RuntimeError as error:
         raise ConfigurationError(
-            f"FAISS cannot move a {type(index).__name__} to a GPU: {error}",
-            hint='Build the index with another factory, such as "Flat" or "IVF256,Flat".',
+            f"FAISS cannot move an {type(index).__name__} to a GPU: {error}",
+            hint=NO_MEMORY if "alloc" in str(error) else OTHER_FACTORY,
         ) from error
     if not on_gpu(moved):
         raise ConfigurationError(
-            f"FAISS does not run a {type(index).__name__} on GPUs",
-            hint='Build the index with another factory, such as "Flat" or "IVF256,Flat".',
+            f"FAISS does not run an {type(index).__name__} on GPUs",
+            hint=OTHER_FACTORY,
         )
     return moved
 

@@ -1,11 +1,13 @@
 """BM25: against the formula, against published figures, and on texts without words."""
 
 import math
+import os
 
 import pytest
 
 from rerank_plugins import InputError
 from rerank_plugins.evaluation import Collection, bm25_scores, evaluate, load_collection
+from rerank_plugins.feedback import BM25Index
 
 pytest.importorskip("bm25s")
 pytest.importorskip("Stemmer")
@@ -69,3 +71,13 @@ def test_the_figures_of_real_collections(data, name, ndcg, recall):
     found = evaluate(run, loaded.qrels, ["nDCG@10", "R@100"])
     assert found["nDCG@10"] == pytest.approx(ndcg, abs=5e-4)
     assert found["R@100"] == pytest.approx(recall, abs=5e-4)
+
+
+@pytest.mark.parametrize("own", [None, "true"])
+def test_jax_which_bm25s_starts_leaves_a_gpu_its_memory(own, monkeypatch):
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    monkeypatch.setenv(name, own or "")
+    if own is None:
+        monkeypatch.delenv(name)
+    BM25Index.build(["a flea", "a dog"])
+    assert os.environ[name] == (own or "false")

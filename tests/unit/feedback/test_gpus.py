@@ -125,16 +125,25 @@ def test_the_gpus_are_chosen_by_number(two_gpus):
 
 
 def test_an_index_that_stays_on_the_cpu_is_no_success(two_gpus):
-    with pytest.raises(ConfigurationError, match="does not run a IndexHNSWFlat on GPUs"):
+    with pytest.raises(ConfigurationError, match="does not run an IndexHNSWFlat on GPUs"):
         build("HNSW16").to_gpu()
 
 
-def test_what_faiss_refuses_is_an_error_of_ours(two_gpus, monkeypatch):
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("clone not supported for this type of VectorTransform", "another factory"),
+        ("StandardGpuResources: alloc fail type TemporaryMemoryBuffer", "too little free memory"),
+    ],
+)
+def test_what_faiss_refuses_is_an_error_of_ours(said, hint, two_gpus, monkeypatch):
     def refuse(*_, **__):
-        raise RuntimeError("out of memory")
+        raise RuntimeError(said)
 
     monkeypatch.setattr(faiss, "index_cpu_to_gpus_list", refuse)
-    with pytest.raises(ConfigurationError, match="cannot move a IndexFlat to a GPU: out of memory"):
+    with pytest.raises(
+        ConfigurationError, match=f"cannot move an IndexFlat to a GPU: {said}.*{hint}"
+    ):
         build().to_gpu()
 
 
