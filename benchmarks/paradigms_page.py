@@ -47,6 +47,7 @@ times cheaper to train than alone, which is why it reads more lists in the same 
 
 """
 READ = "2026-11-26"
+LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
 NOTES = """How to read it:
 
 * **Query likelihood ranks without training**, at BM25's level or above it on all three; six
@@ -199,7 +200,9 @@ def draw(found: dict, path: Path) -> None:
             arrow = {"arrowstyle": "->", "color": color, "shrinkA": 4, "shrinkB": 4}
             axis.annotate("", points[1], points[0], arrowprops=arrow)
         if at := points[1] or points[0]:
-            axis.annotate(title, at, xytext=(6, 4), textcoords="offset points", color=color)
+            axis.annotate(
+                title, at, xytext=(6, 4), textcoords="offset points", color=color, bbox=LABEL
+            )
     first = measured(found, "minilm-late").values()
     axis.axhline(fmean(one["first"] for one in first), color="grey", linewidth=0.8, linestyle="--")
     axis.set_xscale("log")

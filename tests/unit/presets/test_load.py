@@ -1,7 +1,10 @@
 """Public checkpoints by name: what a name builds, and what is refused."""
 
 import json
+import math
+import re
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from rerank_plugins import (
     ConfigurationError,
     InputError,
     Limits,
+    Passage,
     Reranker,
     UnknownNameError,
     load_reranker,
@@ -97,6 +101,24 @@ def test_a_server_is_one_argument():
         reranker.to_spec()
     from_environment = load_reranker("m", base_url="http://localhost", api_key_env="KEY").to_spec()
     assert from_environment["backend"]["api_key_env"] == "KEY"
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_the_default_s_probabilities_are_those_of_its_page(scored):
+    """Its five numbers, as docs/default.md states them, over its own similarities."""
+    page = (Path(__file__).parents[3] / "docs" / "default.md").read_text("utf-8")
+    formula = re.search(r"([\d.]+) · similarity - ([\d.]+) \+ ([\d.]+) / \((\d+) \+ place\)", page)
+    slope, intercept, places, k = map(float, formula.groups())
+    unplaced = float(re.search(r"In any other list ([\d.]+) stands", page)[1])
+    texts = ["Fleas live two or three months.", "The sea is salty.", "A flea feeds on blood."]
+    given = [Passage(text, score=9.0 - i) for i, text in enumerate(texts)] if scored else texts
+    similar = load_reranker(strategy="pair-score").rank("how long does a flea live?", texts)
+    known = dict(zip(similar.order, similar.scores, strict=True))
+    found = load_reranker().rank("how long does a flea live?", given)
+    for i, probability in zip(found.order, found.scores, strict=True):
+        last = places / (k + i + 1) if scored else unplaced
+        odds = slope * known[i] - intercept + last
+        assert probability == pytest.approx(1 / (1 + math.exp(-odds)), abs=1e-6)
 
 
 def test_the_default_makes_itself_again_from_its_spec():
