@@ -40,7 +40,7 @@ class Kind(NamedTuple):
 KINDS = {
     "late": Kind(8, 32, 5e-5, 180),
     "pairs": Kind(8, 32, 1e-4, 256),
-    "first": Kind(10, 16, 5e-4, 2048),
+    "first": Kind(10, 16, 2e-4, 2048),
 }
 
 
