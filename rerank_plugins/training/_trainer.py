@@ -156,9 +156,9 @@ class _LastStep(TrainerCallback):
             control.should_evaluate = args.eval_strategy != "no"
         return control
 
-    def on_log(self, _: Any, state: Any, *__: Any, logs: Any = None, **___: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> Any:  # noqa: ARG002
         """End before weights that are not numbers replace a checkpoint."""
-        loss = (logs or {}).get("loss", 0.0)
+        loss = (given.get("logs") or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise ConfigurationError(
                 f"the loss became {loss} at step {state.global_step} of {state.max_steps}",
