@@ -14,21 +14,27 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
 import transformers
+from commands import count, execute
 from pools import KINDS, Source, sources
 from text import first_words
 
+from rerank_plugins import InputError
 from rerank_plugins.backends import unpacked_gguf
 
 SHOWN_WORDS = 80  # of a passage
 NEW_TOKENS = 28
 FEWEST, MOST = 3, 25  # words of a question
-ABOUT_ITSELF = re.compile(r"passage|the text|the author|the answer|the question|this study", re.I)
+ABOUT_ITSELF = re.compile(
+    r"\b(the|this) (passage|text|authors?|answer|question|study)\b", re.IGNORECASE
+)
+COPIED = 5  # words in a row
 
 ABOUT = (
     "Wolves live in packs of five to nine animals. The pack is led by a breeding pair, and the "
@@ -54,7 +60,12 @@ EXAMPLES = {
 
 def main() -> None:
     given = arguments()
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     found = sources(given.data, given.wordnet, given.manuals, given.seed, given.only)
+    if not found:
+        raise InputError(
+            "there are no passages of these kinds", hint="Give --manuals or --wordnet."
+        )
     writer = Writer(given.model, given.rows, given.seed)
     count = 0
     with gzip.open(given.out, "wt", encoding="utf-8") as file:
@@ -71,10 +82,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--wordnet", type=Path, help="folder of data.noun, data.verb, data.adj")
     parser.add_argument("--manuals", type=Path, help="the file that manuals.py made")
     parser.add_argument("--out", type=Path, required=True, help="a file that ends with .jsonl.gz")
-    parser.add_argument("--each", type=int, default=3, help="questions of a passage")
-    parser.add_argument("--most", type=int, help="passages of a source")
+    parser.add_argument("--each", type=count, default=3, help="questions of a passage")
+    parser.add_argument("--most", type=count, help="passages of a source")
     parser.add_argument("--only", nargs="+", choices=KINDS, help="kinds of sources")
-    parser.add_argument("--rows", type=int, default=256, help="passages at once")
+    parser.add_argument("--rows", type=count, default=256, help="passages at once")
     parser.add_argument("--seed", type=int, default=5)
     return parser.parse_args()
 
@@ -114,7 +125,22 @@ def cleaned(text: str) -> str:
 
 def is_usable(text: str) -> bool:
     """Whether it can be a question to a search engine."""
-    return FEWEST <= len(text.split()) <= MOST and not ABOUT_ITSELF.search(text)
+    fits = FEWEST <= len(text.split()) <= MOST
+    return fits and not ABOUT_ITSELF.search(text) and not is_copied(text)
+
+
+def is_copied(text: str) -> bool:
+    """Whether words of an example, or of what an example is about, stand in it."""
+    return bool(runs(text) & SHOWN)
+
+
+def runs(text: str) -> set[tuple[str, ...]]:
+    """Each run of ``COPIED`` words."""
+    words = re.findall(r"\w+", text.lower())
+    return set(zip(*(words[i:] for i in range(COPIED)), strict=False))
+
+
+SHOWN = {one for text in (*ABOUT, *chain(*EXAMPLES.values())) for one in runs(text)}
 
 
 class Writer:
@@ -177,4 +203,4 @@ def prompt(kind: str, passage: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

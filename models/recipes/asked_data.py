@@ -17,16 +17,19 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from candidates import BM25, first
+from commands import count, execute
 from pools import KINDS, Question, Source, sources
 from questions_data import same_article
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
+from rerank_plugins import InputError
 from rerank_plugins._files import rows_of
 
 FOUND = 3  # ranks in which a written question's passage is
@@ -41,6 +44,10 @@ def main() -> None:
     given = arguments()
     given.out.mkdir(parents=True, exist_ok=True)
     found = sources(given.data, given.wordnet, given.manuals, given.seed, given.only)
+    if not found:
+        raise InputError(
+            "there are no passages of these kinds", hint="Give --manuals or --wordnet."
+        )
     for path in given.asked or ():
         add_written(found, path)
     encoder = TokenEncoder(given.encoder)
@@ -70,8 +77,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--manuals", type=Path, help="the file that manuals.py made")
     parser.add_argument("--out", type=Path, required=True, help="where the two files are written")
     parser.add_argument("--only", nargs="+", choices=KINDS, help="kinds of sources")
-    parser.add_argument("--size", type=int, default=24, help="passages of a list at most")
-    parser.add_argument("--queries", type=int, help="of each source at most")
+    parser.add_argument("--size", type=count, default=24, help="passages of a list at most")
+    parser.add_argument("--queries", type=count, help="of each source at most")
     parser.add_argument("--seed", type=int, default=5)
     return parser.parse_args()
 
@@ -83,6 +90,11 @@ def add_written(found: Sequence[Source], path: Path) -> None:
         source = by_name.get(row["source"])
         if source is None:  # --only
             continue
+        if row["passage"] not in source.passages:
+            raise InputError(
+                f"line {number} of {path} is about {row['passage']!r}, which {source.name} lacks",
+                hint="Give the --seed, --wordnet and --manuals that it was made with.",
+            )
         key = f"asked-{path.name.split('.')[0]}-{number}"
         source.questions.append(Question(key, row["text"], (row["passage"],)))
 
@@ -144,7 +156,10 @@ def lists_of(
     texts = list(source.passages.values())
     at = {key: i for i, key in enumerate(keys)}
     bm25, passages = BM25(texts), encoder(texts, READ)
-    questions = iter(source.questions[:most])
+    asked_for = source.questions
+    if most:
+        asked_for = Random(source.name).sample(asked_for, min(most, len(asked_for)))
+    questions = iter(asked_for)
     while batch := list(islice(questions, TOGETHER)):
         asked = encoder([one.text for one in batch], ASKED)
         near = (asked.means @ passages.means.T).topk(min(DENSE, len(keys))).indices.tolist()
@@ -216,4 +231,4 @@ def row_of(
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

@@ -6,8 +6,8 @@ python models/recipes/asked_measure.py report FOLDER ... --depth 20 --data DATA 
 To choose: the held-out questions of COVID-QA and claims of SciFact, and DL21. To report: SciFact's
 test claims, Cranfield, DL19 and CISI from BM25, and with ``--minilm`` the first two from MiniLM.
 ``--shuffled`` reranks each again from a random order, and counts how often each place wins. A
-folder is what `rerank_plugins.load_reranker` opens, or its name; ``BASE=FOLDER`` opens an adapter
-with its base. nDCG@10, differences to the first stage with 95 % intervals over queries.
+folder is what `rerank_plugins.load_reranker` opens, or its name; ``--base`` is the model of
+adapters. nDCG@10, differences to the first stage with 95 % intervals over queries.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from candidates import BM25, first
+from commands import count, execute
 from questions_data import SOURCES, is_held_out
 
 from rerank_plugins import Reranker, load_reranker
@@ -49,13 +50,14 @@ class Task(NamedTuple):
 
 def main() -> None:
     given = arguments()
+    given.json.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(given.json.read_text("utf-8")) if given.json.is_file() else {}
     tasks = list((to_choose if given.section == "choose" else to_report)(given))
     for folder in given.folders:
-        reranker = opened(folder)
+        reranker = load_reranker(folder, base=given.base)
         for task in tasks:
             figures = measured(reranker, task, given)
-            known[f"{folder} {task.name}"] = figures
+            known[f"{folder} {task.name} {given.depth}"] = figures
             given.json.write_text(json.dumps(known) + "\n", "utf-8")
             print(
                 folder, task.name, {k: v for k, v in figures.items() if k != "queries"}, flush=True
@@ -66,18 +68,16 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("section", choices=("choose", "report"))
     parser.add_argument("folders", nargs="+")
+    parser.add_argument("--base", help="the model under adapters")
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and beir/")
-    parser.add_argument("--depth", type=int, default=20, help="passages of the first stage")
+    parser.add_argument("--depth", type=count, default=20, help="passages of the first stage")
     parser.add_argument("--minilm", action="store_true", help="report from MiniLM's order too")
     parser.add_argument("--shuffled", action="store_true", help="from a random order too")
-    parser.add_argument("--queries", type=int, help="of each collection at most")
-    parser.add_argument("--json", type=Path, required=True, help="nDCG@10 of each query")
+    parser.add_argument("--queries", type=count, help="of each collection at most")
+    parser.add_argument(
+        "--json", type=Path, required=True, help="the figures, and the order of each query"
+    )
     return parser.parse_args()
-
-
-def opened(name: str) -> Reranker:
-    base, _, folder = name.rpartition("=")
-    return load_reranker(folder, base=base) if base else load_reranker(folder, strategy=None)
 
 
 def to_choose(given: argparse.Namespace) -> Iterator[Task]:
@@ -156,4 +156,4 @@ def shuffled(query: str, order: list[str], depth: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

@@ -16,10 +16,12 @@ from random import Random
 from typing import Any, NamedTuple
 
 import torch
+from commands import count, execute
 from first_train import ranker, timed_steps
 from licences import licence_of
 from questions_data import COSINES, JUDGED, WORDS, spread
 
+from rerank_plugins import InputError
 from rerank_plugins._files import rows_of
 from rerank_plugins.ranking import Strategy
 from rerank_plugins.strategies import PairScore
@@ -52,6 +54,8 @@ def main() -> None:
     passages, licences = read_passages(given.lists / "passages.jsonl.gz")
     chance = Random(given.seed)
     wide = [row for _, row in rows_of(given.lists / "lists.jsonl.gz")]
+    if not wide:
+        raise InputError(f"{given.lists} has no lists")
     draws = [row for row in wide for _ in range(given.judged if row["judged"] else 1)]
     chance.shuffle(draws)
     batch = given.batch or kind.batch
@@ -83,18 +87,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("lists", type=Path, help="the folder that asked_data.py made")
     parser.add_argument("--out", type=Path, required=True, help="the trained model's folder")
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--steps", type=int)
+    length.add_argument("--steps", type=count)
     length.add_argument("--minutes", type=float, help="of training, by a trial of a few steps")
-    parser.add_argument("--batch", type=int, help="lists in a step")
-    parser.add_argument("--passes", type=int, default=1, help="over the lists that are drawn")
-    parser.add_argument("--judged", type=int, default=4, help="draws of a judged question's list")
+    parser.add_argument("--batch", type=count, help="lists in a step")
+    parser.add_argument("--passes", type=count, default=1, help="over the lists that are drawn")
+    parser.add_argument("--judged", type=count, default=4, help="draws of a judged question's list")
+    parser.add_argument("--near", type=count, help="hardest passages, of which most are drawn")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument(
         "--loss", choices=("kl", "ranknet", "margin-mse", "cross-entropy"), default="kl"
     )
     parser.add_argument("--bonus", type=float, default=1.0, help="factor of the judgement")
-    parser.add_argument("--words", type=int, default=120, help="of a passage that FIRST reads")
-    parser.add_argument("--lora", type=int, default=64, help="the rank of FIRST's adapter")
+    parser.add_argument("--words", type=count, default=120, help="of a passage that FIRST reads")
+    parser.add_argument("--lora", type=count, default=64, help="the rank of FIRST's adapter")
     parser.add_argument("--seed", type=int, default=42)
     return parser.parse_args()
 
@@ -115,7 +120,7 @@ def read_passages(path: Path) -> tuple[dict[str, str], list[str]]:
 def drawn(
     row: dict[str, Any], passages: dict[str, str], size: int, chance: Random, given: Any
 ) -> TrainingList:
-    """A list: one relevant passage, half of the others the hardest, the rest by chance."""
+    """A list: one relevant passage, some more than half of the hardest, the rest by chance."""
     bonus = given.bonus * (JUDGED if row["judged"] else WRITTEN)
     known = row["relevant"]
     teacher = [
@@ -123,7 +128,7 @@ def drawn(
         for i, (similar, word) in enumerate(zip(row["maxsim"], spread(row["bm25"]), strict=True))
     ]
     others = sorted(range(known, len(teacher)), key=lambda i: -teacher[i])
-    near = others[: 2 * size]
+    near = others[: given.near or size]
     hard = chance.sample(near, min(len(near), size // 2 + 1))
     left = [i for i in others if i not in hard]
     places = [chance.randrange(known), *hard]
@@ -187,4 +192,4 @@ def options(given: argparse.Namespace, kind: Kind, batch: int, steps: int) -> Tr
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

@@ -27,6 +27,7 @@ class Page(HTMLParser):
         self.sections: dict[str, list[str]] = {}
         self._heading, self._inside, self._words, self._depth = "", "", "", 0
         self.feed(text)
+        self.close()
         self._end()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -15,9 +15,11 @@ from random import Random
 from typing import Any
 
 import rst
+from commands import count, execute
 from html_text import Page
 from text import STOP_WORDS
 
+from rerank_plugins import InputError
 from rerank_plugins.training.data._lists import write_rows
 
 LEAST, MOST = 60, 120  # words of a passage
@@ -83,8 +85,12 @@ def passages(given: Source, most: int, chance: Random) -> list[Passage]:
         if _is_english(text) and _is_new(text, seen)
     ]
     kept = sorted(chance.sample(range(len(found)), min(most, len(found))))
-    key = re.sub(r"\W+", "-", given.name.lower())
-    return [Passage(f"{key}-{i}", *found[i], given.name, given.licence) for i in kept]
+    return [Passage(f"{key_of(given)}-{i}", *found[i], given.name, given.licence) for i in kept]
+
+
+def key_of(given: Source) -> str:
+    """How the ids of a source's passages begin."""
+    return re.sub(r"\W+", "-", given.name.lower())
 
 
 def _files(folder: Path) -> list[Path]:
@@ -105,7 +111,7 @@ def _sections(path: Path, name: str) -> Iterator[tuple[str, list[str]]]:
         about = path.name.split(".")[0].replace("-", " ").replace("_", " ")
         yield f"{name}: {about}", [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
     elif plain.endswith(".json"):
-        yield from _country(json.loads(text))
+        yield from _country(path, text)
     else:
         page = Page(text)
         yield from _titled(page.title, page.sections)
@@ -114,7 +120,10 @@ def _sections(path: Path, name: str) -> Iterator[tuple[str, list[str]]]:
 def _read(path: Path) -> str:
     """The text of a file; old pages are Latin-1."""
     data = path.read_bytes()
-    data = gzip.decompress(data) if path.suffix in PACKED else data
+    try:
+        data = gzip.decompress(data) if path.suffix in PACKED else data
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path} is not a gzip file: {error}") from error
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -127,12 +136,17 @@ def _titled(title: str, sections: dict[str, list[str]]) -> Iterator[tuple[str, l
         yield ": ".join(parts), paragraphs
 
 
-def _country(fields: Any) -> Iterator[tuple[str, list[str]]]:
-    """The texts of a country, each under its name and that of the field."""
-    if not isinstance(fields, dict):
+def _country(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+    """The texts of a country, each under its name and that of the field; other JSON has none."""
+    try:
+        fields = json.loads(text)
+        names = fields["Government"]["Country name"]
+        short = names.get("conventional short form", names.get("conventional long form"))
+    except (KeyError, TypeError, AttributeError):
         return
-    names = fields.get("Government", {}).get("Country name", {})
-    if short := names.get("conventional short form", names.get("conventional long form")):
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if short:
         for field, marked in _texts(fields, ""):
             lines = re.sub(r"(<br ?/?>)+", "<p>", f"<p>{marked}")
             yield (
@@ -208,6 +222,8 @@ def _is_new(text: str, seen: set[str], kind: str = "") -> bool:
 def main(sources: list[Source], out: Path, most: int, seed: int) -> None:
     """Write the passages of all sources into one file."""
     rows: list[dict[str, str]] = []
+    if len({key_of(given) for given in sources}) < len(sources):
+        raise InputError("two sources have the same name", hint="Their passages would share ids.")
     for given in sources:
         found = passages(given, most, Random(seed))
         print(f"{len(found)}\t{given.name}\t{given.licence}", flush=True)
@@ -219,7 +235,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sources", nargs="+", type=source, metavar="NAME=FOLDER:LICENCE")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--most", type=int, default=3000, help="passages of a source")
+    parser.add_argument("--most", type=count, default=3000, help="passages of a source")
     parser.add_argument("--seed", type=int, default=42)
     given = parser.parse_args()
-    main(given.sources, given.out, given.most, given.seed)
+    execute(lambda: main(given.sources, given.out, given.most, given.seed))

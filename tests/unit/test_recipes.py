@@ -1,5 +1,6 @@
 """The recipes' scripts in models/: the licences of lists, and averaged weights."""
 
+import argparse
 import gzip
 import importlib.util
 import json
@@ -376,7 +377,7 @@ def wide(judged=True, relevant=1, bm25=(2.0, 1.0, 3.0, 0.5, 0.0, 0.1)):
 
 def test_a_list_that_is_drawn_has_one_relevant_passage_and_the_fused_teacher(on_path):
     module = on_path("asked_train")
-    given = SimpleNamespace(bonus=1.0, loss="kl")
+    given = SimpleNamespace(bonus=1.0, loss="kl", near=None)
     passages = {key: f"text {key}" for key in "abcdef"}
     for seed in range(20):
         one = module.drawn(wide(relevant=2), passages, 4, Random(seed), given)
@@ -389,7 +390,7 @@ def test_a_list_that_is_drawn_has_one_relevant_passage_and_the_fused_teacher(on_
             i = "abcdef".index(key)
             fused = 30 * wide()["maxsim"][i] + 0.5 * (wide()["bm25"][i] - 1.1) / deviation
             assert score == pytest.approx(fused + 3 * (key in "ab"), abs=1e-4)
-    by_order = SimpleNamespace(bonus=1.0, loss="ranknet")
+    by_order = SimpleNamespace(bonus=1.0, loss="ranknet", near=None)
     one = module.drawn(wide(judged=False), passages, 9, Random(0), by_order)
     assert sorted(one.ids) == list("abcdef")
     assert one.labels == one.teacher
@@ -455,3 +456,41 @@ def test_the_steps_of_a_budget_are_timed_beyond_loading(
     found = module.timed_steps(tmp_path / "steps.json", 1.0, trial)
     assert steps * 0.8 <= found <= steps * 1.01
     assert module.timed_steps(tmp_path / "steps.json", 9.0, trial) == found
+
+
+def test_words_of_the_examples_are_not_a_question(on_path):
+    asked = on_path("asked")
+    assert not asked.is_usable(
+        "Old patients improved, while the dose of aspirin made no difference."
+    )
+    assert asked.is_usable("does the dose of aspirin matter")
+    assert asked.is_usable("when did the senate vote on authorities")
+
+
+def test_a_question_about_a_passage_that_is_not_there_is_refused(on_path, tmp_path):
+    module, pools = on_path("asked_data"), on_path("pools")
+    path = tmp_path / "asked.jsonl"
+    rows = [{"text": "flea", "passage": one, "source": "s"} for one in ("a", "z")]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    source = pools.Source("s", {"a": "a flea"}, {"a": "MIT (A)"})
+    with pytest.raises(InputError, match=r"line 2 of .* is about 'z', which s lacks"):
+        module.add_written([source], path)
+    assert [one.relevant for one in source.questions] == [("a",)]
+
+
+@pytest.mark.parametrize(("given", "right"), [("3", 3), ("0", None), ("-1", None), ("x", None)])
+def test_a_count_is_a_whole_number_of_at_least_one(given, right, on_path):
+    commands = on_path("commands")
+    if right:
+        assert commands.count(given) == right
+    else:
+        with pytest.raises(argparse.ArgumentTypeError, match="whole number of at least 1"):
+            commands.count(given)
+
+
+def test_an_error_of_a_command_is_one_sentence(on_path):
+    def wrong():
+        raise InputError("there are no lists")
+
+    with pytest.raises(SystemExit, match=r"^InputError: there are no lists$"):
+        on_path("commands").execute(wrong)

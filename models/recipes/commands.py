@@ -1,0 +1,22 @@
+"""What the commands of the recipes share: arguments that count, and errors in one sentence."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from rerank_plugins import RerankError
+
+
+def count(text: str) -> int:
+    """An argument that is a whole number of at least 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def execute(main: Callable[[], None]) -> None:
+    """Run a command; what is wrong with its input is one sentence, and not a traceback."""
+    try:
+        main()
+    except (RerankError, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
