@@ -31,7 +31,7 @@ WRITTEN = JUDGED / 2  # what being the passage of a written question adds
 
 
 class Kind(NamedTuple):
-    """What depends on the kind of model."""
+    """Sizes and rates of a kind of model."""
 
     size: int  # passages of a list
     batch: int
@@ -146,7 +146,7 @@ def drawn(
 
 
 def strategy(given: argparse.Namespace) -> Strategy:
-    """How the trained model ranks."""
+    """The strategy that the trained model ranks with."""
     return ranker(given.words) if given.kind == "first" else PairScore()
 
 

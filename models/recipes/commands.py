@@ -1,4 +1,4 @@
-"""What the commands of the recipes share: arguments that count, and errors in one sentence."""
+"""For every command of the recipes: arguments that count, and errors in one sentence."""
 
 import argparse
 import sys

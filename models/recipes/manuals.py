@@ -89,7 +89,7 @@ def passages(given: Source, most: int, chance: Random) -> list[Passage]:
 
 
 def key_of(given: Source) -> str:
-    """How the ids of a source's passages begin."""
+    """The beginning of the ids of a source's passages."""
     return re.sub(r"\W+", "-", given.name.lower())
 
 
@@ -156,7 +156,7 @@ def _country(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """What stands under the keys ``text``, each with the key above it."""
+    """The strings under the keys ``text``, each with the key above it."""
     for key, inner in value.items() if isinstance(value, dict) else ():
         if key == "text" and isinstance(inner, str):
             yield name, inner
@@ -212,7 +212,7 @@ def _is_english(text: str) -> bool:
 
 
 def _is_new(text: str, seen: set[str], kind: str = "") -> bool:
-    """Whether nothing before began with the same words."""
+    """Whether nothing before started with the same words."""
     start = " ".join([kind, *re.findall(r"\w+", text.lower())[:SAME]])
     new = start not in seen
     seen.add(start)
