@@ -67,12 +67,12 @@ def main() -> None:
             "there are no passages of these kinds", hint="Give --manuals or --wordnet."
         )
     writer = Writer(given.model, given.rows, given.seed)
-    count = 0
+    written = 0
     with gzip.open(given.out, "wt", encoding="utf-8") as file:
         for row in asked(found, writer, given):
-            count += 1
+            written += 1
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    print(f"{count} questions")
+    print(f"{written} questions")
 
 
 def arguments() -> argparse.Namespace:

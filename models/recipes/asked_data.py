@@ -15,29 +15,24 @@ import argparse
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from candidates import BM25, first
 from commands import count, execute
+from encoder import Encoder
 from pools import KINDS, Question, Source, sources
 from questions_data import same_article
-from torch.nn.functional import normalize
-from transformers import AutoModel, AutoTokenizer
 
 from rerank_plugins import InputError
 from rerank_plugins._files import rows_of
 
 FOUND = 3  # ranks in which a written question's passage is
 LEXICAL, DENSE = 16, 16  # ranks that the others come from
-READ = 180  # tokens of a passage
-ASKED = 64  # tokens of a question
-TOGETHER = 64  # questions whose lists are scored at once
-BATCH = 128  # texts in a forward pass
+READ = 180  # tokens of a text
 
 
 def main() -> None:
@@ -50,7 +45,7 @@ def main() -> None:
         )
     for path in given.asked or ():
         add_written(found, path)
-    encoder = TokenEncoder(given.encoder)
+    encoder = Encoder(given.encoder, READ)
     with (
         gzip.open(given.out / "passages.jsonl.gz", "wt", encoding="utf-8") as passages,
         gzip.open(given.out / "lists.jsonl.gz", "wt", encoding="utf-8") as lists,
@@ -71,7 +66,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path, help="folder with train/ and beir/")
-    parser.add_argument("encoder", help="all-MiniLM-L6-v2")
+    parser.add_argument("encoder", help="all-MiniLM-L6-v2: a folder or a hub id")
     parser.add_argument("--asked", type=Path, action="append", help="a file that asked.py wrote")
     parser.add_argument("--wordnet", type=Path, help="folder of data.noun, data.verb, data.adj")
     parser.add_argument("--manuals", type=Path, help="the file that manuals.py made")
@@ -99,78 +94,24 @@ def add_written(found: Sequence[Source], path: Path) -> None:
         source.questions.append(Question(key, row["text"], (row["passage"],)))
 
 
-class Vectors(NamedTuple):
-    """The texts' token vectors one after the other, where each text's begin, and mean vectors."""
-
-    tokens: torch.Tensor  # (all tokens, dim), half precision, unit length
-    starts: list[int]  # of each text, and the end of the last
-    means: torch.Tensor  # (texts, dim), unit length
-
-
-class TokenEncoder:
-    """MiniLM's token vectors, on a GPU where there is one."""
-
-    def __init__(self, source: str) -> None:
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
-        loaded: Any = AutoModel.from_pretrained(source, dtype=torch.float32)
-        self._model = loaded.to(self.device).eval()
-
-    @torch.inference_mode()
-    def __call__(self, texts: Sequence[str], most: int) -> Vectors:
-        """Encode texts; a text's tokens without the special ones, at least one."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        tokens: dict[int, torch.Tensor] = {}
-        means: dict[int, torch.Tensor] = {}
-        for begin in range(0, len(order), BATCH):
-            batch = order[begin : begin + BATCH]
-            given = self._tokenizer(
-                [texts[i] for i in batch],
-                truncation=True,
-                max_length=most,
-                padding=True,
-                return_tensors="pt",
-            ).to(self.device)
-            with torch.autocast(self.device, dtype=torch.bfloat16):
-                hidden = self._model(**given).last_hidden_state.float()
-            mask = given["attention_mask"][..., None].float()
-            pooled = normalize((hidden * mask).sum(1), dim=-1)
-            hidden = normalize(hidden, dim=-1).half()
-            lengths = given["attention_mask"].sum(1).tolist()
-            for row, (i, length) in enumerate(zip(batch, lengths, strict=True)):
-                ends = (1, length - 1) if length > 2 else (0, length)
-                tokens[i], means[i] = hidden[row, slice(*ends)].clone(), pooled[row]
-        listed = [tokens[i] for i in range(len(texts))]
-        return Vectors(
-            torch.cat(listed),
-            list(accumulate(map(len, listed), initial=0)),
-            torch.stack([means[i] for i in range(len(texts))]),
-        )
-
-
 def lists_of(
-    source: Source, encoder: TokenEncoder, size: int, most: int | None
+    source: Source, encoder: Encoder, size: int, most: int | None
 ) -> Iterator[dict[str, Any] | None]:
     """A row for each question that is kept, None for each that is not."""
     keys = list(source.passages)
     texts = list(source.passages.values())
     at = {key: i for i, key in enumerate(keys)}
-    bm25, passages = BM25(texts), encoder(texts, READ)
+    bm25, passages = BM25(texts), encoder(texts)
     asked_for = source.questions
     if most:
         asked_for = Random(source.name).sample(asked_for, min(most, len(asked_for)))
-    questions = iter(asked_for)
-    while batch := list(islice(questions, TOGETHER)):
-        asked = encoder([one.text for one in batch], ASKED)
-        near = (asked.means @ passages.means.T).topk(min(DENSE, len(keys))).indices.tolist()
-        lexical = [bm25.scores(one.text) for one in batch]
-        chosen = [
-            competing(source.name, one, keys, at, [*first(words, LEXICAL), *dense], size)
-            for one, words, dense in zip(batch, lexical, near, strict=True)
-        ]
-        scores = maxsim(asked, passages, chosen)
-        for one, words, places, similar in zip(batch, lexical, chosen, scores, strict=True):
-            yield row_of(one, keys, places, similar, words)
+    asked = encoder([one.text for one in asked_for])
+    for one, vector, tokens in zip(asked_for, asked.vectors, asked.tokens, strict=True):
+        words = bm25.scores(one.text)
+        others = [*first(words, LEXICAL), *first(passages.vectors @ vector, DENSE)]
+        places = competing(source.name, one, keys, at, others, size)
+        similar = maxsim(tokens.vectors, [passages.tokens[i].vectors for i in places])
+        yield row_of(one, keys, places, similar, words)
 
 
 def competing(
@@ -191,19 +132,16 @@ def competing(
     return [*relevant[:3], *further][:size]
 
 
-@torch.inference_mode()
-def maxsim(asked: Vectors, passages: Vectors, chosen: Sequence[Sequence[int]]) -> list[list[float]]:
-    """The mean over the question's tokens of the highest cosine, for each passage of each list."""
-    found = []
-    for number, places in enumerate(chosen):
-        query = asked.tokens[asked.starts[number] : asked.starts[number + 1]]
-        rows = [passages.tokens[passages.starts[i] : passages.starts[i + 1]] for i in places]
-        cosines = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True) @ query.T
-        lengths = torch.tensor([len(row) for row in rows], device=cosines.device)
-        beyond = torch.arange(cosines.shape[1], device=cosines.device) >= lengths[:, None]
-        best = cosines.float().masked_fill(beyond[..., None], -torch.inf).amax(1)
-        found.append(best.mean(1))
-    return [one.tolist() for one in found]
+def maxsim(query: np.ndarray, passages: Sequence[np.ndarray]) -> list[float]:
+    """The mean over the question's tokens of the highest cosine, for each passage.
+
+    Args:
+        query: Unit vectors of the question's tokens, shape ``(tokens, dim)``.
+        passages: Those of each passage, none without tokens.
+    """
+    starts = [0, *accumulate(map(len, passages[:-1]))]
+    cosines = query.astype(np.float32) @ np.concatenate(passages).astype(np.float32).T
+    return list(map(float, np.maximum.reduceat(cosines, starts, axis=1).mean(0)))
 
 
 def row_of(

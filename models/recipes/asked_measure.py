@@ -15,6 +15,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,24 +97,25 @@ def to_choose(given: argparse.Namespace) -> Iterator[Task]:
             for query in held_out[: given.queries]
         }
         yield Task(source, collection, run)
-    yield of_run(given, "dl21", "bm25")
+    yield of_run(given.data, "dl21", "bm25", given.queries)
 
 
 def to_report(given: argparse.Namespace) -> Iterator[Task]:
     """The collections that nothing is chosen with."""
     for name, run in REPORT.items():
-        yield of_run(given, name, run)
+        yield of_run(given.data, name, run, given.queries)
     if given.minilm:
         for name in ("scifact", "cranfield"):
-            yield of_run(given, name, "minilm")
+            yield of_run(given.data, name, "minilm", given.queries)
 
 
-def of_run(given: argparse.Namespace, name: str, start: str) -> Task:
-    root = given.data / "beir" / name
+def of_run(data: Path, name: str, start: str, most: int | None) -> Task:
+    """The first queries of a collection, and its run whose file's name starts so."""
+    root = data / "beir" / name
     collection = load_collection(root)
     path = next(p for p in sorted((root / "runs").iterdir()) if p.name.startswith(start))
     run = judged_run(load_run(path, depth=100), collection)
-    return Task(f"{name}-{start}", collection, dict(list(run.items())[: given.queries]))
+    return Task(f"{name}-{start}", collection, dict(islice(run.items(), most)))
 
 
 def measured(reranker: Reranker, task: Task, given: argparse.Namespace) -> dict[str, Any]:

@@ -29,11 +29,12 @@ class Encoded(NamedTuple):
 
 
 class Encoder:
-    """A bi-encoder with mean pooling, such as all-MiniLM-L6-v2."""
+    """A bi-encoder with mean pooling, such as all-MiniLM-L6-v2, on a GPU where there is one."""
 
-    def __init__(self, folder: Path, max_tokens: int):
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModel.from_pretrained(folder).eval()
+    def __init__(self, source: Path | str, max_tokens: int):
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.tokenizer = AutoTokenizer.from_pretrained(source)
+        self.model = AutoModel.from_pretrained(source).to(self.device).eval()
         self.max_tokens = max_tokens
 
     def __call__(self, texts: Sequence[str]) -> Encoded:
@@ -50,18 +51,18 @@ class Encoder:
     def _batch(self, texts: list[str]) -> list[tuple[np.ndarray, Tokens]]:
         given = self.tokenizer(
             texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="pt"
-        )
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        ).to(self.device)
+        with torch.autocast(self.device, dtype=torch.bfloat16):
             hidden = self.model(**given).last_hidden_state.float()
         mask = given["attention_mask"].unsqueeze(-1).float()
-        pooled = normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).numpy()
+        pooled = normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).cpu().numpy()
         # Half precision: thousands of passages' tokens are held at once.
-        vectors = normalize(hidden, dim=-1).numpy().astype(np.float16)
-        lengths = given["attention_mask"].sum(1).tolist()
+        vectors = normalize(hidden, dim=-1).cpu().numpy().astype(np.float16)
+        lengths, ids = given["attention_mask"].sum(1).tolist(), given["input_ids"].cpu().numpy()
         return [
             (
                 pooled[i],
-                Tokens(given["input_ids"][i][1 : n - 1].numpy(), vectors[i][1 : n - 1].copy()),
+                Tokens(ids[i, 1 : n - 1], vectors[i][1 : n - 1].copy()),
             )
             for i, n in enumerate(lengths)
         ]

@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from asked_measure import of_run
 from first_train import by_teacher, timed_steps
 from licences import read_licensed
 from text import first_words
@@ -34,14 +34,7 @@ from rerank_plugins.backends import (
     TransformersBackend,
 )
 from rerank_plugins.backends._local.loading import unpacked_gguf
-from rerank_plugins.evaluation import (
-    compare,
-    judged_run,
-    load_collection,
-    load_run,
-    rerank_run,
-    run_passages,
-)
+from rerank_plugins.evaluation import compare, rerank_run, run_passages
 from rerank_plugins.prompts import ListwisePrompt, require
 from rerank_plugins.ranking import Strategy
 from rerank_plugins.strategies import (
@@ -262,11 +255,8 @@ def opened(name: str, given: argparse.Namespace) -> Reranker | None:
 
 def figures(reranker: Reranker, name: str, given: argparse.Namespace) -> dict[str, Any]:
     """One collection's figures: nDCG@10 against the first stage, and the mean cost of a query."""
-    root = Path(os.environ["RERANK_PLUGINS_DATA"]) / "beir" / name
-    collection = load_collection(root)
-    found = next(p for p in sorted((root / "runs").iterdir()) if p.name.startswith("bm25"))
-    whole = judged_run(load_run(found, depth=100), collection)
-    run = dict(islice(whole.items(), given.queries))
+    data = Path(os.environ["RERANK_PLUGINS_DATA"])
+    _, collection, run = of_run(data, name, "bm25", given.queries)
     reranker.rank("warm up", ["one passage", "another"])
     rankings, total, seconds, unread = {}, Usage(), 0.0, 0
     for query in run:

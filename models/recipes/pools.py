@@ -16,7 +16,7 @@ from scifact import abstracts
 from wordnet import pool_of_concepts
 
 from rerank_plugins._files import rows_of
-from rerank_plugins.evaluation import load_collection
+from rerank_plugins.evaluation import Collection, load_collection
 from rerank_plugins.training.data import TrainingList
 
 CONCEPTS = 3000  # of WordNet
@@ -91,7 +91,7 @@ def judged(name: str, data: Path) -> Source:
         passages = {key: text for key, text in passages.items() if not article_is_held_out(key)}
     if name == "scifact":
         passages = {one.key: one.full for one in abstracts(data / SOURCES[name])}
-    return of_one_licence(name, LICENCES[name], passages, list(_kept(name, data)))
+    return of_one_licence(name, LICENCES[name], passages, list(_kept(name, collection)))
 
 
 def article_is_held_out(passage: str) -> bool:
@@ -100,8 +100,7 @@ def article_is_held_out(passage: str) -> bool:
     return is_held_out("covidqa", one)
 
 
-def _kept(name: str, data: Path) -> Iterator[Question]:
-    collection = load_collection(data / SOURCES[name], split="train")
+def _kept(name: str, collection: Collection) -> Iterator[Question]:
     for query, grades in collection.qrels.items():
         relevant = tuple(d for d, g in grades.items() if g > 0 and d in collection.documents)
         text = str(collection.queries[query])

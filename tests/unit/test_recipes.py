@@ -422,22 +422,61 @@ def test_a_written_question_that_others_answer_better_is_left_out(on_path):
     assert module.row_of(judged, keys, [0], [0.5], words) is None
 
 
-def test_similarity_of_lists_is_the_mean_over_the_question_s_tokens(on_path):
-    torch = pytest.importorskip("torch")
-    module = on_path("asked_data")
+def test_similarity_is_the_mean_over_the_question_s_tokens(on_path):
     chance = np.random.default_rng(0)
-    sizes, asked = (2, 5, 1), (3, 1)
-    texts = [chance.normal(size=(n, 4)).astype(np.float32) for n in sizes]
-    queries = [chance.normal(size=(n, 4)).astype(np.float32) for n in asked]
+    query, *texts = (chance.normal(size=(n, 4)).astype(np.float16) for n in (3, 2, 5, 1))
+    expected = [(query.astype(float) @ text.T.astype(float)).max(1).mean() for text in texts]
+    assert on_path("asked_data").maxsim(query, texts) == pytest.approx(expected, abs=1e-5)
+    assert on_path("asked_data").maxsim(query, texts[:1]) == pytest.approx(expected[:1], abs=1e-5)
 
-    def vectors(rows):
-        starts = [0, *np.cumsum([len(row) for row in rows]).tolist()]
-        return module.Vectors(torch.tensor(np.concatenate(rows)), starts, torch.zeros(1))
 
-    found = module.maxsim(vectors(queries), vectors(texts), [[2, 0, 1], [1]])
-    for query, chosen, scores in zip(queries, ([2, 0, 1], [1]), found, strict=True):
-        expected = [(query @ texts[i].T).max(1).mean() for i in chosen]
-        assert scores == pytest.approx(expected, abs=1e-5)
+def test_nothing_is_asked_about_articles_that_are_held_out(on_path, tmp_path):
+    """By the rule that holds out their questions, and both kinds of article are here."""
+    pools, data = on_path("pools"), on_path("questions_data")
+    folder = tmp_path / "train" / "covidqa"
+    (folder / "qrels").mkdir(parents=True)
+    articles = [str(n) for n in range(40)]
+    lines = {
+        "corpus": [{"_id": f"{a}-0", "title": "", "text": f"text {a}"} for a in articles],
+        "queries": [{"_id": f"q{a}-{a}", "text": f"flea {a}"} for a in articles],
+    }
+    for name, rows in lines.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    judged = "".join(f"q{a}-{a}\t{a}-0\t1\n" for a in articles)
+    (folder / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    found = pools.judged("covidqa", tmp_path)
+    kept = {key.partition("-")[0] for key in found.passages}
+    assert kept == {one.relevant[0].partition("-")[0] for one in found.questions}
+    assert 0 < len(kept) < len(articles)
+    assert all(
+        data.is_held_out("covidqa", TrainingList("x", ("",), (0,), query_id=f"q-{a}"))
+        for a in set(articles) - kept
+    )
+
+
+def test_a_reranker_is_measured_from_its_own_and_a_random_order(on_path):
+    from rerank_plugins import Reranker
+    from rerank_plugins.evaluation import Collection
+    from rerank_plugins.strategies import PairScore
+    from rerank_plugins.testing import Oracle
+
+    module = on_path("asked_measure")
+    texts = {f"d{i}": f"text {i}" for i in range(12)}
+    queries = {f"q{i}": f"flea {i}" for i in range(5)}
+    qrels = {query: {"d9": 1} for query in queries}
+    collection = Collection(documents=texts, queries=queries, qrels=qrels)
+    task = module.Task("t", collection, {query: list(texts) for query in queries})
+    best = Reranker(PairScore(), Oracle(key=lambda _, text: float(text.split()[1])))
+    found = module.measured(best, task, SimpleNamespace(depth=10, shuffled=True))
+    assert found["ndcg"] == found["shuffled"] == 1.0
+    assert found["first"] == pytest.approx(1 / np.log2(11), abs=1e-4)
+    assert found["better/worse"] == "5/0"
+    assert sum(found["places"]) == 5
+    assert found["places"][9] < 5
+    assert found["queries"]["q0"] == [f"d{i}" for i in range(9, -1, -1)]
+    short = module.measured(best, task, SimpleNamespace(depth=5, shuffled=False))
+    assert short["ndcg"] == short["first"]
+    assert "shuffled" not in short
 
 
 @pytest.mark.parametrize(
