@@ -194,9 +194,7 @@ def draw(found: dict, path: Path) -> None:
 
     figure, axis = pyplot.subplots(figsize=(8, 4.6))
     for number, (name, title) in enumerate(found["titles"].items()):
-        points = [point(found, f"{name}{end}") for end in ("", "+")]
-        fastest = min((at[0] for at in points if at), default=0.0)
-        points = [at and (fastest, at[1]) for at in points]
+        points = both_points(found, name)
         color = f"C{number}"
         for at, marker in zip(points, ("o", "s"), strict=True):
             if at:
@@ -217,6 +215,13 @@ def draw(found: dict, path: Path) -> None:
     axis.margins(x=0.2, y=0.1)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
+
+
+def both_points(found: dict, name: str) -> list[tuple[float, float] | None]:
+    """A row's points, untrained and trained: they cost the same, so both have the lower seconds."""
+    points = [point(found, f"{name}{end}") for end in ("", "+")]
+    fastest = min((at[0] for at in points if at), default=0.0)
+    return [at and (fastest, at[1]) for at in points]
 
 
 def point(found: dict, key: str) -> tuple[float, float] | None:

@@ -283,6 +283,12 @@ def test_the_page_shows_rows_before_and_after_training(monkeypatch, tmp_path):
     assert "| FIRST, trained | 10 | 1,500 | 0 | 0.50 |" in text
     assert "| FIRST | 4 | 88 | 3.00 | 1.00 |" in text
     assert "late interaction |" not in text.partition("nDCG@10 of BM25")[2]
+    found["measured"]["first+ dl19"]["seconds"] = 3.5
+    assert module.both_points(found, "first") == [
+        (0.5, pytest.approx(0.4)),
+        (0.5, pytest.approx(0.6)),
+    ]
+    assert module.both_points(found, "late") == [None, None]
     pytest.importorskip("matplotlib")
     module.draw(found, tmp_path / "picture.svg")
     assert "</svg>" in (tmp_path / "picture.svg").read_text()
@@ -356,7 +362,7 @@ def test_what_is_asked_for_is_a_question(on_path):
 
 
 def test_a_long_passage_is_shown_from_a_sentence_on(on_path):
-    text = " ".join(f"Sentence {i} has six words here." for i in range(60))
+    text = " ".join(f"Sentence {i} has Six Words here." for i in range(60))
     parts = {on_path("asked").part(text, Random(seed)) for seed in range(20)}
     assert len(parts) > 3
     assert all(part.startswith("Sentence") and len(part.split()) <= 80 for part in parts)
@@ -533,3 +539,20 @@ def test_an_error_of_a_command_is_one_sentence(on_path):
 
     with pytest.raises(SystemExit, match=r"^InputError: there are no lists$"):
         on_path("commands").execute(wrong)
+
+
+def test_two_sources_of_one_name_and_files_that_cannot_be_read_are_named(on_path, tmp_path):
+    manuals, sea = on_path("manuals"), tmp_path / "sea"
+    sea.mkdir()
+    given = [manuals.source(f"{name}={sea}:MIT (A)") for name in ("C+", "C-")]
+    with pytest.raises(InputError, match="two sources have the same name"):
+        manuals.main(given, tmp_path / "out.jsonl.gz", most=10, seed=1)
+    for name, said in (("a.json", "is not JSON"), ("b.txt.gz", "is not a gzip file")):
+        (sea / name).write_text("{")
+        with pytest.raises(InputError, match=f"{name} {said}"):
+            manuals.main(given[:1], tmp_path / "out.jsonl.gz", most=10, seed=1)
+        (sea / name).unlink()
+
+
+def test_a_page_that_ends_within_an_entity_loses_nothing(on_path):
+    assert on_path("html_text").Page("<p>Fleas of R&D").sections == {"": ["Fleas of R&D"]}
