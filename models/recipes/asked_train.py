@@ -42,7 +42,7 @@ class Kind(NamedTuple):
 KINDS = {
     "late": Kind(8, 32, 5e-5, 180),
     "pairs": Kind(8, 32, 1e-4, 256),
-    "first": Kind(10, 16, 2e-4, 2048),
+    "first": Kind(10, 8, 3e-4, 2048),
 }
 
 
@@ -97,8 +97,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--loss", choices=("kl", "ranknet", "margin-mse", "cross-entropy"), default="kl"
     )
+    parser.add_argument("--temperature", type=float, default=1.0, help="of kl")
     parser.add_argument("--bonus", type=float, default=1.0, help="factor of the judgement")
-    parser.add_argument("--words", type=count, default=120, help="of a passage that FIRST reads")
+    parser.add_argument("--words", type=count, default=90, help="of a passage that FIRST reads")
+    parser.add_argument("--prompt", default="short-letters.v2", help="FIRST's")
     parser.add_argument("--lora", type=count, default=64, help="the rank of FIRST's adapter")
     parser.add_argument("--seed", type=int, default=42)
     return parser.parse_args()
@@ -147,7 +149,7 @@ def drawn(
 
 def strategy(given: argparse.Namespace) -> Strategy:
     """The strategy that the trained model ranks with."""
-    return ranker(given.words) if given.kind == "first" else PairScore()
+    return ranker(given.words, given.prompt) if given.kind == "first" else PairScore()
 
 
 def budget(
@@ -178,17 +180,26 @@ def options(given: argparse.Namespace, kind: Kind, batch: int, steps: int) -> Tr
         accumulate=1 if gpu else batch,
         learning_rate=given.learning_rate or kind.learning_rate,
         warmup=max(1, steps // 15),
-        objective=Objective(
-            ranking=given.loss, weight=10.0 if given.loss == "ranknet" else 1.0, lm_weight=0.0
-        ),
+        objective=objective(given),
         context_tokens=kind.tokens,
         bf16=True,
         evaluate_every=max(10, steps // 3),
         seed=given.seed,
     )
     if given.kind == "first":
-        return replace(common, lora=Lora(rank=given.lora))
+        # beside an adapter in 32 bits the base's weights may be in 16
+        return replace(common, lora=Lora(rank=given.lora), dtype="bfloat16" if gpu else "auto")
     return replace(common, late_interaction=given.kind == "late", dropout=0.0)
+
+
+def objective(given: argparse.Namespace) -> Objective:
+    """The loss; that of a temperature is multiplied by its square, as its gradient shrinks by it."""
+    if given.loss != "kl":
+        return Objective(
+            ranking=given.loss, weight=10.0 if given.loss == "ranknet" else 1.0, lm_weight=0.0
+        )
+    warm = given.temperature
+    return Objective(ranking="kl", weight=warm**2, lm_weight=0.0, options={"temperature": warm})
 
 
 if __name__ == "__main__":

@@ -89,10 +89,12 @@ def by_teacher(one: TrainingList) -> TrainingList:
     return replace(one, labels=one.teacher)
 
 
-def ranker(words: int) -> SlidingWindow:
+def ranker(words: int, prompt: str = "short-letters.v1") -> SlidingWindow:
     """FIRST with a prompt that cuts passages at so many words."""
-    short = replace(require("short-letters.v1", ListwisePrompt), max_passage_words=words)
-    return SlidingWindow(SingleToken(prompt=short), size=WINDOW, stride=STRIDE)
+    own = require(prompt, ListwisePrompt)
+    known = own.max_passage_words == words  # then the name says it all
+    asked = prompt if known else replace(own, max_passage_words=words)
+    return SlidingWindow(SingleToken(prompt=asked), size=WINDOW, stride=STRIDE)
 
 
 def options(given: argparse.Namespace, steps: int) -> TrainingOptions:

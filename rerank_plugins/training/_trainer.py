@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -31,6 +32,14 @@ from ._model import Trainee
 from ._objectives import DEFAULTS, batch_loss
 from ._settings import TrainingOptions
 from .data import TrainingList
+
+_ATTENTION = [
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+"""Without cuDNN's: on an H100 (torch 2.11) its gradients are not numbers where padding on the left
+is long, and prompts are padded there."""
 
 _NDCG = "eval_ndcg"
 _MEASURE = "nDCG@10"
@@ -268,7 +277,7 @@ def run_trainer(trainer: Trainer, *, resume: bool) -> list[dict[str, float]]:
     validated = trainer.args.eval_strategy != "no"
     trainer.args.eval_on_start = validated and newest is None
     try:
-        with quiet(transformers):
+        with quiet(transformers), sdpa_kernel(_ATTENTION):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     except Exception as error:
         if not is_disk_error(error):

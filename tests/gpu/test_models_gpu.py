@@ -99,3 +99,17 @@ def test_a_list_is_learned_in_bfloat16(late, minilm, cuda, tmp_path):
     done = train(minilm, PairScore(), [row], tmp_path, options=options)
     assert done.loss < done.history[0]["loss"]
     assert set(load_reranker(tmp_path).rank(QUERY, PASSAGES).order[:2]) == {1, 3}
+
+
+def test_gradients_are_numbers_where_prompts_are_padded(smollm2_folder, cuda, tmp_path):
+    """Short and long lists in one batch: a whole tile of the attention is padding."""
+    rows = [
+        TrainingList(QUERY, tuple(f"{text} " * times for text in PASSAGES), (0, 2, 0, 3, 0))
+        for times in (1, 1, 40, 1)
+    ]
+    options = TrainingOptions(
+        bf16=True, max_steps=10, batch_size=4, accumulate=1, warmup=1, evaluate_every=1000
+    )
+    done = train(smollm2_folder, SingleToken(), rows, tmp_path, options=options)
+    assert all(np.isfinite(line["loss"]) for line in done.history if "loss" in line)
+    assert all(np.isfinite(line["grad_norm"]) for line in done.history if "grad_norm" in line)

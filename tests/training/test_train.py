@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import tiny_models
+import torch
 
 from rerank_plugins import ConfigurationError, InputError, ModelLoadError, load_reranker
 from rerank_plugins.errors import LabelError
@@ -200,6 +201,24 @@ def test_a_loss_that_is_not_a_number_ends_it_and_says_when(encoder_folder, tmp_p
         train(encoder_folder, "pair-score", [ROW], tmp_path, options=options())
 
 
+def test_a_run_does_without_the_attention_whose_gradients_fail(
+    encoder_folder, tmp_path, monkeypatch
+):
+    """cuDNN's, for rows that are padded on the left; afterwards the caller's settings are back."""
+    seen = []
+
+    def loss(*given):
+        seen.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return batch_loss(*given)
+
+    monkeypatch.setattr(_trainer, "batch_loss", loss)
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    train(encoder_folder, "pair-score", [ROW], tmp_path, options=options())
+    assert seen
+    assert not any(seen)
+    assert torch.backends.cuda.cudnn_sdp_enabled() == before
+
+
 def test_validation_keeps_the_best_and_patience_ends_it(encoder_folder, tmp_path):
     done = train(
         encoder_folder,
@@ -239,7 +258,7 @@ def test_our_own_model_can_be_the_base(tmp_path):
     )
     there, here = (r.rank(ROW.query, PASSAGES).scores for r in (own, once))
     assert there != here
-    assert there == pytest.approx(here, abs=0.2)  # a step of 1e-5 away from it
+    assert there == pytest.approx(here, abs=1.5)  # a step of 1e-5 away: the logits span 20
     train(first, "pair-score", [ROW], second, options=options(**changes))
 
 

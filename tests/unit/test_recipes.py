@@ -404,6 +404,30 @@ def test_a_list_that_is_drawn_has_one_relevant_passage_and_the_fused_teacher(on_
     assert own == pytest.approx(15 + 0.5 * 0.9 / deviation + 1.5, abs=1e-4)
 
 
+def test_the_loss_of_a_temperature_has_the_gradient_of_logits_that_it_divides(on_path):
+    """The weight makes up for T^2: a teacher that is nearly flat pulls as hard at any temperature."""
+    torch = pytest.importorskip("torch")
+    module = on_path("asked_train")
+    scores, teacher = torch.zeros(1, 3), torch.tensor([[0.02, 0.0, -0.02]])
+    found = []
+    for temperature in (1.0, 3.0):
+        made = module.objective(SimpleNamespace(loss="kl", temperature=temperature))
+        assert made.lm_weight == 0
+        given = scores.clone().requires_grad_()
+        (made.weight * made.loss()(given, teacher, teacher, None)).backward()
+        found.append(given.grad)
+    assert found[0][0].tolist() == pytest.approx((-teacher / 3)[0].tolist(), abs=1e-3)
+    assert found[1][0].tolist() == pytest.approx(found[0][0].tolist(), abs=1e-3)
+    assert module.objective(SimpleNamespace(loss="ranknet")).weight == 10
+
+
+def test_a_prompt_goes_by_its_name_where_its_own_words_are_read(on_path):
+    pytest.importorskip("torch")
+    ranker = on_path("first_train").ranker
+    assert ranker(90, "short-letters.v2").inner.prompt == "short-letters.v2"
+    assert ranker(60, "short-letters.v2").inner.prompt.max_passage_words == 60
+
+
 @pytest.mark.parametrize("key", ["a", "b"])
 def test_passages_without_a_licence_are_refused(key, on_path, tmp_path):
     rows = [{"_id": one, "text": "x", "licence": "MIT (A)"} for one in "ab"]

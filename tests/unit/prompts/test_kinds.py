@@ -41,6 +41,7 @@ LISTWISE = [
     "reasonrank.v1",
     "setwise.v1",
     "short-letters.v1",
+    "short-letters.v2",
 ]
 POINTWISE = [
     "bge-reranker-gemma.v1",
@@ -64,6 +65,7 @@ LIMITS = {
     "dear-listwise.v1": ("words", 300),
     "rankmistral100.v1": ("words", 100),
     "short-letters.v1": ("words", 32),
+    "short-letters.v2": ("words", 90),
     "reasonrank.v1": ("tokens", 100),
     "reasonrank-8b.v1": ("tokens", 100),
     "reasonrank-512.v1": ("tokens", 512),
