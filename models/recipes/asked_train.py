@@ -193,7 +193,7 @@ def options(given: argparse.Namespace, kind: Kind, batch: int, steps: int) -> Tr
 
 
 def objective(given: argparse.Namespace) -> Objective:
-    """The loss; that of a temperature is multiplied by its square, as its gradient shrinks by it."""
+    """The loss; its weight makes up for the temperature, whose square divides its gradient."""
     if given.loss != "kl":
         return Objective(
             ranking=given.loss, weight=10.0 if given.loss == "ranknet" else 1.0, lm_weight=0.0

@@ -140,7 +140,8 @@ ROWS: Mapping[str, Row] = {
         weights=bare,
     ),
 }
-MINILM = {
+SHIPPED = {
+    "shipped-first": ("FIRST, as it ships", "rerank-plugins/smollm2-first"),
     "minilm-late": ("MiniLM, late interaction", "rerank-plugins/minilm-late-interaction"),
     "minilm-cross": ("MiniLM, cross-encoder", "rerank-plugins/minilm-cross-encoder"),
 }
@@ -232,7 +233,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     """The figures of every row and collection; those that are known are kept."""
     path = given.out / "measured.json"
     known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    for name in [f"{row}{end}" for row in given.rows for end in ("", "+")] + list(MINILM):
+    for name in [f"{row}{end}" for row in given.rows for end in ("", "+")] + list(SHIPPED):
         for collection in COLLECTIONS:
             key = f"{name} {collection}"
             if key not in known and (reranker := opened(name, given)):
@@ -244,8 +245,10 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
 def opened(name: str, given: argparse.Namespace) -> Reranker | None:
     """A row's reranker; with a plus at the end of its name, trained."""
-    if name in MINILM:
-        return load_reranker(MINILM[name][1], strategy="pair-score")
+    if name == "shipped-first":
+        return load_reranker(SHIPPED[name][1], base=given.model)
+    if name in SHIPPED:
+        return load_reranker(SHIPPED[name][1], strategy="pair-score")
     row, folder = ROWS[name.removesuffix("+")], given.out / name.removesuffix("+")
     if name.endswith("+") and not (folder / "reranker.json").is_file():
         return None
@@ -302,7 +305,7 @@ def write(given: argparse.Namespace, measured: dict[str, Any]) -> None:
         "words": given.words,
         "minutes": given.minutes,
         "titles": {name: row.title for name, row in ROWS.items()}
-        | {name: title for name, (title, _) in MINILM.items()},
+        | {name: title for name, (title, _) in SHIPPED.items()},
         "trained": {
             name: json.loads(path.read_text("utf-8"))
             for name in ROWS

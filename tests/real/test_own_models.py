@@ -80,7 +80,7 @@ def test_the_preset_says_what_the_package_holds(name):
 def test_weights_are_small_and_no_pickle():
     folder = Path(importlib.util.find_spec(PACKAGE).origin).parent
     weights = [p for p in folder.rglob("*") if p.is_file()]
-    assert sum(p.stat().st_size for p in weights) < 70e6
+    assert sum(p.stat().st_size for p in weights) < 90e6  # a wheel that PyPI takes
     assert max(p.stat().st_size for p in weights) < 50e6
     assert not [p for p in weights if p.suffix in (".bin", ".pt", ".pkl", ".pickle")]
 

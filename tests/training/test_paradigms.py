@@ -24,7 +24,7 @@ def recipe(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "MINILM", {})
+    monkeypatch.setattr(module, "SHIPPED", {})
     monkeypatch.setattr(module, "COLLECTIONS", ("dl19",))
     return module
 

@@ -405,7 +405,7 @@ def test_a_list_that_is_drawn_has_one_relevant_passage_and_the_fused_teacher(on_
 
 
 def test_the_loss_of_a_temperature_has_the_gradient_of_logits_that_it_divides(on_path):
-    """The weight makes up for T^2: a teacher that is nearly flat pulls as hard at any temperature."""
+    """The weight makes up for T^2: a teacher that is nearly flat pulls alike at both."""
     torch = pytest.importorskip("torch")
     module = on_path("asked_train")
     scores, teacher = torch.zeros(1, 3), torch.tensor([[0.02, 0.0, -0.02]])
