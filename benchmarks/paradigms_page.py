@@ -75,9 +75,9 @@ NOTES = """How to read it:
 Six minutes of one core are 24 to 42 steps: this is what each way of asking can do with almost
 nothing, and not where it ends. With 43 queries, intervals reach one to four points to each side on
 DL19, and five to ten on SciFact. Written grades were trained and measured some hours after the
-others, by the same command, and the FIRST and the cross-encoder that ship on the next day. An adapter is merged before it runs, so a trained row costs what the
-untrained one costs: where the seconds differ, other work on the machine is in them, and the picture
-has the lower.
+others, by the same command, and the FIRST and the cross-encoder that ship on the next day. An
+adapter is merged before it runs, so a trained row costs what the untrained one costs: where the
+seconds differ, other work on the machine is in them, and the picture has the lower.
 """
 """What the figures of that day say; another run has others."""
 NAMES = {"scifact": "SciFact", "cranfield": "Cranfield", "dl19": "DL19"}

@@ -52,10 +52,10 @@ NOTES = (
     "tokens read (in) and written (out), seconds. +/- counts the claims that got better or worse "
     "than in the retriever's order. The default comes with the library: MiniLM by late "
     "interaction, and the places in the retriever's list; it reads 512 tokens of a passage. The "
-    "adapter comes with rerank-plugins-models, was trained with this library, and reads 90 words of "
-    f"each; query likelihood, which needs no training, reads {WORDS}. These are few "
-    "claims: docs/default.md and the models' cards have figures for whole collections. Larger "
-    "rerankers need a GPU: load_reranker('castorini/first_mistral').\n"
+    "adapter comes with rerank-plugins-models, was trained with this library, and reads 90 words "
+    f"of each; query likelihood, which needs no training, reads {WORDS}. These are few claims: "
+    "docs/default.md and the models' cards have figures for whole collections. Larger rerankers "
+    "need a GPU: load_reranker('castorini/first_mistral').\n"
 )
 ALL_OF_CRANFIELD = (
     "The last row is what feedback brings when the retriever teaches itself; the row above must "

@@ -1,10 +1,14 @@
 """Train a reranker: from lists to a folder that `rerank_plugins.load_reranker` opens."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import DataLoader, Dataset
+
+from ..backends._local.loading import chosen_device
 from ..errors import InputError, RerankError
 from ..ranking import Strategy
 from ._batches import can_pack, group_lists, mostly_shared
@@ -13,7 +17,7 @@ from ._model import load_trainee
 from ._objectives import DEFAULTS, check_objective, kind_of
 from ._questions import questions, strategy_of
 from ._settings import Trained, TrainingOptions
-from ._trainer import RankingTrainer, run_trainer
+from ._trainer import RankingTrainer, run_trainer, workers
 from .data import TrainingList
 
 
@@ -78,12 +82,7 @@ def train(
     objective = options.objective or DEFAULTS[kind]
     check_objective(kind, objective)
     trainee = load_trainee(str(model), chosen, kind, options, write=bool(objective.lm_weight))
-    for number, row in enumerate(kept, start=1):
-        try:
-            trainee.encode(row)
-        except RerankError as error:
-            error.add_note(f"in list {number} of {len(kept)}, query {row.query[:60]!r}")
-            raise
+    _check(kept, trainee.encode, workers(chosen_device(options.device)))
     run = identity(model, chosen, kept, validation, options)
     with alone(folder):
         prepare(folder, run, trainee.model, resume=options.resume)
@@ -103,6 +102,40 @@ def train(
         noted = {**(about or {}), "lists": len(kept), "objective": asdict(objective)}
         done = finish(trainee, options, folder, history, noted)
     return replace(done, skipped=len(rows) - len(kept))
+
+
+def _check(
+    rows: Sequence[TrainingList], encode: Callable[[TrainingList], object], processes: int
+) -> None:
+    """Turn every list into tokens, in processes where a GPU waits.
+
+    Raises:
+        RerankError: That of the first list that does not fit, with its number.
+    """
+    tried = DataLoader(_Tried(rows, encode), batch_size=64, num_workers=processes, collate_fn=list)
+    for number, error in enumerate(chain.from_iterable(tried), start=1):
+        if error is not None:
+            query = rows[number - 1].query
+            error.add_note(f"in list {number} of {len(rows)}, query {query[:60]!r}")
+            raise error
+
+
+@dataclass(frozen=True)
+class _Tried(Dataset[RerankError | None]):
+    """What is wrong with each list."""
+
+    rows: Sequence[TrainingList]
+    encode: Callable[[TrainingList], object]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> RerankError | None:
+        try:
+            self.encode(self.rows[i])
+        except RerankError as error:
+            return error
+        return None
 
 
 def _informative(rows: Sequence[TrainingList], *, skip: bool) -> list[TrainingList]:

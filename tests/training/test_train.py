@@ -19,7 +19,15 @@ from rerank_plugins.strategies import (
     SingleToken,
     SlidingWindow,
 )
-from rerank_plugins.training import Lora, Objective, TrainingList, TrainingOptions, _trainer, train
+from rerank_plugins.training import (
+    Lora,
+    Objective,
+    TrainingList,
+    TrainingOptions,
+    _run,
+    _trainer,
+    train,
+)
 from rerank_plugins.training._objectives import batch_loss
 from rerank_plugins.training.losses import RANKING_LOSSES
 
@@ -187,6 +195,15 @@ def test_lists_become_tokens_in_processes_where_a_gpu_waits(monkeypatch):
     assert [_trainer.workers(device) for device in ("cpu", "cuda", "cuda:1")] == [0, 3, 3]
     monkeypatch.setattr(_trainer.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     assert _trainer.workers("cuda") == 0
+
+
+def test_a_list_that_does_not_fit_is_found_in_a_process_too(llama_folder, tmp_path, monkeypatch):
+    """As where a GPU waits: the same error, with the number of the list."""
+    monkeypatch.setattr(_run, "workers", lambda _: 2)
+    rows = [*[ROW] * 70, TrainingList("many", (*"abcdefghijklmnopqrstuvwxyzA",), (1, *[0] * 26))]
+    with pytest.raises(InputError) as caught:
+        train(llama_folder, SingleToken(prompt=SHORT), rows, tmp_path, options=options())
+    assert caught.value.__notes__ == ["in list 71 of 71, query 'many'"]
 
 
 def test_a_loss_that_is_not_a_number_ends_it_and_says_when(encoder_folder, tmp_path, monkeypatch):
