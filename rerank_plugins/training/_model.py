@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,8 @@ def load_trainee(
         InputError: An option does not go with the model.
     """
     extra("transformers", "train").set_seed(options.seed)  # a new head is random
+    if options.dtype == "auto" and options.lora is None:  # steps are finer than 16 bits
+        options = replace(options, dtype="float32")
     source = _weights(base)
     if kind == "late-interaction":
         return _token_encoder(base, source, strategy, options)

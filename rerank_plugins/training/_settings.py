@@ -68,7 +68,8 @@ class TrainingOptions:
             a classifier that reads query and passage together. Only for pairs (`PairScore`).
         context_tokens: The most tokens of prompt and target, or of a passage for late interaction;
             the model's limit when None.
-        dtype: The type of the weights: float32 on a CPU where it is ``"auto"``.
+        dtype: The type of the weights. ``"auto"`` is float32, and under an adapter on a GPU the
+            checkpoint's own.
         bf16: Compute in bfloat16 where it is safe (automatic mixed precision).
         device: ``"auto"`` or ``"cpu"``.
         gradient_checkpointing: Needs less memory and a third more time.

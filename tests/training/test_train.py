@@ -24,6 +24,7 @@ from rerank_plugins.training import (
     Objective,
     TrainingList,
     TrainingOptions,
+    _model,
     _run,
     _trainer,
     train,
@@ -234,6 +235,17 @@ def test_a_run_does_without_the_attention_whose_gradients_fail(
     assert seen
     assert not any(seen)
     assert torch.backends.cuda.cudnn_sdp_enabled() == before
+
+
+@pytest.mark.parametrize(("lora", "asked"), [(None, "float32"), (Lora(rank=2), "auto")])
+def test_weights_that_are_trained_have_32_bits(lora, asked, encoder_folder, tmp_path, monkeypatch):
+    """A checkpoint of 16 bits would round most steps away; one under an adapter stays as it is."""
+    seen = []
+    chosen = _model.chosen_dtype
+    monkeypatch.setattr(_model, "chosen_dtype", lambda *given: seen.append(given) or chosen(*given))
+    changes = {"epochs": 1, "lora": lora}
+    train(encoder_folder, "pair-score", [ROW], tmp_path, options=options(**changes))
+    assert seen == [(asked, "cpu")]
 
 
 def test_validation_keeps_the_best_and_patience_ends_it(encoder_folder, tmp_path):
