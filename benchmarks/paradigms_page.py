@@ -37,8 +37,8 @@ question's nine nearest by BM25, and the questions of all of them (COVID-QA, Pub
 train claims), each passage with the score of a fused teacher: MiniLM's late interaction, BM25, the
 judgement. Loss: weighted RankNet on the teacher's order, and
 for grades the language model's on the teacher's scores. A LoRA adapter of rank 16 each, bfloat16.
-Everyone reads the same first 60 words of a passage; the MiniLM rows are those that the library
-ships, for comparison.
+Everyone reads the same first 60 words of a passage; the last rows are models that ship, for
+comparison.
 
 FIRST reads ten passages once for all their questions (`share_prefix`): per list it is about six
 times cheaper to train than alone, which is why it reads more lists in the same minutes.
@@ -56,21 +56,21 @@ NOTES = """How to read it:
 * **Yes or no learns most**: from far below BM25 to its level on Cranfield and DL19, from 48
   lists.
 * **Six minutes are too few for FIRST.** Untrained it prefers places: the first two of a window in
-  random order win 40 of 43 times on DL19 (`benchmarks/own_models.py places`). After 42 steps no
+  random order win 40 of 43 times on DL19. After 42 steps no
   place wins more than 8 times, but it does not judge the texts yet, and BM25's order, which the
   preference for places kept in part, is lost. FIRST and written grades read one prompt where the
   others read ten.
-* **FIRST learns where it gets more**: the adapter that ships, `smollm2-first`, was trained for 16
-  minutes of an H100 on 23,200 harder lists, with a prompt that has the question first and last. It
-  is above BM25 and MiniLM on whole collections, as its card says.
+* **FIRST learns with more training**: the adapter that ships, `smollm2-first`, had 16 minutes of an
+  H100 and 23,200 harder lists, with a prompt that has the question first and last. Its card has
+  whole collections.
 * **Written grades cost most and change least**: untrained, not one of 129 answers can be read, so
   BM25's order stays; after 37 steps every answer can, but it gives all passages nearly the same
   grades: nDCG@10 changes in 9 of 129 queries, and falls in 8.
 * A cross-encoder starts from a new head, and 42 steps are not enough for one. Late interaction
   starts from vectors that were never meant for it, and changes within noise.
 * **MiniLM, six times smaller, is ahead of every trained row but likelihood**, and late interaction
-  of it costs a twentieth. Its encoder saw a billion pairs; the cross-encoder had an hour of a core
-  and nine minutes of an H100, with SciFact's train claims among its lists, as FIRST's.
+  of it costs a twentieth. Its encoder saw a billion pairs; the cross-encoder had 72 minutes of a
+  core and ten of an H100, with SciFact's train claims among its lists, as FIRST's.
 
 Six minutes of one core are 24 to 42 steps: this is what each way of asking can do with almost
 nothing, and not where it ends. With 43 queries, intervals reach one to four points to each side on

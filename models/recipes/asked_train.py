@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import torch
-from commands import count, execute
+from commands import count, execute, positive
 from first_train import ranker, timed_steps
 from licences import licence_of
 from questions_data import COSINES, JUDGED, WORDS, spread
@@ -97,13 +97,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--loss", choices=("kl", "ranknet", "margin-mse", "cross-entropy"), default="kl"
     )
-    parser.add_argument("--temperature", type=float, default=1.0, help="of kl")
+    parser.add_argument("--temperature", type=positive, default=1.0, help="of kl")
     parser.add_argument("--bonus", type=float, default=1.0, help="factor of the judgement")
     parser.add_argument("--words", type=count, default=90, help="of a passage that FIRST reads")
     parser.add_argument("--prompt", default="short-letters.v2", help="FIRST's")
     parser.add_argument("--lora", type=count, default=64, help="the rank of FIRST's adapter")
     parser.add_argument("--seed", type=int, default=42)
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.loss != "kl" and given.temperature != 1:
+        parser.error(f"--temperature is for --loss kl, and the loss is {given.loss}")
+    return given
 
 
 def read_passages(path: Path) -> tuple[dict[str, str], list[str]]:

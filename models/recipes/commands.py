@@ -1,6 +1,7 @@
-"""For every command of the recipes: arguments that count, and errors in one sentence."""
+"""For every command of the recipes: arguments that are numbers, and errors in one sentence."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,17 @@ def count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def positive(text: str) -> float:
+    """An argument that is a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def execute(main: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from commands import execute
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
@@ -66,4 +67,4 @@ def joined(tensors: list[dict[str, torch.Tensor]], scales: list[float]) -> dict[
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

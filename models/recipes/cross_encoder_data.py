@@ -12,6 +12,7 @@ from random import Random
 import candidates
 import torch
 from candidates import BM25
+from commands import execute
 from encoder import Encoder, late_interaction, rarity
 from licences import LICENCES, write_licensed
 from pool import Pool, joined
@@ -222,4 +223,4 @@ def listed(
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

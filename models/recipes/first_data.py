@@ -13,6 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 import numpy as np
+from commands import execute
 from licences import read_licensed, write_licensed
 from sentence_transformers import SentenceTransformer
 from text import first_words
@@ -163,4 +164,4 @@ def group_lists(
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

@@ -24,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from commands import execute
 from licences import read_licensed
 
 from rerank_plugins.prompts import ListwisePrompt, require
@@ -168,4 +169,4 @@ def measure(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

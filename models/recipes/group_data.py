@@ -18,6 +18,7 @@ from itertools import islice
 from random import Random
 
 from candidates import BM25, first
+from commands import execute
 from licences import LICENCES, write_licensed
 from questions_data import (
     SOURCES,
@@ -193,4 +194,4 @@ def taught(
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

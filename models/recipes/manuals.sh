@@ -1,10 +1,11 @@
 #!/bin/sh
 # Fetch the manuals and books of the shipped models' training from Debian 12, PyPI and npm, and make
 # passages of them: sh models/recipes/manuals.sh FOLDER, from the root of a checkout.
-# FOLDER/manuals.jsonl.gz is what comes out; 2 GB are fetched and unpacked. Python is $PYTHON.
+# FOLDER/manuals.jsonl.gz is what comes out; 2 GB are fetched and unpacked. $PYTHON (python3)
+# is a Python in which the library is installed.
 set -eu
 : "${PYTHON:=python3}"
-mkdir -p "$1"
+mkdir -p "${1:?FOLDER is missing}"
 folder=$(cd "$1" && pwd)
 docs() { echo "$folder/$1/usr/share/doc/${2:-$1}"; }
 

@@ -23,6 +23,7 @@ from random import Random
 from typing import Any
 
 from asked_measure import of_run
+from commands import execute
 from first_train import by_teacher, timed_steps
 from licences import read_licensed
 from text import first_words
@@ -141,7 +142,7 @@ ROWS: Mapping[str, Row] = {
     ),
 }
 SHIPPED = {
-    "shipped-first": ("FIRST, as it ships", "rerank-plugins/smollm2-first"),
+    "shipped-first": ("FIRST that ships", "rerank-plugins/smollm2-first"),
     "minilm-late": ("MiniLM, late interaction", "rerank-plugins/minilm-late-interaction"),
     "minilm-cross": ("MiniLM, cross-encoder", "rerank-plugins/minilm-cross-encoder"),
 }
@@ -246,7 +247,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 def opened(name: str, given: argparse.Namespace) -> Reranker | None:
     """A row's reranker; with a plus at the end of its name, trained."""
     if name == "shipped-first":
-        return load_reranker(SHIPPED[name][1], base=given.model)
+        return load_reranker(SHIPPED[name][1], base=given.model, dtype="bfloat16")
     if name in SHIPPED:
         return load_reranker(SHIPPED[name][1], strategy="pair-score")
     row, folder = ROWS[name.removesuffix("+")], given.out / name.removesuffix("+")
@@ -317,4 +318,4 @@ def write(given: argparse.Namespace, measured: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from commands import execute
 from licences import read_licensed
 from safetensors.torch import load_file, save
 from torch.nn.utils.rnn import pad_sequence
@@ -220,4 +221,4 @@ def add(given: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

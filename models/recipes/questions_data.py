@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 
 from candidates import BM25, first
+from commands import execute
 from licences import LICENCES, write_licensed
 from scifact import abstracts
 from text import chunks, first_words, sentences
@@ -192,4 +193,4 @@ def best_parts(one: TrainingList, words: int, miner: Reranker) -> TrainingList:
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

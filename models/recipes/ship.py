@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
-LEFT_OUT = {*WEIGHTS, "README.md", "training.json", "checkpoints"}
+LEFT_OUT = {*WEIGHTS, "README.md", "training.json", "training.lock", "checkpoints"}
 
 
 def main(source: Path, target: Path, base: str) -> None:

@@ -421,6 +421,24 @@ def test_the_loss_of_a_temperature_has_the_gradient_of_logits_that_it_divides(on
     assert module.objective(SimpleNamespace(loss="ranknet")).weight == 10
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--temperature", "0"], "'0' is not a number above 0"),
+        (["--temperature", "nan"], "'nan' is not a number above 0"),
+        (["--temperature", "x"], "'x' is not a number above 0"),
+        (["--temperature", "3", "--loss", "ranknet"], "--temperature is for --loss kl"),
+    ],
+)
+def test_a_temperature_that_means_nothing_is_refused(given, message, on_path, monkeypatch, capsys):
+    pytest.importorskip("torch")
+    command = ["asked_train.py", "first", "base", "lists", "--out", "out", "--steps", "1", *given]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        on_path("asked_train").arguments()
+    assert message in capsys.readouterr().err
+
+
 def test_a_prompt_goes_by_its_name_where_its_own_words_are_read(on_path):
     pytest.importorskip("torch")
     ranker = on_path("first_train").ranker
