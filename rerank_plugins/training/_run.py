@@ -122,7 +122,7 @@ def _check(
 
 @dataclass(frozen=True)
 class _Tried(Dataset[RerankError | None]):
-    """What is wrong with each list."""
+    """The error of each list, or None."""
 
     rows: Sequence[TrainingList]
     encode: Callable[[TrainingList], object]
