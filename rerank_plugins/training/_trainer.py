@@ -261,7 +261,7 @@ def _other_attention() -> Iterator[None]:
     On an H100 (torch 2.11) its gradients were not numbers for some batches in which whole rows are
     masked: all 29 of 2,900 were 64 tokens longer than a multiple of 128.
     """
-    cuda = torch.backends.cuda
+    cuda: Any = torch.backends.cuda  # its annotations are not complete
     before = cuda.cudnn_sdp_enabled()
     cuda.enable_cudnn_sdp(False)
     try:
