@@ -255,7 +255,7 @@ def common_arguments(options: TrainingOptions, output: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _other_attention() -> Iterator[None]:
+def _without_cudnn_attention() -> Iterator[None]:
     """Do without cuDNN's attention, as prompts are padded on the left.
 
     On an H100 (torch 2.11) its gradients were not numbers for some batches in which whole rows are
@@ -285,7 +285,7 @@ def run_trainer(trainer: Trainer, *, resume: bool) -> list[dict[str, float]]:
     validated = trainer.args.eval_strategy != "no"
     trainer.args.eval_on_start = validated and newest is None
     try:
-        with quiet(transformers), _other_attention():
+        with quiet(transformers), _without_cudnn_attention():
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     except Exception as error:
         if not is_disk_error(error):
