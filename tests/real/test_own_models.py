@@ -69,11 +69,16 @@ def test_the_preset_says_what_the_package_holds(name):
     spec = json.loads((folder / "reranker.json").read_text("utf-8"))
     trained = preset["strategy"] if name == FIRST else preset["strategy"]["inner"]
     assert spec["strategy"]["name"] == trained["name"]
+    assert (folder / "README.md").is_file()
     if name == FIRST:
         for key in ("size", "stride"):
             assert strategy[key] == preset["strategy"][key]
         assert strategy["inner"]["prompt"] == preset["strategy"]["inner"]["prompt"]
-    assert (folder / "README.md").is_file()
+        return
+    assert preset["backend"]["max_tokens"] == spec["backend"]["max_tokens"]
+    card = (folder / "README.md").read_text("utf-8")
+    alpha = preset["strategy"]["alpha"]
+    assert f"{alpha} of theirs and {1 - alpha} of its own" in card
 
 
 @needs_models

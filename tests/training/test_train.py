@@ -201,10 +201,15 @@ def test_lists_become_tokens_in_processes_where_a_gpu_waits(monkeypatch):
 def test_a_list_that_does_not_fit_is_found_in_a_process_too(llama_folder, tmp_path, monkeypatch):
     """As where a GPU waits: the same error, with the number of the list."""
     monkeypatch.setattr(_run, "workers", lambda _: 2)
+    loader, asked = _run.DataLoader, []
+    monkeypatch.setattr(
+        _run, "DataLoader", lambda *a, **given: asked.append(given) or loader(*a, **given)
+    )
     rows = [*[ROW] * 70, TrainingList("many", (*"abcdefghijklmnopqrstuvwxyzA",), (1, *[0] * 26))]
     with pytest.raises(InputError) as caught:
         train(llama_folder, SingleToken(prompt=SHORT), rows, tmp_path, options=options())
     assert caught.value.__notes__ == ["in list 71 of 71, query 'many'"]
+    assert [given["num_workers"] for given in asked] == [2]
 
 
 def test_a_loss_that_is_not_a_number_ends_it_and_says_when(encoder_folder, tmp_path, monkeypatch):

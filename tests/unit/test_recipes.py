@@ -426,6 +426,7 @@ def test_the_loss_of_a_temperature_has_the_gradient_of_logits_that_it_divides(on
     [
         (["--temperature", "0"], "'0' is not a number above 0"),
         (["--temperature", "nan"], "'nan' is not a number above 0"),
+        (["--temperature", "inf"], "'inf' is not a number above 0"),
         (["--temperature", "x"], "'x' is not a number above 0"),
         (["--temperature", "3", "--loss", "ranknet"], "--temperature is for --loss kl"),
     ],
@@ -437,6 +438,35 @@ def test_a_temperature_that_means_nothing_is_refused(given, message, on_path, mo
     with pytest.raises(SystemExit):
         on_path("asked_train").arguments()
     assert message in capsys.readouterr().err
+
+
+def test_nothing_of_a_run_but_what_serves_is_shipped(on_path, tmp_path):
+    torch = pytest.importorskip("torch")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    source, target = tmp_path / "trained", tmp_path / "shipped"
+    (source / "checkpoints").mkdir(parents=True)
+    for name in ("training.json", "training.lock", "README.md", "curve.svg"):
+        (source / name).write_text("x")
+    spec = {"backend": {"model": "."}, "about": {"base": {"name": "/some/folder"}}}
+    (source / "reranker.json").write_text(json.dumps(spec))
+    save_file({"a": torch.ones(2)}, source / "model.safetensors")
+    on_path("ship").main(source, target, "org/base")
+    made = {"curve.svg", "model.safetensors", "reranker.json"}
+    assert {path.name for path in target.iterdir()} == made
+    assert json.loads((target / "reranker.json").read_text())["about"]["base"]["name"] == "org/base"
+
+
+def test_the_first_that_ships_is_opened_on_the_base_of_the_rows(on_path, monkeypatch):
+    pytest.importorskip("torch")
+    module, asked = on_path("paradigms"), []
+    monkeypatch.setattr(
+        module, "load_reranker", lambda *names, **given: asked.append((names, given))
+    )
+    for name in module.SHIPPED:
+        module.opened(name, SimpleNamespace(model="model.gguf"))
+    base = {"base": "model.gguf", "dtype": "bfloat16"}  # in the arithmetic of the rows
+    assert asked[0] == (("rerank-plugins/smollm2-first",), base)
+    assert [given for _, given in asked[1:]] == [{"strategy": "pair-score"}] * 2
 
 
 def test_a_prompt_goes_by_its_name_where_its_own_words_are_read(on_path):
